@@ -1,0 +1,96 @@
+"""chainrule: back-propagation, whole.
+
+The names of ``import torch``, for what is here, from top to bottom:
+
+cli, studio                        the command and the page
+estimators, tasks, distributed     from a kind of data to a network and its metric
+insight, interop                   what was seen, what it means, what to do; other formats
+training                           ``fit``, ``Trainer``; training/step.py is the whole flow on a page
+nn, optim, data                    layers, losses; optimizers, schedules; data to arrays
+tensors                            ``Tensor``: eager, on a tape, or traced (``compile``)
+run                                graphs on NumPy
+ops, backward                      the primitives; the chain rule (backward/chain_rule.py: the heart)
+graph                              the contract of a primitive, nodes, sizes
+errors                             every exception
+
+Reading order: training/step.py, graph/primitive.py, backward/chain_rule.py, ops/elementwise.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import TYPE_CHECKING, Any
+
+from chainrule import tensors as _tensors
+from chainrule.errors import ChainruleError, NameUnknown, nearest
+from chainrule.tensors import arithmetic, conversion, creation, indexing, products, reductions, shaping
+from chainrule.tensors.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from chainrule.tensors.dtypes import (
+    DType,
+    finfo,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    set_default_dtype,
+    uint8,
+)
+from chainrule.tensors.dtypes import bool_ as bool
+from chainrule.tensors.generator import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
+from chainrule.tensors.tensor import Size, Tensor, device
+
+if TYPE_CHECKING:
+    from chainrule import nn as nn
+    from chainrule import optim as optim
+
+__version__ = "0.1.0"
+
+dtype = DType
+float = float32
+double = float64
+int = int32
+long = int64
+short = int16
+
+for _family in (arithmetic, reductions, shaping, indexing, products, creation, conversion):
+    for _function in _family.FUNCTIONS:
+        globals()[_function.__name__] = _function
+for _aliases in (arithmetic.ALIASES, shaping.ALIASES):
+    globals().update(_aliases)
+globals()["where"] = arithmetic.where
+pi = math.pi
+e = math.e
+inf = math.inf
+nan = math.nan
+
+# Loaded when first asked for: `import chainrule` costs little more than `import numpy`.
+_LAZY = {
+    "nn": "chainrule.nn",
+    "optim": "chainrule.optim",
+    "utils": "chainrule.utils",
+    "data": "chainrule.data",
+    "func": "chainrule.tensors.func",
+    "autograd": "chainrule.tensors.autograd",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        module = importlib.import_module(_LAZY[name])
+        globals()[name] = module
+        return module
+    known = [*globals(), *_LAZY]
+    raise NameUnknown(f"chainrule has no {name!r}", fix=nearest(name, [n for n in known if not n.startswith("_")]))

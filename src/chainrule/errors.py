@@ -1,0 +1,105 @@
+"""Every exception that chainrule raises at a user.
+
+Each says what happened (with the values received), what was expected, and what to do about it:
+
+>>> raise ShapeError("matmul: got 16 features in the last axis", expected="32", fix="make the sizes equal")
+Traceback (most recent call last):
+    ...
+chainrule.errors.ShapeError: matmul: got 16 features in the last axis; expected 32. Make the sizes equal.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ChainruleError(Exception):
+    """The base of all: what happened, what was expected, what to do."""
+
+    def __init__(self, what: str, *, expected: str = "", fix: str = "") -> None:
+        self.what = what
+        self.expected = expected
+        self.fix = fix
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.fix:
+            text = text.rstrip(".") + f". {self.fix[0].upper()}{self.fix[1:]}"
+        return text if text.endswith((".", "?", "!")) else text + "."
+
+    def within(self, place: str) -> ChainruleError:
+        """Return the same error, told from the place the user knows: ``layer 2 (Linear): …``."""
+        self.what = f"{place}: {self.what}"
+        return self
+
+
+class ShapeError(ChainruleError, ValueError):
+    """Shapes that do not fit together."""
+
+
+class DtypeError(ChainruleError, TypeError):
+    """A dtype that the operation is not defined for."""
+
+
+class ArgumentError(ChainruleError, ValueError):
+    """An argument whose value makes no sense."""
+
+
+class ArgumentTypeError(ChainruleError, TypeError):
+    """An argument of the wrong type, or one too many."""
+
+
+class IndexingError(ChainruleError, IndexError):
+    """An index outside its axis, or of a kind that cannot index."""
+
+
+class NameUnknown(ChainruleError, AttributeError):
+    """A name that is not here, with the nearest names that are."""
+
+
+class GradientError(ChainruleError, RuntimeError):
+    """A gradient that cannot be computed as asked."""
+
+
+class InPlaceError(ChainruleError, RuntimeError):
+    """A write in place that the gradient, or the memory, does not allow."""
+
+
+class TraceError(ChainruleError, RuntimeError):
+    """Code that cannot be traced into a graph, at the user's line."""
+
+
+class RuleMissing(ChainruleError, TypeError):
+    """A primitive without one of its rules."""
+
+
+class VerifyError(ChainruleError, AssertionError):
+    """A graph that breaks an invariant: a bug of chainrule, not of its user."""
+
+
+class DataError(ChainruleError, ValueError):
+    """Data that cannot be read or used, with the file, row and column at fault."""
+
+
+class FileError(ChainruleError, OSError):
+    """A file that cannot be written, or whose contents are damaged."""
+
+
+class NotFiniteError(ChainruleError, ArithmeticError):
+    """A NaN or an infinity, with the layer and the batch where it appeared first."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Say which known names a mistyped one may have meant.
+
+    >>> nearest("sofmax", ["softmax", "softplus", "relu"])
+    'did you mean softmax?'
+    >>> nearest("zzz", ["softmax"])
+    ''
+    """
+    near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,133 @@
+"""Reading and writing at places that are themselves data: gather and scatter.
+
+The index arrays broadcast against each other; ``axes`` says which axis of the data each one indexes. As in NumPy, the
+indexed axes are replaced by the index arrays' shape: in place if they are neighbours, else in front. Negative indices
+count from the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.graph import Array, Gradients, Node, Primitive, Spec, no_gradient, op
+from chainrule.graph.sizes import Dim, Shape, broadcast_shapes
+from chainrule.ops.rules import one_dtype
+
+Need = tuple[bool, ...]
+Axes = tuple[int, ...]
+
+
+def indexed_shape(shape: Shape, axes: Axes, index_shapes: tuple[Shape, ...]) -> Shape:
+    """Return the shape that indexing ``axes`` with arrays of these shapes gives."""
+    common = broadcast_shapes(*index_shapes)
+    rest = [size for axis, size in enumerate(shape) if axis not in axes]
+    neighbours = axes == tuple(range(axes[0], axes[0] + len(axes)))
+    place = axes[0] if neighbours else 0
+    return (*rest[:place], *common, *rest[place:])
+
+
+def index_of(ndim: int, axes: Axes, arrays: tuple[Array, ...]) -> tuple[Any, ...]:
+    """Return the NumPy index that applies ``arrays`` to ``axes``."""
+    index: list[Any] = [slice(None)] * ndim
+    for axis, array in zip(axes, arrays, strict=True):
+        index[axis] = array
+    return tuple(index)
+
+
+class Take(Primitive):
+    """y = x[…, i, …, j, …]: the elements at the places given by index arrays for ``axes``"""
+
+    name = "take"
+    reads = ("*",)
+    variadic = True
+
+    def saves(self, need: Need) -> tuple[tuple[int, ...], bool]:
+        return tuple(range(1, len(need))), False
+
+    def shape(self, x: Any, *index: Any, axes: Axes) -> Spec:
+        return Spec(indexed_shape(x.shape, axes, tuple([i.shape for i in index])), x.dtype)
+
+    def evaluate(self, x: Array, *index: Array, axes: Axes) -> Array:
+        if axes == (0,):
+            return np.take(x, index[0], axis=0)
+        return np.array(x[index_of(x.ndim, axes, index)], order="C")
+
+    def vjp(self, g: Node, y: Node, x: Node, *index: Node, need: Need, axes: Axes) -> Gradients:
+        return op.spread(g, *index, axes=axes, shape=x.shape), *([None] * len(index))
+
+
+class Spread(Primitive):
+    """y = zeros of ``shape`` to which x is added at the places given by index arrays: the adjoint of take"""
+
+    name = "spread"
+    reads = ("*",)
+    variadic = True
+
+    def saves(self, need: Need) -> tuple[tuple[int, ...], bool]:
+        return tuple(range(1, len(need))), False
+
+    def shape(self, x: Any, *index: Any, axes: Axes, shape: Shape) -> Spec:
+        return Spec(shape, x.dtype)
+
+    def evaluate(self, x: Array, *index: Array, axes: Axes, shape: tuple[int, ...]) -> Array:
+        y = np.zeros(shape, dtype=x.dtype)
+        np.add.at(y, index_of(len(shape), axes, index), x)
+        return y
+
+    def vjp(self, g: Node, y: Node, x: Node, *index: Node, need: Need, axes: Axes, shape: Shape) -> Gradients:
+        return op.take(g, *index, axes=axes), *([None] * len(index))
+
+
+class Put(Primitive):
+    """y = a with b written at the places given by index arrays (the last write wins)"""
+
+    name = "put"
+    reads = ("*",)
+    variadic = True
+
+    def saves(self, need: Need) -> tuple[tuple[int, ...], bool]:
+        return tuple(range(2, len(need))), False
+
+    def shape(self, a: Any, b: Any, *index: Any, axes: Axes) -> Spec:
+        return Spec(a.shape, one_dtype("put", a, b))
+
+    def evaluate(self, a: Array, b: Array, *index: Array, axes: Axes) -> Array:
+        y = np.array(a)
+        y[index_of(y.ndim, axes, index)] = b
+        return y
+
+    def vjp(self, g: Node, y: Node, a: Node, b: Node, *index: Node, need: Need, axes: Axes) -> Gradients:
+        da = db = None
+        if need[0]:
+            da = op.put(g, op.full(shape=b.shape, dtype=b.dtype, value=0), *index, axes=axes)
+        if need[1]:
+            db = op.take(g, *index, axes=axes)
+        return da, db, *([None] * len(index))
+
+
+class Iota(Primitive):
+    """y = 0, 1, …, size - 1"""
+
+    name = "iota"
+    vjp = no_gradient("it has no input")
+
+    def shape(self, *, size: Dim, dtype: Any) -> Spec:
+        return Spec((size,), np.dtype(dtype))
+
+    def evaluate(self, *, size: int, dtype: Any) -> Array:
+        return np.arange(size, dtype=dtype)
+
+
+class Full(Primitive):
+    """y = one value everywhere"""
+
+    name = "full"
+    vjp = no_gradient("it has no input")
+
+    def shape(self, *, shape: Shape, dtype: Any, value: float) -> Spec:
+        return Spec(shape, np.dtype(dtype))
+
+    def evaluate(self, *, shape: tuple[int, ...], dtype: Any, value: float) -> Array:
+        return np.full(shape, value, dtype=dtype) if value else np.zeros(shape, dtype=dtype)

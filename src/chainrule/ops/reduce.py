@@ -1,0 +1,282 @@
+"""Many elements into one: sums, products, extremes, their places, running sums, and softmax.
+
+``axes`` is a tuple of distinct axes, ``axis`` one axis, all counted from 0. Reduced axes vanish; reshape brings them back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ShapeError
+from chainrule.graph import Array, Node, Primitive, Spec, no_gradient, op
+from chainrule.graph.sizes import Shape
+
+Need = tuple[bool, ...]
+Axes = tuple[int, ...]
+INT64 = np.dtype(np.int64)
+BOOL = np.dtype(np.bool_)
+
+
+def without_axes(shape: Shape, axes: Axes) -> Shape:
+    """Return ``shape`` with the reduced axes gone."""
+    return tuple([size for axis, size in enumerate(shape) if axis not in axes])
+
+
+def with_ones(shape: Shape, axes: Axes) -> Shape:
+    """Return ``shape`` with size 1 at the reduced axes."""
+    return tuple([1 if axis in axes else size for axis, size in enumerate(shape)])
+
+
+def restore(g: Node, x: Node, axes: Axes) -> Node:
+    """Repeat ``g`` along the reduced axes: the adjoint of a sum."""
+    return op.expand(op.reshape(g, shape=with_ones(x.shape, axes)), shape=x.shape)
+
+
+class Sum(Primitive):
+    """y = Σ x over axes"""
+
+    name = "sum"
+    reads = ("",)
+
+    def shape(self, x: Any, *, axes: Axes) -> Spec:
+        return Spec(without_axes(x.shape, axes), x.dtype)
+
+    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+        return np.add.reduce(x, axis=axes, dtype=x.dtype)
+
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: Axes) -> Node:
+        return restore(g, x, axes)  # d Σx = Σ dx
+
+
+class SumTo(Primitive):
+    """y = x summed down to a shape that broadcasts to x's: the adjoint of expand"""
+
+    name = "sum_to"
+    reads = ("",)
+
+    def shape(self, x: Any, *, shape: Shape) -> Spec:
+        return Spec(shape, x.dtype)
+
+    def evaluate(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+        extra = x.ndim - len(shape)
+        axes = tuple(range(extra)) + tuple(
+            [axis for axis in range(extra, x.ndim) if shape[axis - extra] == 1 and x.shape[axis] != 1]
+        )
+        if not axes:
+            return np.array(x)
+        return np.add.reduce(x, axis=axes, dtype=x.dtype).reshape(shape)
+
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, shape: Shape) -> Node:
+        return op.expand(g, shape=x.shape)
+
+
+class Prod(Primitive):
+    """y = Π x along axis"""
+
+    name = "prod"
+    reads = ("x",)
+
+    def shape(self, x: Any, *, axis: int) -> Spec:
+        return Spec(without_axes(x.shape, (axis,)), x.dtype)
+
+    def evaluate(self, x: Array, *, axis: int) -> Array:
+        return np.multiply.reduce(x, axis=axis, dtype=x.dtype)
+
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
+        # ∂y/∂xᵢ is the product of the others: those before i times those after i, exact where some xⱼ = 0
+        before = products_before(x, axis)
+        after = op.flip(products_before(op.flip(x, axes=(axis,)), axis), axes=(axis,))
+        return restore(g, x, (axis,)) * (before * after)
+
+
+def products_before(x: Node, axis: int) -> Node:
+    """Return the products of all elements before each one, in log₂(size) steps of shifting and multiplying."""
+    size = int(x.shape[axis])
+    y = _shift(x, axis, 1)
+    step = 1
+    while step < size:
+        y = y * _shift(y, axis, step)
+        step *= 2
+    return y
+
+
+def _shift(x: Node, axis: int, step: int) -> Node:
+    """Move elements ``step`` places up along ``axis``; ones come in."""
+    low = tuple([step if k == axis else 0 for k in range(x.ndim)])
+    none = (0,) * x.ndim
+    padded = op.pad(x, low=low, high=none, interior=none, value=1)
+    return op.slice(padded, starts=none, stops=x.shape, steps=(1,) * x.ndim)
+
+
+class Extreme(Primitive, abstract=True):
+    """The largest or smallest element over axes; its gradient is shared evenly among ties."""
+
+    reads = ("x y",)
+
+    def shape(self, x: Any, *, axes: Axes) -> Spec:
+        for axis in axes:
+            if isinstance(x.shape[axis], int) and x.shape[axis] == 0:
+                raise ShapeError(
+                    f"{self.name}: axis {axis} of shape {tuple(x.shape)} has no element", expected="at least one"
+                )
+        return Spec(without_axes(x.shape, axes), x.dtype)
+
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: Axes) -> Node:
+        attained = op.cast(op.eq(x, restore(y, x, axes)), dtype=x.dtype)
+        return attained * restore(g / op.sum(attained, axes=axes), x, axes)
+
+
+class Amax(Extreme):
+    """y = the largest x over axes; NaN if any is"""
+
+    name = "amax"
+
+    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+        return np.maximum.reduce(x, axis=axes)
+
+
+class Amin(Extreme):
+    """y = the smallest x over axes; NaN if any is"""
+
+    name = "amin"
+
+    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+        return np.minimum.reduce(x, axis=axes)
+
+
+class Place(Primitive, abstract=True):
+    """Where the extreme is along one axis: the first place if there are several."""
+
+    vjp = no_gradient("a place is an integer")
+
+    def shape(self, x: Any, *, axis: int) -> Spec:
+        if isinstance(x.shape[axis], int) and x.shape[axis] == 0:
+            raise ShapeError(f"{self.name}: axis {axis} of shape {tuple(x.shape)} is empty", expected="an element")
+        return Spec(without_axes(x.shape, (axis,)), INT64)
+
+
+class Argmax(Place):
+    """y = the place of the largest x along axis; a NaN counts as the largest"""
+
+    name = "argmax"
+
+    def evaluate(self, x: Array, *, axis: int) -> Array:
+        return np.asarray(np.argmax(x, axis=axis), dtype=INT64)
+
+
+class Argmin(Place):
+    """y = the place of the smallest x along axis; a NaN counts as the smallest"""
+
+    name = "argmin"
+
+    def evaluate(self, x: Array, *, axis: int) -> Array:
+        return np.asarray(np.argmin(x, axis=axis), dtype=INT64)
+
+
+class Argsort(Primitive):
+    """y = the places of x's elements in rising (or falling) order along axis, ties in their order, NaN the largest"""
+
+    name = "argsort"
+    vjp = no_gradient("places are integers")
+
+    def shape(self, x: Any, *, axis: int, descending: bool) -> Spec:
+        return Spec(x.shape, INT64)
+
+    def evaluate(self, x: Array, *, axis: int, descending: bool) -> Array:
+        if not descending:
+            return np.argsort(x, axis=axis, kind="stable")
+        backward = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
+        return np.ascontiguousarray(np.flip(x.shape[axis] - 1 - backward, axis))
+
+
+class Any_(Primitive):
+    """y = whether any x over axes is true"""
+
+    name = "any"
+    vjp = no_gradient("a truth value does not change by small steps")
+
+    def shape(self, x: Any, *, axes: Axes) -> Spec:
+        return Spec(without_axes(x.shape, axes), BOOL)
+
+    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+        return np.logical_or.reduce(x, axis=axes)
+
+
+class All_(Primitive):
+    """y = whether all x over axes are true"""
+
+    name = "all"
+    vjp = no_gradient("a truth value does not change by small steps")
+
+    def shape(self, x: Any, *, axes: Axes) -> Spec:
+        return Spec(without_axes(x.shape, axes), BOOL)
+
+    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+        return np.logical_and.reduce(x, axis=axes)
+
+
+class Cumsum(Primitive):
+    """yᵢ = Σ xⱼ over j ≤ i along axis (j ≥ i with ``reverse``)"""
+
+    name = "cumsum"
+    reads = ("",)
+
+    def shape(self, x: Any, *, axis: int, reverse: bool) -> Spec:
+        return Spec(x.shape, x.dtype)
+
+    def evaluate(self, x: Array, *, axis: int, reverse: bool) -> Array:
+        if reverse:
+            return np.ascontiguousarray(np.flip(np.cumsum(np.flip(x, axis), axis=axis, dtype=x.dtype), axis))
+        return np.cumsum(x, axis=axis, dtype=x.dtype)
+
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int, reverse: bool) -> Node:
+        return op.cumsum(g, axis=axis, reverse=not reverse)  # xⱼ is in every yᵢ with i ≥ j
+
+
+def shifted_exp(x: Array, axis: int) -> Array:
+    """Return e^(x - max x); no overflow, and an infinite maximum gives NaN as the mathematics does."""
+    shifted = np.asarray(x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf))
+    return np.exp(shifted, out=shifted)
+
+
+class Softmax(Primitive):
+    """yᵢ = e^xᵢ / Σⱼ e^xⱼ along axis"""
+
+    name = "softmax"
+    reads = ("y",)
+
+    def shape(self, x: Any, *, axis: int) -> Spec:
+        return Spec(x.shape, x.dtype)
+
+    def evaluate(self, x: Array, *, axis: int) -> Array:
+        y = shifted_exp(x, axis)
+        y /= np.add.reduce(y, axis=axis, keepdims=True)
+        return y
+
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
+        # dyᵢ = yᵢ (dxᵢ - Σⱼ yⱼ dxⱼ)
+        gy = g * y
+        return gy - y * restore(op.sum(gy, axes=(axis,)), x, (axis,))
+
+
+class LogSoftmax(Primitive):
+    """yᵢ = xᵢ - log Σⱼ e^xⱼ along axis"""
+
+    name = "log_softmax"
+    reads = ("y",)
+
+    def shape(self, x: Any, *, axis: int) -> Spec:
+        return Spec(x.shape, x.dtype)
+
+    def evaluate(self, x: Array, *, axis: int) -> Array:
+        shifted = np.asarray(x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf))
+        shifted -= np.log(np.add.reduce(np.exp(shifted), axis=axis, keepdims=True))
+        return shifted
+
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
+        # dyᵢ = dxᵢ - Σⱼ e^yⱼ dxⱼ
+        return g - op.exp(y) * restore(op.sum(g, axes=(axis,)), x, (axis,))
+
+

@@ -1,0 +1,5 @@
+"""Running operations and graphs on NumPy."""
+
+from chainrule.run.interpret import Evaluating, evaluate, explain, number, value_node
+
+__all__ = ["Evaluating", "evaluate", "explain", "number", "value_node"]

@@ -1,0 +1,96 @@
+"""Tensors: PyTorch-shaped operations that compute at once, keep a tape, or write a trace.
+
+tensor        the tensor itself; dtypes, state, generator: what it is made with
+apply         one operation on tensors (the path every eager operation takes)
+memory        views and writes in place
+autograd      backward, grad, no_grad
+arithmetic, reductions, shaping, indexing, products, creation, conversion: the families of functions
+trace         a function as a graph
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chainrule import ops
+from chainrule.tensors import (
+    apply,
+    arithmetic,
+    autograd,
+    conversion,
+    creation,
+    dtypes,
+    generator,
+    indexing,
+    memory,
+    products,
+    reductions,
+    shaping,
+    state,
+    tensor,
+    trace,
+)
+from chainrule.tensors.memory import write
+from chainrule.tensors.tensor import Tensor, attach
+
+
+def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the method that writes what ``function`` returns into its first argument."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return write(self, function(self, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = function.__name__ + "_"
+    method.__doc__ = f"Write the result of ``{function.__name__}`` into the tensor."
+    return method
+
+
+def _in_place_operator(name: str) -> Callable[[Tensor, Any], Tensor]:
+    compute = arithmetic.OPERATORS[f"__{name}__"]
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        return write(self, compute(self, other))
+
+    return method
+
+
+def _attach_all() -> None:
+    attach(arithmetic.FUNCTIONS)
+    attach(reductions.FUNCTIONS)
+    attach(shaping.METHODS)
+    attach(indexing.FUNCTIONS)
+    attach(products.METHODS)
+    attach(creation.METHODS)
+    attach(conversion.METHODS)
+    attach([autograd.backward, autograd.retain_grad])
+    for name, function in {**arithmetic.OPERATORS, **arithmetic.ALIASES, **shaping.ALIASES}.items():
+        setattr(Tensor, name, function)
+    for function in (*arithmetic.IN_PLACE, *indexing.IN_PLACE):
+        setattr(Tensor, function.__name__ + "_", _in_place(function))
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
+        setattr(Tensor, f"__i{name}__", _in_place_operator(name))
+    for name, function in {
+        "__matmul__": products.matmul, "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
+        "__deepcopy__": conversion.deep_copy, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method,
+        "masked_fill_": _in_place(indexing.masked_fill), "tril_": _in_place(shaping.tril),
+        "triu_": _in_place(shaping.triu),
+    }.items():  # fmt: skip
+        setattr(Tensor, name, function)
+    Tensor.T = Tensor.mT = property(conversion.last_two_exchanged)  # type: ignore[attr-defined]  # attached here
+    Tensor.T = property(conversion.transposed)  # type: ignore[attr-defined]  # attached here
+    Tensor.data = property(conversion.data, conversion.set_data)  # type: ignore[attr-defined]  # attached here
+    Tensor.nbytes = property(conversion.nbytes_of)  # type: ignore[attr-defined]  # attached here
+
+
+def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """Return the tensor where the condition holds, else other."""
+    return arithmetic.where(condition, self, other)
+
+
+_attach_all()
+
+__all__ = [
+    "Tensor", "apply", "arithmetic", "autograd", "conversion", "creation", "dtypes", "generator", "indexing", "memory",
+    "ops", "products", "reductions", "shaping", "state", "tensor", "trace",
+]  # fmt: skip

@@ -1,0 +1,196 @@
+"""One operation on tensors: computed at once, with a tape if a gradient is wanted, or written into a trace.
+
+This is the path that every eager operation takes, so it is written for speed: no shape rule (NumPy's result has the
+shape; the rule speaks when NumPy raises), no node unless a gradient is wanted, no value kept unless a gradient reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DtypeError
+from chainrule.graph import Array, Dtype, Node, Primitive, primitive
+from chainrule.graph.sizes import Size as Dim
+from chainrule.run import evaluate, number
+from chainrule.tensors.dtypes import default_float, number_dtype, result_dtype
+from chainrule.tensors.state import STATE, TAPE, TRACE
+from chainrule.tensors.tensor import NO_ATTRIBUTES, Tensor, current_node, is_array, numpy_dtype, shared_storage
+
+CAST = primitive("cast")
+_saves: dict[tuple[Primitive, tuple[bool, ...]], tuple[tuple[int, ...], bool]] = {}
+
+Operand = Any  # a Tensor or a Python number
+
+
+def apply(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[str, Any] = NO_ATTRIBUTES) -> Tensor:
+    """Return the tensor that the operation gives. Operands are tensors of fitting dtypes, or Python numbers."""
+    mode = STATE.mode
+    if mode == TRACE:
+        return traced(primitive, operands, attributes)
+    values = tuple([o._value if isinstance(o, Tensor) else o for o in operands])
+    out = evaluate(primitive, values, attributes)
+    y = Tensor(out)
+    if mode == TAPE:
+        nodes = [current_node(o) if isinstance(o, Tensor) else None for o in operands]
+        if _wants_gradient(nodes):
+            record(primitive, operands, nodes, values, attributes, y)
+    return y
+
+
+def _wants_gradient(nodes: list[Node | None]) -> bool:
+    for node in nodes:
+        if node is not None and node.requires_grad:
+            return True
+    return False
+
+
+def record(
+    primitive: Primitive,
+    operands: tuple[Operand, ...],
+    nodes: list[Node | None],
+    values: tuple[Any, ...],
+    attributes: dict[str, Any],
+    y: Tensor,
+) -> None:
+    """Put the operation on the tape, and keep the values that its gradient will read."""
+    if not primitive.differentiable:
+        return
+    need = tuple([node is not None and node.requires_grad for node in nodes])
+    inputs: list[Node] = []
+    for node, value in zip(nodes, values, strict=True):
+        if node is None:
+            is_number = type(value) is not np.ndarray
+            node = (
+                number(value, y._value.dtype)
+                if is_number
+                else Node(None, (), NO_ATTRIBUTES, value.shape, value.dtype, False)
+            )
+        inputs.append(node)
+    key = (primitive, need)
+    saves = _saves.get(key)
+    if saves is None:
+        saves = _saves[key] = primitive.saves(need)
+    for index in saves[0]:
+        operand = operands[index]
+        if isinstance(operand, Tensor):
+            inputs[index].keep(operand._value, shared_storage(operand))
+    out = y._value
+    node = y._node = Node(primitive, tuple(inputs), attributes, out.shape, out.dtype, True)
+    if saves[1]:
+        node.keep(out, shared_storage(y))
+
+
+def traced(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[str, Any]) -> Tensor:
+    """Write the operation into the open trace."""
+    nodes = tuple([current_node(o) if isinstance(o, Tensor) else o for o in operands])
+    return Tensor(None, STATE.trace.recording.apply(primitive, nodes, attributes))  # type: ignore[union-attr]  # mode TRACE
+
+
+def apply1(primitive: Primitive, x: Tensor) -> Tensor:
+    """Apply an operation without attributes to one tensor (the fast path)."""
+    mode = STATE.mode
+    if mode == TRACE:
+        return traced(primitive, (x,), NO_ATTRIBUTES)
+    value = x._value
+    try:
+        out = primitive.evaluate(value)
+    except (RuntimeWarning, ValueError, TypeError):
+        out = evaluate(primitive, (value,), NO_ATTRIBUTES)
+    if type(out) is not np.ndarray:
+        out = np.asarray(out)
+    y = Tensor(out)
+    if mode == TAPE:
+        node = x._node if x._parent is None else current_node(x)
+        if node is not None and node.requires_grad:
+            record(primitive, (x,), [node], (value,), NO_ATTRIBUTES, y)
+    return y
+
+
+def apply2(primitive: Primitive, a: Tensor, b: Operand) -> Tensor:
+    """Apply an operation without attributes to a tensor and a tensor or number of a fitting dtype (the fast path)."""
+    mode = STATE.mode
+    if mode == TRACE:
+        return traced(primitive, (a, b), NO_ATTRIBUTES)
+    p = a._value
+    is_tensor = isinstance(b, Tensor)
+    q = b._value if is_tensor else b
+    try:
+        out = primitive.evaluate(p, q)
+    except (RuntimeWarning, ValueError, TypeError):
+        out = evaluate(primitive, (p, q), NO_ATTRIBUTES)
+    if type(out) is not np.ndarray:
+        out = np.asarray(out)
+    y = Tensor(out)
+    if mode == TAPE:
+        m = a._node if a._parent is None else current_node(a)
+        n = None if not is_tensor else b._node if b._parent is None else current_node(b)
+        if (m is not None and m.requires_grad) or (n is not None and n.requires_grad):
+            record(primitive, (a, b), [m, n], (p, q), NO_ATTRIBUTES, y)
+    return y
+
+
+def cast(x: Tensor, dtype: Dtype) -> Tensor:
+    """Return ``x`` in another dtype; ``x`` itself if it has it."""
+    return x if numpy_dtype(x) == dtype else apply(CAST, (x,), {"dtype": dtype})
+
+
+def rank(x: Operand) -> int:
+    """Return 2 for a tensor with axes, 1 for a 0-d tensor, 0 for a number: what counts in promotion."""
+    if not isinstance(x, Tensor):
+        return 0
+    return 2 if (x._value.ndim if x._value is not None else len(x.shape)) else 1
+
+
+def common_dtype(*operands: Operand) -> Dtype:
+    """Return the dtype that the operands are computed in."""
+    return result_dtype(
+        tuple([(numpy_dtype(o) if isinstance(o, Tensor) else number_dtype(o), rank(o)) for o in operands])
+    )
+
+
+def converted(dtype: Dtype, *operands: Operand) -> tuple[Operand, ...]:
+    """Return tensors cast to ``dtype`` and numbers as numbers of its category; one tensor at least comes out."""
+    out: list[Operand] = []
+    for o in operands:
+        if isinstance(o, Tensor):
+            out.append(cast(o, dtype))
+        elif dtype.kind == "f":
+            out.append(o if isinstance(o, Dim) else float(o))
+        elif isinstance(o, Dim):
+            out.append(o)
+        else:
+            out.append(Tensor(np.asarray(o).astype(dtype)))  # wraps around, as PyTorch
+    return tuple(out)
+
+
+def promoted(*operands: Operand, floating: bool = False) -> tuple[Operand, ...]:
+    """Return the operands in their common dtype (with ``floating``: a floating-point one)."""
+    dtype = common_dtype(*operands)
+    if floating and dtype.kind != "f":
+        dtype = default_float()
+    return converted(dtype, *operands)
+
+
+def as_float(x: Tensor, name: str) -> Tensor:
+    """Return ``x``, integers and truth values as the default float: what exp, sqrt, … do."""
+    return x if numpy_dtype(x).kind == "f" else cast(x, default_float())
+
+
+def only_numeric(name: str, x: Tensor) -> Tensor:
+    """Return ``x``; raise if it holds truth values."""
+    if numpy_dtype(x).kind == "b":
+        raise DtypeError(f"{name}: got a bool tensor", expected="numbers", fix="convert it with .to(chainrule.int64)")
+    return x
+
+
+def operand(value: Any) -> Operand:
+    """Return what an operation can take: a tensor or a Python number; raise TypeError-like for anything else."""
+    if isinstance(value, (Tensor, bool, int, float, Dim)):
+        return value
+    if is_array(value):
+        array: Array = np.asarray(value)
+        return array.item() if array.ndim == 0 and not isinstance(value, np.ndarray) else Tensor(array)
+    return NotImplemented
+

@@ -1,0 +1,96 @@
+"""The generator of random numbers: a seed, and a count of the draws made so far."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ArgumentTypeError
+from chainrule.graph import Primitive
+from chainrule.tensors.apply import apply, traced
+from chainrule.tensors.state import STATE, TRACE
+from chainrule.tensors.tensor import Tensor
+
+WORD = (1 << 64) - 1
+
+
+class Generator:
+    """Draws random numbers by counter (Philox 4x32-10): number ``draw`` of seed ``seed`` is always the same.
+
+    >>> Generator().manual_seed(7).initial_seed()
+    7
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.seed_value = secrets.randbits(62)
+        self.draw = 0
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start again from ``seed``."""
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise ArgumentTypeError(f"manual_seed: got {seed!r}", expected="an integer")
+        self.seed_value = int(seed) & WORD
+        self.draw = 0
+        return self
+
+    def initial_seed(self) -> int:
+        """Return the seed."""
+        return self.seed_value
+
+    def seed(self) -> int:
+        """Start again from a seed taken from the operating system, and return it."""
+        self.manual_seed(secrets.randbits(62))
+        return self.seed_value
+
+    def get_state(self) -> dict[str, int]:
+        """Return seed and draw number: all there is."""
+        return {"seed": self.seed_value, "draw": self.draw}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Continue from a state that ``get_state`` returned."""
+        self.seed_value, self.draw = int(state["seed"]), int(state["draw"])
+
+    def next(self, primitive: Primitive, attributes: dict[str, Any]) -> Tensor:
+        """Return the next draw: ``primitive`` is one of the random operations."""
+        if STATE.mode == TRACE and STATE.trace is not None:
+            seed, draw, offset = STATE.trace.generator_inputs(self)
+            return traced(primitive, (Tensor(None, seed), Tensor(None, draw)), {"offset": offset, **attributes})
+        number = self.draw
+        self.draw = number + 1
+        return apply(primitive, (self.seed_value, number), {"offset": 0, **attributes})
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator, which every random function uses unless it is given another."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Seed the default generator from the operating system, and return the seed."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """Return the seed of the default generator."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> dict[str, int]:
+    """Return the state of the default generator."""
+    return default_generator.get_state()
+
+
+def set_rng_state(state: dict[str, int]) -> None:
+    """Continue the default generator from a state that ``get_rng_state`` returned."""
+    default_generator.set_state(state)
+
+
+def chosen(generator: Generator | None) -> Generator:
+    """Return ``generator``, or the default one."""
+    return default_generator if generator is None else generator
+

@@ -1,0 +1,248 @@
+"""Views and writes in place: what shares memory with what, and how the tape follows a write.
+
+A write changes memory at once (eager), and the tape functionally: the base's node becomes "the base with this part
+replaced", and every view derives its node anew when it is next asked. A write that the gradient must not see (under
+``no_grad``, or through ``detach()``) leaves the gradient where it was, but gives the base a fresh node, so that values
+kept before the write can be told from values kept after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DtypeError, InPlaceError, ShapeError
+from chainrule.graph import Node, Primitive, primitive
+from chainrule.graph.sizes import broadcast_shapes, same_shape
+from chainrule.ops.shape import inverse
+from chainrule.tensors.apply import apply, traced
+from chainrule.tensors.dtypes import CATEGORY
+from chainrule.tensors.state import STATE, TAPE, TRACE
+from chainrule.tensors.tensor import (
+    NO_ATTRIBUTES,
+    STOP,
+    Tensor,
+    current_node,
+    is_eager_leaf,
+    new_leaf,
+    numpy_dtype,
+    shared_storage,
+)
+
+RESHAPE, PERMUTE, SLICE = primitive("reshape"), primitive("permute"), primitive("slice")
+EXPAND, DIAGONAL = primitive("expand"), primitive("diagonal")
+SET_VALUE, PUT_SLICE, PUT_DIAGONAL = primitive("set_value"), primitive("put_slice"), primitive("put_diagonal")
+
+
+def view(made_by: Primitive, x: Tensor, attributes: dict[str, Any]) -> Tensor:
+    """Return the result of a view operation: it shares the memory of ``x`` wherever NumPy can."""
+    if STATE.mode == TRACE:
+        y = traced(made_by, (x,), attributes)
+    else:
+        y = apply(made_by, (x,), attributes)
+        if made_by is RESHAPE and not np.may_share_memory(y._value, x._value):
+            return y
+    return _link(y, x, (made_by, attributes))
+
+
+def _link(y: Tensor, x: Tensor, link: tuple[Primitive, dict[str, Any]]) -> Tensor:
+    storage = y._storage = shared_storage(x)
+    y._parent, y._link = x, link
+    y._seen = storage.rebound
+    if y._node is not None and y._node.storage is not None:
+        y._node.storage = storage
+    return y
+
+
+def detach(x: Tensor) -> Tensor:
+    """Return a tensor with the memory of ``x`` through which no gradient flows."""
+    if STATE.mode == TRACE:
+        y = traced(STOP, (x,), NO_ATTRIBUTES)
+    else:
+        y = Tensor(x._value)
+    return _link(y, x, (STOP, NO_ATTRIBUTES))
+
+
+def root(x: Tensor) -> Tensor:
+    """Return the tensor that owns the memory of ``x``."""
+    while x._parent is not None and not (STATE.mode == TRACE and STATE.trace is not None and STATE.trace.owns(x)):
+        x = x._parent
+    return x
+
+
+def is_detached(x: Tensor) -> bool:
+    """Return whether a ``detach()`` lies between ``x`` and the owner of its memory."""
+    while x._parent is not None:
+        if x._link is not None and x._link[0] is STOP:
+            return True
+        x = x._parent
+    return False
+
+
+def write(x: Tensor, new: Tensor) -> Tensor:
+    """Write ``new`` (broadcast, converted) into the memory of ``x``; the tape follows. Return ``x``."""
+    check_writable(x, new)
+    tracked = _gradients_recorded() and (x.requires_grad or new.requires_grad)
+    if tracked and x._parent is None and x.is_leaf and x.requires_grad:
+        raise InPlaceError(
+            "a write in place to a leaf that requires grad",
+            fix="write under `with chainrule.no_grad():`, or use an operation that returns a new tensor",
+        )
+    if tracked and not is_detached(x):
+        base = root(x)
+        if base.requires_grad and base.is_leaf:
+            raise InPlaceError(
+                "a write in place to a view of a leaf that requires grad", fix="write under chainrule.no_grad()"
+            )
+    if STATE.mode == TRACE and STATE.trace is not None:
+        STATE.trace.write(x, _fitted(x, new), tracked)
+        return x
+    fitted = _fitted(x, new) if tracked else new
+    with np.errstate(all="ignore"):
+        np.copyto(x._value, new._value, casting="unsafe")
+    if x._storage is not None:
+        x._storage.version += 1
+    if tracked:
+        node = current_node(fitted)
+        rebind(x, node if node is not None else leaf_of(fitted))
+    else:
+        refresh(x)
+    return x
+
+
+def _gradients_recorded() -> bool:
+    if STATE.mode == TRACE and STATE.trace is not None:
+        return STATE.trace.recording.keeps_gradients
+    return STATE.mode == TAPE
+
+
+def _fitted(x: Tensor, new: Tensor) -> Tensor:
+    """Return ``new`` in the dtype and shape of ``x``."""
+    dtype = numpy_dtype(x)
+    if numpy_dtype(new) != dtype:
+        new = apply(primitive("cast"), (new,), {"dtype": dtype})
+    shape = tuple(x.shape)
+    return new if same_shape(tuple(new.shape), shape) else apply(EXPAND, (new,), {"shape": shape})
+
+
+def check_writable(x: Tensor, new: Tensor) -> None:
+    """Raise if the memory of ``x`` cannot take ``new``: dtype, shape, or memory that several elements share."""
+    old_kind, new_kind = numpy_dtype(x).kind, numpy_dtype(new).kind
+    if CATEGORY[new_kind] > CATEGORY[old_kind]:
+        raise DtypeError(
+            f"a write in place of {numpy_dtype(new)} values into a {numpy_dtype(x)} tensor",
+            fix="convert the tensor first, for instance with .float()",
+        )
+    shape = tuple(x.shape)
+    if not same_shape(broadcast_shapes(shape, tuple(new.shape)), shape):
+        raise ShapeError(
+            f"a write in place of shape {tuple(new.shape)} into a tensor of shape {shape}",
+            expected="a shape that broadcasts to the tensor's",
+        )
+    y: Tensor | None = x
+    while y is not None and y._link is not None:
+        if y._link[0] is EXPAND and y._parent is not None and not same_shape(tuple(y.shape), tuple(y._parent.shape)):
+            raise InPlaceError(
+                "a write in place to an expanded tensor: several of its elements share memory", fix="clone() it first"
+            )
+        if y._value is None and y._link[0] is RESHAPE and y._parent is not None and not _is_contiguous(y._parent):
+            raise InPlaceError(
+                "a write, inside a compiled function, to a reshaped view of a permuted or sliced tensor: whether it "
+                "shares memory depends on strides, which are not known while tracing",
+                fix="write to the original tensor, or clone() first",
+            )
+        y = y._parent
+    if x._value is not None and STATE.mode != TRACE and not x._value.flags.writeable:
+        raise InPlaceError("a write in place to memory that is read-only", fix="clone() the tensor first")
+
+
+def _is_contiguous(x: Tensor) -> bool:
+    """Return whether a traced tensor is row-major for certain: no view but by reshape."""
+    while x._parent is not None and x._link is not None:
+        if x._link[0] not in (RESHAPE, STOP):
+            return False
+        x = x._parent
+    return True
+
+
+def leaf_of(x: Tensor) -> Node:
+    """Return a node without a tape for ``x``."""
+    return Node(None, (), NO_ATTRIBUTES, x._value.shape, x._value.dtype, False)
+
+
+def rebind(x: Tensor, node: Node) -> None:
+    """Let ``node`` say how eager ``x`` came about, and follow it up to the tensor that owns the memory."""
+    parent, link = x._parent, x._link
+    if parent is not None and link is not None and link[0] is not STOP:
+        above = current_node(parent)
+        rebind(parent, put_back(link, above if above is not None else leaf_of(parent), node, tape_node))
+    elif parent is not None:
+        refresh(parent)
+    x._node = node
+    storage = shared_storage(x)
+    if parent is None:
+        storage.rebound += 1
+    x._seen = storage.rebound
+
+
+def tape_node(made_by: Primitive, inputs: tuple[Node, ...], attributes: dict[str, Any]) -> Node:
+    """Return a node of the tape whose value nobody computes: its gradient reads none."""
+    spec = made_by.shape(*inputs, **attributes)
+    return Node(made_by, inputs, attributes, spec.shape, spec.dtype, any(node.requires_grad for node in inputs))
+
+
+def put_back(link: tuple[Primitive, dict[str, Any]], parent: Node, part: Node, build: Any) -> Node:
+    """Return the node of ``parent`` with the part that ``link`` views replaced by ``part``."""
+    made_by, attributes = link
+    node: Node
+    if made_by is SLICE:
+        node = build(PUT_SLICE, (parent, part), attributes)
+    elif made_by is PERMUTE:
+        node = build(PERMUTE, (part,), {"axes": inverse(attributes["axes"])})
+    elif made_by is DIAGONAL:
+        node = build(PUT_DIAGONAL, (parent, part), attributes)
+    elif made_by is STOP:
+        node = build(SET_VALUE, (parent, part), NO_ATTRIBUTES)
+    else:  # a reshape, or an expand that changed no size
+        node = build(RESHAPE, (part,), {"shape": parent.shape})
+    return node
+
+
+def refresh(x: Tensor) -> None:
+    """Give the owner of the memory of ``x`` a fresh node after a write that the gradient must not see.
+
+    Its gradient stays where it was; values kept before the write are told from values kept after it.
+    """
+    base = x
+    while base._parent is not None:
+        if base._link is not None and base._link[0] is STOP and base._node is not None and base is not x:
+            base._node = _renewed(base)
+        base = base._parent
+    if x is not base and x._node is not None and x._link is not None and x._link[0] is STOP:
+        x._node = _renewed(x)
+    if base._node is not None:
+        base._node = _renewed(base)
+    if base._storage is not None:
+        base._storage.rebound += 1
+
+
+def _renewed(x: Tensor) -> Node:
+    node = x._node
+    if node is None or not node.requires_grad:
+        return leaf_of(x)
+    if is_eager_leaf(x):
+        return new_leaf(x) if node.value is not None else node
+    return Node(SET_VALUE, (node, leaf_of(x)), NO_ATTRIBUTES, node.shape, node.dtype, True)
+
+
+def overwrite(x: Tensor, value: Any) -> None:
+    """Replace the data of eager ``x`` (an optimizer's step): a write that the gradient does not see."""
+    if value is not x._value:
+        np.copyto(x._value, value)
+    if x._storage is not None:
+        x._storage.version += 1
+    refresh(x)
+
+
+__all__ = ["detach", "overwrite", "rebind", "refresh", "root", "view", "write"]

@@ -1,0 +1,22 @@
+"""What the current thread is doing with operations: computing them, recording a tape, or writing a trace."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chainrule.tensors.trace import Trace
+
+PLAIN, TAPE, TRACE = 0, 1, 2
+
+
+class State(threading.local):
+    """``mode``: PLAIN (no gradients), TAPE (eager, recording) or TRACE; ``trace``: the open trace."""
+
+    def __init__(self) -> None:
+        self.mode = TAPE
+        self.trace: Trace | None = None
+
+
+STATE = State()

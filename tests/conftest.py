@@ -1,0 +1,102 @@
+"""What every test can rely on: one thread, reproducible examples, and nothing skipped in silence.
+
+Markers: `oracle` on a test, or `pytestmark = pytest.mark.oracle` in a module, says that it needs PyTorch; a module that
+imports it at the top says `torch = pytest.importorskip("torch")`. The fixtures `data_folder` and `browser` set the
+markers `data` and `browser` on whoever asks for them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Nothing above imports NumPy, which reads these once: sums in one order, and no test takes another's core.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    os.environ[_threads] = "1"
+
+IN_CI = os.environ.get("CI") == "true"
+
+# A test that sets its own number of examples keeps it in every profile.
+settings.register_profile("here", deadline=None, max_examples=50)
+settings.register_profile(
+    "ci",
+    settings.get_profile("here"),
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("campaign", settings.get_profile("here"), max_examples=1000, print_blob=True)
+settings.load_profile("ci" if IN_CI else "here")
+
+
+def has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of the real data sets, from the environment variable CHAINRULE_DATA."""
+    named = os.environ.get("CHAINRULE_DATA", "")
+    if not named:
+        pytest.skip("needs the real data sets: set CHAINRULE_DATA to their folder")
+    folder = Path(named)
+    if not folder.is_dir():
+        pytest.fail(f"CHAINRULE_DATA is {named!r}, which is no folder", pytrace=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The command of a Chromium that can run headless."""
+    for command in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(command):
+            return found
+    pytest.skip("needs Chromium to open a page: make browser")
+
+
+def pytest_report_header() -> str:
+    data = os.environ.get("CHAINRULE_DATA") or "not set"
+    return f"chainrule: PyTorch {'is' if has_torch() else 'is not'} here, CHAINRULE_DATA {data}, CI {IN_CI}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "data_folder" in fixtures:
+            item.add_marker("data")
+        if "browser" in fixtures:
+            item.add_marker("browser")
+        if item.get_closest_marker("oracle") and not has_torch():
+            item.add_marker(pytest.mark.skip(reason="needs PyTorch: make test ORACLES=1"))
+
+
+# With CI=true a skip is a failure: what is not run there is not held by anything.
+
+
+def refuse_skip(report: Any) -> None:
+    expected_to_fail = hasattr(report, "wasxfail")
+    if IN_CI and report.skipped and not expected_to_fail:
+        place, line, reason = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{place}:{line}: with CI=true nothing may be skipped. {reason}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    refuse_skip(report)
+    return report
