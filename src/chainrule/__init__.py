@@ -26,6 +26,7 @@ from chainrule import tensors as _tensors
 from chainrule.errors import ChainruleError, NameUnknown, nearest
 from chainrule.tensors import arithmetic, conversion, creation, indexing, products, reductions, shaping
 from chainrule.tensors.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from chainrule.tensors.compile import compile
 from chainrule.tensors.dtypes import (
     DType,
     finfo,
@@ -55,6 +56,16 @@ from chainrule.tensors.tensor import Size, Tensor, device
 if TYPE_CHECKING:
     from chainrule import nn as nn
     from chainrule import optim as optim
+    from chainrule.insight import error_flow as error_flow
+    from chainrule.tasks import load_run as load_run
+    from chainrule.tensors.gradcheck import gradcheck as gradcheck
+    from chainrule.tensors.gradcheck import gradgradcheck as gradgradcheck
+    from chainrule.tensors.serialization import load as load
+    from chainrule.tensors.serialization import save as save
+    from chainrule.training import Callback as Callback
+    from chainrule.training import History as History
+    from chainrule.training import Trainer as Trainer
+    from chainrule.training import fit as fit
 
 __version__ = "0.1.0"
 
@@ -77,7 +88,7 @@ inf = math.inf
 nan = math.nan
 
 # Loaded when first asked for: `import chainrule` costs little more than `import numpy`.
-_LAZY = {
+_MODULES = {
     "nn": "chainrule.nn",
     "optim": "chainrule.optim",
     "utils": "chainrule.utils",
@@ -85,12 +96,32 @@ _LAZY = {
     "func": "chainrule.tensors.func",
     "autograd": "chainrule.tensors.autograd",
 }
+_NAMES = {
+    "save": "chainrule.tensors.serialization",
+    "load": "chainrule.tensors.serialization",
+    "set_printoptions": "chainrule.tensors.printing",
+    "gradcheck": "chainrule.tensors.gradcheck",
+    "gradgradcheck": "chainrule.tensors.gradcheck",
+    "fit": "chainrule.training",
+    "Trainer": "chainrule.training",
+    "History": "chainrule.training",
+    "Callback": "chainrule.training",
+    "error_flow": "chainrule.insight",
+    "load_run": "chainrule.tasks",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        module = importlib.import_module(_LAZY[name])
-        globals()[name] = module
-        return module
-    known = [*globals(), *_LAZY]
-    raise NameUnknown(f"chainrule has no {name!r}", fix=nearest(name, [n for n in known if not n.startswith("_")]))
+    if name in _MODULES:
+        found: Any = importlib.import_module(_MODULES[name])
+    elif name in _NAMES:
+        found = getattr(importlib.import_module(_NAMES[name]), name)
+    else:
+        known = [n for n in (*globals(), *_MODULES, *_NAMES) if not n.startswith("_")]
+        raise NameUnknown(f"chainrule has no {name!r}", fix=nearest(name, known))
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_NAMES})

@@ -23,7 +23,7 @@ def load_builtin(name: str) -> LabelledImages:
     try:
         from sklearn.datasets import load_digits  # 140 MB with SciPy: an extra, loaded when asked for
     except ImportError:
-        fix = 'pip install "chainrule[command]"'
+        fix = 'install it: pip install "chainrule[command]"'
         raise DataError("the built-in digits come with scikit-learn, which is not installed", fix=fix) from None
     digits = load_digits()
     images = np.asarray(digits.images).astype(np.uint8)

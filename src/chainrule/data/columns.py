@@ -30,7 +30,7 @@ SEPARATOR = "\0"  # between packed cells; no cell may contain it
 LARGEST_EXACT = 2.0**53  # integers below it are exact as float64
 
 _LEADING_ZERO = re.compile(r"(?:^|\0)[+-]?0[0-9]")
-_LONG_INTEGER = re.compile(r"(?:^|\0)[+-]?[0-9]{16,}(?=\0|$)")
+_LONG_INTEGER = re.compile(r"(?:^|\0)([+-]?[0-9]{16,})(?=\0|$)")
 _PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.0+")
 
 
@@ -172,11 +172,9 @@ def column_from_array(values: npt.NDArray[np.generic], *, missing: frozenset[str
     if kind in "iuf" and not as_text and not (kind in "iu" and _beyond_exact(values)):
         return NumberColumn(values.astype(np.float64))
     if kind == "M":
-        dates = np.datetime_as_string(values.astype("datetime64[s]"))
-        texts = np.char.replace(np.char.replace(dates, "T00:00:00", ""), "T", " ")
-        return column_from_cells(
-            ("" if text == "NaT" else text for text in texts.tolist()), missing=missing, as_text=True
-        )
+        dates = values.astype("datetime64[s]")
+        written = np.char.replace(np.char.replace(np.datetime_as_string(dates), "T00:00:00", ""), "T", " ")
+        return column_from_cells(np.where(np.isnat(dates), "", written).tolist(), missing=missing, as_text=True)
     return column_from_cells(values.tolist(), missing=missing, as_text=as_text)
 
 
@@ -236,7 +234,9 @@ def _loses_digits(chunks: Sequence[str], values: Numbers) -> bool:
     if any(_LEADING_ZERO.search(chunk) for chunk in chunks):
         return True
     long = bool((np.abs(values[np.isfinite(values)]) >= LARGEST_EXACT).any())
-    return long and any(_LONG_INTEGER.search(chunk) for chunk in chunks)
+    return long and any(
+        int(text) != float(text) for chunk in chunks for text in _LONG_INTEGER.findall(chunk) if len(text) < 4000
+    )
 
 
 class _Numbering(dict[str, int]):

@@ -124,9 +124,13 @@ def _pack(form: _Format, rows: list[list[str]], chunks: list[list[str]]) -> None
     for cells, packed in zip(zip(*rows, strict=True), chunks, strict=True):
         chunk = SEPARATOR.join(map(str.strip, cells))
         if chunk.count(SEPARATOR) != len(rows) - 1:
-            fix = "if it is a table in UTF-16, say so (encoding='utf-16'); a spreadsheet must be exported as CSV"
-            raise DataError(f"{form.name}: a cell has a NUL character", expected="a text file", fix=fix)
+            raise _has_nul(form.name)
         packed.append(chunk)
+
+
+def _has_nul(name: str) -> DataError:
+    fix = "if it is a table in UTF-16, say so (encoding='utf-16'); a spreadsheet must be exported as CSV"
+    return DataError(f"{name} has a NUL character", expected="a text file", fix=fix)
 
 
 def _numbered_rows(form: _Format, text: io.TextIOBase) -> Iterator[tuple[int, list[str]]]:
@@ -239,11 +243,13 @@ def _encoding(path: str, encoding: str) -> str:
         return encoding
     with _open_bytes(path) as file:
         try:
-            start = file.read(4)
+            start = file.read(1 << 12)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             return encoding  # the reader will say it with the place
     if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
+    if b"\0" in start:
+        raise _has_nul(os.path.basename(path))
     return "utf-8-sig"
 
 
@@ -252,14 +258,14 @@ def _wrong_encoding(path: str, encoding: str) -> DataError:
     with _open_bytes(path) as file:
         raw = file.read()
     shown = "utf-8" if encoding == "utf-8-sig" else encoding
-    fix = f"name the file's encoding, such as encoding={'cp1252' if shown == 'utf-8' else 'utf-8'!r} or 'latin-1'"
+    what = f"{os.path.basename(path)} is not text in {shown}"
     try:
         raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         what = f"{os.path.basename(path)} line {line}: byte 0x{raw[error.start]:02x} is not valid in {shown}"
-        return DataError(what, expected=f"text in {shown}", fix=fix)
-    return DataError(f"{os.path.basename(path)} is not text in {shown}", fix=fix)
+    fix = f"name the file's encoding, such as encoding={'cp1252' if shown == 'utf-8' else 'utf-8'!r} or 'latin-1'"
+    return DataError(what, expected=f"text in {shown}", fix=fix)
 
 
 def _find_delimiter(path: str, encoding: str, quote: str | None) -> str:

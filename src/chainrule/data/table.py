@@ -185,8 +185,8 @@ def read_table(
     arrays) are called "0", "1", ….
 
     In files, blank lines are ignored, spaces around cells are stripped, and ``delimiter=None`` finds the delimiter out.
-    ``missing`` are the cells that count as missing; giving one adds nothing to the usual ones, ``MISSING``, but replaces
-    them. ``as_text`` names columns whose cells are kept as written even if all are numbers (``3.10`` is then not ``3.1``).
+    ``missing`` are the cells that count as missing, beside empty ones (default: ``MISSING``). ``decimal`` is the sign in
+    numbers, ``quote`` the one around cells (None: quotes are ordinary characters). ``as_text`` names columns whose cells are kept as written even if all are numbers (``3.10`` is then not ``3.1``).
 
     Raises:
         DataError: the source cannot be read as a table; the message names file, line and column.

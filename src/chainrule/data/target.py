@@ -291,19 +291,14 @@ def _classes(table: Table, what: str | Comparison, renamed: Mapping[str, str]) -
 
 
 def _is_class(table: Table, column: str) -> bool:
-    """Decide between classes and a quantity; a few texts among numbers are mistakes, named by line."""
+    """Decide between classes and a quantity, which a few texts or infinities among numbers are taken to be errors in."""
     cells = table[column]
     if not isinstance(cells, NumberColumn):
         numbers, wrong = cells.numbers()
         num_wrong = int(np.count_nonzero(wrong))
-        if num_wrong <= len(wrong) // 20 and len(np.unique(numbers[~wrong])) > _MOST_INTEGER_CLASSES:
-            table.numbers(column)  # raises for the first
-            return False
-        return True
+        return num_wrong > len(wrong) // 20 or len(np.unique(numbers[~wrong])) <= _MOST_INTEGER_CLASSES
     values: Numbers = cells.values
-    if np.isinf(values).any():
-        table.numbers(column)  # raises
     different = len(np.unique(values))
-    if (values != np.floor(values)).any():
+    if (values != np.floor(values)).any() or np.isinf(values).any():
         return False
     return different <= 2 or (different <= _MOST_INTEGER_CLASSES and different * _ROWS_PER_CLASS <= len(values))

@@ -61,7 +61,7 @@ class Recording:
                 break
         spec = primitive.shape(*inputs, **attributes)
         requires_grad = False
-        if self.keeps_gradients and primitive.differentiable:
+        if self.keeps_gradients and primitive.differentiable and (primitive.outputs > 1 or spec.dtype.kind == "f"):
             for node in inputs:
                 if node.requires_grad:
                     requires_grad = True
@@ -73,7 +73,8 @@ class Recording:
         return node
 
     def _with_constants(self, operands: tuple[Any, ...]) -> tuple[Node, ...]:
-        dtype = next((o.dtype for o in operands if type(o) is Node), np.dtype(np.float32))
+        # the last: the first operand of `where` is its condition
+        dtype = next((o.dtype for o in reversed(operands) if type(o) is Node), np.dtype(np.float32))
         return tuple(o if type(o) is Node else self.number(o, dtype) for o in operands)
 
     def number(self, value: Any, dtype: Dtype) -> Node:

@@ -1,24 +1,5 @@
-"""The count of changes to modules: what a trace may rely on while it stands still.
+"""The count of changes to modules (it lives with the tensors, whose traces read it)."""
 
-A compiled function has to know whether some module was put into eval mode, got another layer or another hook since it
-was traced. Asking every module costs microseconds; this one number is asked instead, and only when it moved are the
-modules looked at. It moves whenever the Python side of a module does; never when only numbers in tensors do.
-"""
+from chainrule.tensors.changes import CHANGES
 
-from __future__ import annotations
-
-
-class Changes:
-    """Counts the changes to all modules of the process."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def bump(self) -> None:
-        """Say that some module changed."""
-        self.count += 1
-
-
-CHANGES = Changes()
+__all__ = ["CHANGES"]

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chainrule.errors import ArgumentTypeError, ShapeError
 from chainrule.graph import Array, Gradients, Node, Primitive, Spec, primitive
 from chainrule.graph.sizes import numel, same_shape
@@ -17,7 +19,6 @@ from chainrule.nn.changes import CHANGES
 from chainrule.run import value_node
 from chainrule.tensors.apply import apply
 from chainrule.tensors.shaping import cat
-from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, current_node
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Watched(Primitive):
         return Spec(x.shape, x.dtype)
 
     def evaluate(self, x: Array, *, hook: OnGradient) -> Array:
-        return x
+        return np.array(x)  # not x itself: a write in place to y would not be seen as one to x
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: tuple[bool, ...], hook: OnGradient) -> Node:
         arrived = Tensor(None, g) if g.value is None else Tensor(g.value, g if g.requires_grad else None)
@@ -273,7 +274,3 @@ def watch(tensors: Sequence[Tensor], hook: Callable[[Sequence[Tensor]], Sequence
 
     return apart(apply(WATCHED, (cat([x.reshape(-1) for x in tensors]),), {"hook": of_vector}))
 
-
-def is_traced() -> bool:
-    """Return whether a function is being traced."""
-    return STATE.mode == TRACE

@@ -38,7 +38,9 @@ class Call(Primitive):
 
     def shape(self, *operands: Any, body: Graph) -> tuple[Spec, ...]:
         if len(operands) != len(body.inputs):
-            raise ShapeError(f"call: got {len(operands)} operands", expected=f"{len(body.inputs)}, as {body.name} takes")
+            raise ShapeError(
+                f"call: got {len(operands)} operands", expected=f"{len(body.inputs)}, as {body.name} takes"
+            )
         common: Any = ()
         first = True
         for operand, taken in zip(operands, body.inputs, strict=True):
@@ -125,125 +127,161 @@ def run_body(body: Graph, inputs: Sequence[Any], outputs: Sequence[Array]) -> No
     An output may be one of the inputs: it is then written in place. Otherwise it must share no memory with them. Strides
     may be any. NumPy's floating-point warnings are the caller's to silence.
     """
-    where = {id(x): k for k, x in enumerate(inputs)}
-    if len(where) < len(inputs):  # one array given twice: a write must not be seen through the other
-        inputs = [x if where[id(x)] == k else np.array(x) for k, x in enumerate(inputs)]
-    pattern = tuple([where.get(id(y), -1) for y in outputs])
-    programs: dict[tuple[int, ...], Program] = body.__dict__.setdefault("programs", {})
-    program = programs.get(pattern)
+    programs = _programs(body)
+    arrays = [inputs[k] for k in programs.taken]
+    places = {id(x): k for k, x in enumerate(arrays)}
+    if len(places) < len(arrays):  # one array given twice: a write must not be seen through the other
+        arrays = [x if places[id(x)] == k else np.array(x) for k, x in enumerate(arrays)]
+    targets = [outputs[k] for k in programs.given]
+    pattern = tuple([places.get(id(y), -1) for y in targets])
+    program = programs.of.get(pattern)
     if program is None:
-        program = programs[pattern] = Program(body, pattern)
-    program.run(inputs, outputs)
+        program = programs.of[pattern] = Program(body, programs.taken, programs.given, pattern)
+    numbers = programs.numbers.compute(inputs)
+    if targets:
+        program.run(arrays + targets, numbers)
+    for k, at in programs.numbers.given:
+        outputs[k][...] = numbers[at]
+
+
+class Programs:
+    """What is worked out once for a body: its numbers, and one program for each pattern of outputs that are inputs."""
+
+    def __init__(self, body: Graph) -> None:
+        _check(body)
+        self.taken = [k for k, node in enumerate(body.inputs) if node.shape]
+        self.given = [k for k, node in enumerate(body.outputs) if node.shape]
+        self.numbers = Numbers(body)
+        self.of: dict[tuple[int, ...], Program] = {}
+
+
+def _programs(body: Graph) -> Programs:
+    found = body.__dict__.get("programs")
+    if found is None:
+        found = body.__dict__["programs"] = Programs(body)
+    programs: Programs = found
+    return programs
+
+
+class Numbers:
+    """The operations of a body on numbers alone: done once per call, or not at all if no number has changed."""
+
+    def __init__(self, body: Graph) -> None:
+        inputs = [(k, node) for k, node in enumerate(body.inputs) if not node.shape]
+        constants = [node for node in body.nodes if _is_constant(node)]
+        computed = [node for node in body.nodes if not node.shape and not _is_constant(node)]
+        self.place = {node: k for k, node in enumerate((*[node for _, node in inputs], *constants, *computed))}
+        self.taken = [(k, node.dtype) for k, node in inputs]
+        self.given = [(k, self.place[node]) for k, node in enumerate(body.outputs) if not node.shape]
+        self._constants = [node.value for node in constants]
+        self._steps = [
+            (node.primitive, [self.place[x] for x in node.inputs or ()], node.attributes) for node in computed
+        ]
+        # The parameters of a group are called with the same numbers. Compared by their bits: -0.0 is not 0.0.
+        are_floats = all(node.dtype.kind == "f" for _, node in inputs)
+        self._bits = Struct(f"{len(inputs)}d").pack if inputs and are_floats else None
+        self._before: tuple[bytes, list[Array]] = (b"", [])
+
+    def compute(self, inputs: Sequence[Any]) -> list[Array]:
+        """Return the inputs, constants and results, each as an array of no dimensions."""
+        values = [inputs[k] for k, _ in self.taken]
+        bits = b"" if self._bits is None else self._bits(*values)
+        known, numbers = self._before
+        if bits and bits == known:
+            return numbers
+        numbers = [np.array(x, dtype=dtype) for x, (_, dtype) in zip(values, self.taken, strict=True)]
+        numbers += self._constants
+        for made_by, reads, attributes in self._steps:
+            numbers.append(np.asarray(made_by.evaluate(*[numbers[k] for k in reads], **attributes)))  # type: ignore[union-attr]  # checked: no leaf
+        self._before = (bits, numbers)
+        return numbers
 
 
 Step = tuple[Callable[..., Any], Callable[[Any], tuple[Any, ...]]]
 
 
 class Program:
-    """A body in an order to run it: the operations on numbers once, then those on arrays, block by block.
+    """The operations of a body on arrays, in order, block by block.
 
-    ``pattern`` says for each output which input it is, or -1. A block's values stand in one list, and an operation is a
-    function and the places it reads and (last) writes: inputs, outputs, numbers, scratch.
+    ``pattern`` says for each output which array among the inputs it is, or -1. A block's values stand in one list (inputs,
+    outputs, numbers, scratch), and an operation is a function and the places that it reads and, last, writes.
     """
 
-    def __init__(self, body: Graph, pattern: tuple[int, ...]) -> None:
-        _check(body)
-        self.taken = [k for k, node in enumerate(body.inputs) if node.shape]
-        self.given = [k for k, node in enumerate(body.outputs) if node.shape]
-        self._plan_numbers(body)
-        self._plan_arrays(body, pattern)
+    def __init__(self, body: Graph, taken: list[int], given: list[int], pattern: tuple[int, ...]) -> None:
+        nodes = [node for node in body.nodes if node.shape]
+        numbers = _programs(body).numbers.place
+        self._nodes = nodes
+        self._inputs = len(taken)
+        self._end = len(taken) + len(given) + len(numbers)
+        self._place = {body.inputs[k]: at for at, k in enumerate(taken)}
+        self._place.update((node, len(taken) + len(given) + k) for node, k in numbers.items())
+        self._scratch: list[Dtype] = []
+        self._steps: list[Step] = []
+        old = [body.inputs[taken[k]] if k >= 0 else None for k in pattern]
+        self._plan([body.outputs[k] for k in given], old)
+        self._block = BLOCK_BYTES // max(node.dtype.itemsize for node in (*body.inputs, *nodes) if node.shape)
         self._free: list[list[Array]] = []  # scratch that no thread is using
 
-    def _plan_numbers(self, body: Graph) -> None:
-        numbers = [node for node in body.inputs if not node.shape]
-        self.number_inputs = [(k, node.dtype) for k, node in enumerate(body.inputs) if not node.shape]
-        constants = [node for node in body.nodes if not node.shape and _is_constant(node)]
-        computed = [node for node in body.nodes if not node.shape and not _is_constant(node)]
-        self.numbers = {node: k for k, node in enumerate((*numbers, *constants, *computed))}
-        self._constants = [node.value for node in constants]
-        self._number_steps = [
-            (node.primitive, [self.numbers[x] for x in node.inputs or ()], node.attributes) for node in computed
-        ]
-        self._number_outputs = [(k, self.numbers[node]) for k, node in enumerate(body.outputs) if not node.shape]
-        # The numbers of the call before: the parameters of one group share theirs. Compared by their bits.
-        in_float64 = all(np.can_cast(node.dtype, np.float64) for node in numbers)
-        self._bits = Struct(f"{len(numbers)}d").pack if in_float64 else None
-        self._before: tuple[bytes, list[Array]] = (b"", [])
-
-    def _plan_arrays(self, body: Graph, pattern: tuple[int, ...]) -> None:
-        """Give every operation on arrays the place it writes: an output's where that is safe, else a scratch block."""
-        nodes = [node for node in body.nodes if node.shape]
+    def _plan(self, outputs: list[Node], old: list[Node | None]) -> None:
+        """Choose for every value a place of its own while it is needed. Output k overwrites the input ``old[k]``."""
+        nodes, place = self._nodes, self._place
         when = {node: k for k, node in enumerate(nodes)}
-        last_read: dict[Node, int] = {}
-        for k, node in enumerate(nodes):
-            last_read.update((x, k) for x in node.inputs or ())
-        place = {body.inputs[k]: at for at, k in enumerate(self.taken)}
-        first_number = len(self.taken) + len(self.given)
-        place.update((node, first_number + k) for node, k in self.numbers.items())
+        last_read = {x: k for k, node in enumerate(nodes) for x in node.inputs or ()}
+        copies: list[tuple[Node, int]] = []  # at the end of a block
+        ready: dict[
+            int, list[tuple[int, int]]
+        ] = {}  # an output's own memory, from an operation on: its place, its writer
+        for at, (node, overwritten) in enumerate(zip(outputs, old, strict=True), self._inputs):
+            free_from = -1 if overwritten is None else last_read.get(overwritten, -1)
+            if node in when and node not in place and free_from <= when[node]:
+                place[node] = at  # written where it belongs: nothing reads the old value any more
+                ready.setdefault(free_from, []).append((at, when[node]))
+            elif node in when:
+                copies.append((node, at))
+                last_read[node] = len(nodes)
+            elif node is not overwritten:  # an input handed on: it may itself be overwritten before the end
+                aside = self._new_scratch(node.dtype)
+                self._steps.append((_copy, itemgetter(place[node], aside)))
+                handed_on = Node(None, (), {}, node.shape, node.dtype, False)
+                place[handed_on] = aside
+                copies.append((handed_on, at))
 
-        copies: list[tuple[Node, int]] = []  # made at the end of a block: outputs that could not be written earlier
-        for at, k in enumerate(self.given, len(self.taken)):
-            node = body.outputs[k]
-            old = body.inputs[pattern[k]] if pattern[k] >= 0 else None
-            is_read_later = old is not None and last_read.get(old, -1) > when.get(node, -1)
-            if node in place or is_read_later or (old is not None and old in body.outputs):
-                if node is not old:
-                    copies.append((node, at))
-            else:
+        in_use: list[tuple[int, int, Dtype, int]] = []  # and the operation that reads it last
+        free: list[tuple[int, int, Dtype]] = []  # places, up to which operation they may be used, what they hold
+        for k, node in enumerate(nodes):
+            reads = [place[x] for x in node.inputs or ()]
+            for at, writer in ready.pop(-1, []) + ready.pop(k, []):  # an operation may write where it reads
+                free.append((at, writer, nodes[writer].dtype))
+            free += [(at, until, dtype) for at, until, dtype, last in in_use if last <= k]
+            in_use = [entry for entry in in_use if entry[3] > k]
+            if node not in place:
+                needed = last_read[node]
+                fits = [entry for entry in free if entry[1] >= needed and entry[2] == node.dtype]
+                at, until, dtype = fits[0] if fits else (self._new_scratch(node.dtype), len(nodes), node.dtype)
+                if fits:
+                    free.remove(fits[0])
                 place[node] = at
-        for node, _ in copies:
-            last_read[node] = len(nodes)
+                in_use.append((at, until, dtype, needed))
+            self._steps.append((_writing(node), itemgetter(*reads, place[node])))
+        self._steps += [(_copy, itemgetter(place[node], at)) for node, at in copies]
 
-        first_scratch = first_number + len(self.numbers)
-        self._scratch: list[Dtype] = []
-        free: dict[Dtype, list[int]] = {}
-        in_use: dict[Node, int] = {}
-        self._steps: list[Step] = []
-        for k, node in enumerate(nodes):
-            reads = [place[x] if x in place else in_use[x] for x in node.inputs or ()]
-            for x in [x for x in in_use if last_read[x] <= k]:  # an operation may write where it reads
-                free.setdefault(x.dtype, []).append(in_use.pop(x))
-            if node in place:
-                writes = place[node]
-            elif free.get(node.dtype):
-                writes = in_use[node] = free[node.dtype].pop()
-            else:
-                writes = in_use[node] = first_scratch + len(self._scratch)
-                self._scratch.append(node.dtype)
-            self._steps.append((_writing(node), itemgetter(*reads, writes)))
-        self._steps += [(_copy, itemgetter(place[x] if x in place else in_use[x], at)) for x, at in copies]
-        widest = max([node.dtype.itemsize for node in (*body.inputs, *nodes) if node.shape], default=1)
-        self._block = BLOCK_BYTES // widest
+    def _new_scratch(self, dtype: Dtype) -> int:
+        self._scratch.append(dtype)
+        return self._end + len(self._scratch) - 1
 
-    def run(self, inputs: Sequence[Any], outputs: Sequence[Array]) -> None:
-        """Run once; see ``run_body``."""
-        numbers = self._compute_numbers(inputs)
-        if self.given:
-            arrays = [inputs[k] for k in self.taken] + [outputs[k] for k in self.given]
-            for x in arrays:
-                if not x.flags.c_contiguous:
-                    self._run_strided(arrays, numbers)
-                    break
-            else:
-                self._run_blocks([x.ravel() for x in arrays], numbers)
-        for k, at in self._number_outputs:
-            outputs[k][...] = numbers[at]
-
-    def _compute_numbers(self, inputs: Sequence[Any]) -> list[Array]:
-        values = [inputs[k] for k, _ in self.number_inputs]
-        bits = self._bits(*values) if self._bits is not None else b""
-        known, numbers = self._before
-        if bits and bits == known:
-            return numbers
-        numbers = [np.array(x, dtype=dtype) for x, (_, dtype) in zip(values, self.number_inputs, strict=True)]
-        numbers += self._constants
-        for made_by, reads, attributes in self._number_steps:
-            numbers.append(np.asarray(made_by.evaluate(*[numbers[k] for k in reads], **attributes)))
-        self._before = (bits, numbers)
-        return numbers
+    def run(self, arrays: list[Array], numbers: list[Array]) -> None:
+        """Run on ``arrays``, the inputs and then the outputs."""
+        for x in arrays:
+            if not x.flags.c_contiguous:
+                self._run_strided(arrays, numbers)
+                return
+        self._run_blocks([x.ravel() for x in arrays], numbers)
 
     def _run_blocks(self, arrays: list[Array], numbers: list[Array]) -> None:
-        scratch = self._free.pop() if self._free else [np.empty(self._block, dtype) for dtype in self._scratch]
+        try:
+            scratch = self._free.pop()
+        except IndexError:
+            scratch = [np.empty(self._block, dtype) for dtype in self._scratch]
         length, block = len(arrays[0]), self._block
         for start in range(0, length, block):
             stop = min(start + block, length)
@@ -256,7 +294,7 @@ class Program:
 
     def _run_strided(self, arrays: list[Array], numbers: list[Array]) -> None:
         """Flatten along the strides of the first output: a view of each array that has the same order, else a copy."""
-        strides = arrays[len(self.taken)].strides
+        strides = arrays[self._inputs].strides
         order = sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
         dense: dict[int, Array] = {}
         flat = []
@@ -265,7 +303,7 @@ class Program:
                 dense[id(x)] = np.ascontiguousarray(x.transpose(order))
             flat.append(dense[id(x)].ravel())
         self._run_blocks(flat, numbers)
-        for y in arrays[len(self.taken) :]:
+        for y in arrays[self._inputs :]:
             if not np.may_share_memory(dense[id(y)], y):
                 np.copyto(y.transpose(order), dense[id(y)].reshape(y.transpose(order).shape))
 
@@ -279,7 +317,9 @@ def _check(body: Graph) -> None:
     common = next((node.shape for node in (*body.inputs, *body.nodes) if node.shape), ())
     for node in (*body.inputs, *body.nodes):
         if node.shape and not same_shape(node.shape, common):
-            raise VerifyError(f"body {body.name}: {node!r} beside arrays of shape {tuple(common)}", expected="one shape")
+            raise VerifyError(
+                f"body {body.name}: {node!r} beside arrays of shape {tuple(common)}", expected="one shape"
+            )
     for node in body.nodes:
         if node.primitive is None or not (node.primitive.elementwise or (_is_constant(node) and not node.shape)):
             raise VerifyError(f"body {body.name}: {node!r}", expected="elementwise operations and numbers")

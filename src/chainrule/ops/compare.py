@@ -8,10 +8,7 @@ import numpy as np
 
 from chainrule.errors import DtypeError
 from chainrule.graph import Array, Dtype, Gradients, Node, Primitive, Spec, no_gradient, op
-from chainrule.ops.rules import Elementwise, broadcast, one_dtype, to_shape_of
-
-Need = tuple[bool, ...]
-BOOL = np.dtype(np.bool_)
+from chainrule.ops.rules import BOOL, Elementwise, Need, broadcast, one_dtype, to_shape_of
 
 
 class Comparison(Elementwise, abstract=True):
@@ -143,6 +140,7 @@ class Where(Primitive):
         return np.where(m, a, b)
 
     def vjp(self, g: Node, y: Node, m: Node, a: Node, b: Node, *, need: Need) -> Gradients:
+        # dy = [m] da + [not m] db
         da = to_shape_of(a, op.where(m, g, 0)) if need[1] else None
         db = to_shape_of(b, op.where(m, 0, g)) if need[2] else None
         return None, da, db
@@ -162,7 +160,7 @@ class Cast(Primitive):
         return np.asarray(x).astype(dtype)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, dtype: Dtype) -> Node:
-        return op.cast(g, dtype=x.dtype)
+        return op.cast(g, dtype=x.dtype)  # d cast x = dx, in the dtype of x
 
 
 class Stop(Elementwise):
@@ -185,4 +183,4 @@ class SetValue(Elementwise):
         return np.array(np.broadcast_to(b, np.shape(a)))
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
-        return g if need[0] else None, None
+        return g if need[0] else None, None  # by definition: dy = da

@@ -9,10 +9,9 @@ import math
 
 import numpy as np
 
-from chainrule.graph import Array, Gradients, Node, no_gradient, op
-from chainrule.ops.rules import Elementwise, to_shape_of
-
-Need = tuple[bool, ...]
+from chainrule.errors import ArgumentError
+from chainrule.graph import Array, Gradients, Node, op
+from chainrule.ops.rules import Elementwise, Need, to_shape_of, zeros_like
 
 
 class Add(Elementwise):
@@ -73,11 +72,17 @@ class Neg(Elementwise):
 
 
 class Pow(Elementwise):
-    """y = a ** b; 0 ** 0 = 1"""
+    """y = a ** b; 0 ** 0 = 1; a negative power of an integer is 0, except for 1 and -1"""
 
     name = "pow"
     reads = ("a b", "a b y")
-    evaluate = np.power
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        try:
+            y: Array = np.power(a, b)
+        except ValueError:  # NumPy takes no negative powers of integers
+            y = np.where(np.less(b, 0) & (np.abs(a) != 1), 0, np.power(a, np.abs(b)))
+        return y
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         da = db = None
@@ -341,10 +346,10 @@ class Sigmoid(Elementwise):
     reads = ("y",)
 
     def evaluate(self, x: Array) -> Array:
-        with np.errstate(over="ignore"):
-            y = np.asarray(np.exp(-x))  # infinite for very negative x, and then y = 0, which is right
+        y: Array = np.asarray(np.exp(-x))  # infinite for very negative x, and then y = 0, which is right
         y += 1
-        return np.reciprocal(y, out=y)
+        np.reciprocal(y, out=y)
+        return y
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need) -> Node:
         return g * (y * (1 - y))  # dσ = σ (1 - σ) dx
@@ -411,7 +416,7 @@ class Piecewise(Elementwise, abstract=True):
     reads = ("",)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need) -> Node:
-        return op.full(shape=x.shape, dtype=x.dtype, value=0)
+        return zeros_like(x)
 
 
 class Sign(Piecewise):
@@ -449,12 +454,26 @@ class Trunc(Piecewise):
     evaluate = np.trunc
 
 
+def refuse_zero(name: str, divisor: Array) -> None:
+    """Raise if integers are divided by 0; floats give an infinity or NaN."""
+    if divisor.dtype.kind in "biu" and not divisor.all():
+        raise ArgumentError(f"{name}: an integer is divided by 0", fix="convert to floats to get an infinity or NaN")
+
+
 class FloorDivide(Elementwise):
     """y = ⌊a / b⌋"""
 
     name = "floor_divide"
-    evaluate = np.floor_divide
-    vjp = no_gradient("it is constant between its jumps, and PyTorch gives none either")
+    reads = ("", "")
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        refuse_zero(self.name, np.asarray(b))
+        y: Array = np.floor_divide(a, b)
+        return y
+
+    def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
+        # constant between its jumps
+        return zeros_like(a) if need[0] else None, zeros_like(b) if need[1] else None
 
 
 class Remainder(Elementwise):
@@ -462,12 +481,16 @@ class Remainder(Elementwise):
 
     name = "remainder"
     reads = ("", "a b")
-    evaluate = np.remainder
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        refuse_zero(self.name, np.asarray(b))
+        y: Array = np.remainder(a, b)
+        return y
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         # dy = da - ⌊a/b⌋ db
         da = to_shape_of(a, g) if need[0] else None
-        return da, to_shape_of(b, -g * op.floor(a / b)) if need[1] else None
+        return da, to_shape_of(b, -g * op.floor_divide(a, b)) if need[1] else None
 
 
 class Fmod(Elementwise):
@@ -475,7 +498,11 @@ class Fmod(Elementwise):
 
     name = "fmod"
     reads = ("", "a b")
-    evaluate = np.fmod
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        refuse_zero(self.name, np.asarray(b))
+        y: Array = np.fmod(a, b)
+        return y
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         # dy = da - trunc(a/b) db

@@ -12,11 +12,7 @@ import numpy as np
 from chainrule.errors import ShapeError
 from chainrule.graph import Array, Node, Primitive, Spec, no_gradient, op
 from chainrule.graph.sizes import Shape
-
-Need = tuple[bool, ...]
-Axes = tuple[int, ...]
-INT64 = np.dtype(np.int64)
-BOOL = np.dtype(np.bool_)
+from chainrule.ops.rules import BOOL, INT64, Axes, Need
 
 
 def without_axes(shape: Shape, axes: Axes) -> Shape:
@@ -43,7 +39,7 @@ class Sum(Primitive):
     def shape(self, x: Any, *, axes: Axes) -> Spec:
         return Spec(without_axes(x.shape, axes), x.dtype)
 
-    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+    def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.add.reduce(x, axis=axes, dtype=x.dtype)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: Axes) -> Node:
@@ -69,7 +65,7 @@ class SumTo(Primitive):
         return np.add.reduce(x, axis=axes, dtype=x.dtype).reshape(shape)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, shape: Shape) -> Node:
-        return op.expand(g, shape=x.shape)
+        return op.expand(g, shape=x.shape)  # d Σx = Σ dx
 
 
 class Prod(Primitive):
@@ -81,7 +77,7 @@ class Prod(Primitive):
     def shape(self, x: Any, *, axis: int) -> Spec:
         return Spec(without_axes(x.shape, (axis,)), x.dtype)
 
-    def evaluate(self, x: Array, *, axis: int) -> Array:
+    def evaluate(self, x: Array, *, axis: int) -> Any:
         return np.multiply.reduce(x, axis=axis, dtype=x.dtype)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
@@ -124,6 +120,7 @@ class Extreme(Primitive, abstract=True):
         return Spec(without_axes(x.shape, axes), x.dtype)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: Axes) -> Node:
+        # dy = the mean of dx over the places where x = y
         attained = op.cast(op.eq(x, restore(y, x, axes)), dtype=x.dtype)
         return attained * restore(g / op.sum(attained, axes=axes), x, axes)
 
@@ -133,7 +130,7 @@ class Amax(Extreme):
 
     name = "amax"
 
-    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+    def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.maximum.reduce(x, axis=axes)
 
 
@@ -142,7 +139,7 @@ class Amin(Extreme):
 
     name = "amin"
 
-    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+    def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.minimum.reduce(x, axis=axes)
 
 
@@ -188,7 +185,7 @@ class Argsort(Primitive):
         if not descending:
             return np.argsort(x, axis=axis, kind="stable")
         backward = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
-        return np.ascontiguousarray(np.flip(x.shape[axis] - 1 - backward, axis))
+        return np.array(np.flip(x.shape[axis] - 1 - backward, axis), order="C")
 
 
 class Any_(Primitive):
@@ -200,7 +197,7 @@ class Any_(Primitive):
     def shape(self, x: Any, *, axes: Axes) -> Spec:
         return Spec(without_axes(x.shape, axes), BOOL)
 
-    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+    def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.logical_or.reduce(x, axis=axes)
 
 
@@ -213,7 +210,7 @@ class All_(Primitive):
     def shape(self, x: Any, *, axes: Axes) -> Spec:
         return Spec(without_axes(x.shape, axes), BOOL)
 
-    def evaluate(self, x: Array, *, axes: Axes) -> Array:
+    def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.logical_and.reduce(x, axis=axes)
 
 
@@ -228,17 +225,17 @@ class Cumsum(Primitive):
 
     def evaluate(self, x: Array, *, axis: int, reverse: bool) -> Array:
         if reverse:
-            return np.ascontiguousarray(np.flip(np.cumsum(np.flip(x, axis), axis=axis, dtype=x.dtype), axis))
+            return np.array(np.flip(np.cumsum(np.flip(x, axis), axis=axis, dtype=x.dtype), axis), order="C")
         return np.cumsum(x, axis=axis, dtype=x.dtype)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int, reverse: bool) -> Node:
         return op.cumsum(g, axis=axis, reverse=not reverse)  # xⱼ is in every yᵢ with i ≥ j
 
 
-def shifted_exp(x: Array, axis: int) -> Array:
-    """Return e^(x - max x); no overflow, and an infinite maximum gives NaN as the mathematics does."""
-    shifted = np.asarray(x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf))
-    return np.exp(shifted, out=shifted)
+def below_maximum(x: Array, axis: int) -> Array:
+    """Return x - max x, whose exponential does not overflow; an infinite maximum gives NaN as the mathematics does."""
+    y: Array = x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
+    return y
 
 
 class Softmax(Primitive):
@@ -251,7 +248,8 @@ class Softmax(Primitive):
         return Spec(x.shape, x.dtype)
 
     def evaluate(self, x: Array, *, axis: int) -> Array:
-        y = shifted_exp(x, axis)
+        y = below_maximum(x, axis)
+        np.exp(y, out=y)
         y /= np.add.reduce(y, axis=axis, keepdims=True)
         return y
 
@@ -271,12 +269,10 @@ class LogSoftmax(Primitive):
         return Spec(x.shape, x.dtype)
 
     def evaluate(self, x: Array, *, axis: int) -> Array:
-        shifted = np.asarray(x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf))
-        shifted -= np.log(np.add.reduce(np.exp(shifted), axis=axis, keepdims=True))
-        return shifted
+        y = below_maximum(x, axis)
+        y -= np.log(np.add.reduce(np.exp(y), axis=axis, keepdims=True))
+        return y
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
         # dyᵢ = dxᵢ - Σⱼ e^yⱼ dxⱼ
         return g - op.exp(y) * restore(op.sum(g, axes=(axis,)), x, (axis,))
-
-

@@ -1,12 +1,19 @@
-"""What several rules share: same-dtype checks, broadcasting shapes, and its adjoint."""
+"""What several rules share: names of types, same-dtype checks, broadcasting shapes, and its adjoint."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from chainrule.errors import DtypeError, ShapeError
 from chainrule.graph import Dtype, Node, Primitive, Spec, op
-from chainrule.graph.sizes import broadcast_shapes, same_shape
+from chainrule.graph.sizes import Shape, broadcast_shapes, same_shape
+
+Need = tuple[bool, ...]  # of each input, whether its gradient is wanted
+Axes = tuple[int, ...]
+BOOL = np.dtype(np.bool_)
+INT64 = np.dtype(np.int64)
 
 
 def one_dtype(name: str, *operands: Any) -> Dtype:
@@ -19,7 +26,7 @@ def one_dtype(name: str, *operands: Any) -> Dtype:
     return dtype
 
 
-def broadcast(name: str, *operands: Any) -> Any:
+def broadcast(name: str, *operands: Any) -> Shape:
     """Return the shape that the operands broadcast to; the error names the operation and the shapes."""
     try:
         return broadcast_shapes(*[o.shape for o in operands])
@@ -34,6 +41,11 @@ def broadcast(name: str, *operands: Any) -> Any:
 def to_shape_of(x: Node, g: Node) -> Node:
     """Sum ``g`` over the axes along which ``x`` was broadcast: the adjoint of broadcasting."""
     return g if same_shape(g.shape, x.shape) else op.sum_to(g, shape=x.shape)
+
+
+def zeros_like(x: Node) -> Node:
+    """Return zeros in the shape and dtype of ``x``."""
+    return op.full(shape=x.shape, dtype=x.dtype, value=0)
 
 
 class Elementwise(Primitive, abstract=True):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
 from chainrule.errors import ChainruleError, GradientError, ShapeError
 from chainrule.graph import Array, Node, Primitive, Spec
+
+# log(0), overflow and NaN are values, not news. np.errstate around every operation would cost more than many of them;
+# this silences NumPy's warnings where our own modules call it, and nowhere else.
+warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"chainrule\.")
 
 
 def evaluate(primitive: Primitive, values: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
@@ -32,7 +37,7 @@ def evaluate(primitive: Primitive, values: tuple[Any, ...], attributes: dict[str
 
 def explain(primitive: Primitive, values: tuple[Any, ...], attributes: dict[str, Any]) -> None:
     """Let the shape rule, which eager mode skips, say what is wrong with these values."""
-    dtype = next((v.dtype for v in values if isinstance(v, np.ndarray)), np.dtype(np.float32))
+    dtype = next((v.dtype for v in reversed(values) if isinstance(v, np.ndarray)), np.dtype(np.float32))
     specs = [Spec(v.shape, v.dtype) if isinstance(v, np.ndarray) else Spec((), dtype) for v in values]
     primitive.shape(*specs, **attributes)
 
@@ -49,12 +54,19 @@ class Evaluating:
     def apply(self, primitive: Primitive, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Node:
         """Return the node of one operation, with its value."""
         values = tuple([operand.value if type(operand) is Node else operand for operand in operands])
+        numbers_only = True
         for operand, value in zip(operands, values, strict=True):
             if value is None:
                 raise GradientError(
                     f"{primitive.name}: a rule reads the value of {operand!r}, which was not kept",
                     expected="every value that a vjp rule reads to be named in `reads`",
                 )
+            if type(value) is np.ndarray or type(value) is tuple:
+                numbers_only = False
+        if numbers_only:  # Python numbers alone would be computed in float64
+            values = tuple(
+                [np.asarray(v, o.dtype) if type(o) is Node else v for o, v in zip(operands, values, strict=True)]
+            )
         out = evaluate(primitive, values, attributes)
         requires_grad = False
         inputs: tuple[Node, ...] = ()

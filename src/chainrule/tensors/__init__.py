@@ -24,6 +24,7 @@ from chainrule.tensors import (
     generator,
     indexing,
     memory,
+    printing,
     products,
     reductions,
     shaping,
@@ -72,7 +73,7 @@ def _attach_all() -> None:
         setattr(Tensor, f"__i{name}__", _in_place_operator(name))
     for name, function in {
         "__matmul__": products.matmul, "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
-        "__deepcopy__": conversion.deep_copy, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method,
+        "__deepcopy__": conversion.deep_copy, "__repr__": printing.tensor_repr, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method,
         "masked_fill_": _in_place(indexing.masked_fill), "tril_": _in_place(shaping.tril),
         "triu_": _in_place(shaping.triu),
     }.items():  # fmt: skip
@@ -92,5 +93,5 @@ _attach_all()
 
 __all__ = [
     "Tensor", "apply", "arithmetic", "autograd", "conversion", "creation", "dtypes", "generator", "indexing", "memory",
-    "ops", "products", "reductions", "shaping", "state", "tensor", "trace",
+    "ops", "printing", "products", "reductions", "shaping", "state", "tensor", "trace",
 ]  # fmt: skip

@@ -55,7 +55,7 @@ def record(
     y: Tensor,
 ) -> None:
     """Put the operation on the tape, and keep the values that its gradient will read."""
-    if not primitive.differentiable:
+    if not primitive.differentiable or y._value.dtype.kind != "f":
         return
     need = tuple([node is not None and node.requires_grad for node in nodes])
     inputs: list[Node] = []

@@ -17,7 +17,7 @@ from chainrule.graph.recorder import Recorder
 from chainrule.graph.sizes import same_shape
 from chainrule.run import Evaluating, value_node
 from chainrule.tensors.state import PLAIN, STATE, TAPE, TRACE
-from chainrule.tensors.tensor import Tensor, concrete, current_node, numpy_dtype
+from chainrule.tensors.tensor import NOT_KEPT, Tensor, concrete, current_node, numpy_dtype
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -248,22 +248,21 @@ def to_tensor(node: Node, create_graph: bool) -> Tensor:
 def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> None:
     """Add a gradient to ``owner.grad``. Arrays that are read-only, shared or the caller's are copied first."""
     if STATE.mode == TRACE:
-        fresh = Tensor(None, node)
-        owner_grad = owner.grad
-        if STATE.trace is not None:
-            STATE.trace.remember_grad(owner)
-        owner.grad = fresh if owner_grad is None else owner_grad + fresh
+        fresh, before = Tensor(None, node), owner.grad
+        owner.grad = fresh if before is None else before + fresh
         return
     if create_graph:
         new = to_tensor(node, True)
         owner.grad = new if owner.grad is None else owner.grad + new
         return
     value = node.value
+    if owner._grad is NOT_KEPT:
+        owner._grad = None
     if owner.grad is None:
         if id(value) in taken or not value.flags.writeable or value.base is not None:
             value = np.array(value, order="C")
         taken.add(id(value))
-        owner.grad = Tensor(value)
+        owner._grad = Tensor(value)
     elif owner.grad.requires_grad:
         owner.grad = owner.grad + Tensor(value)
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,20 @@ def set_rng_state(state: dict[str, int]) -> None:
 
 
 def chosen(generator: Generator | None) -> Generator:
-    """Return ``generator``, or the default one."""
-    return default_generator if generator is None else generator
+    """Return ``generator``, or the one this thread draws from inside ``drawing_from``, or the default one."""
+    if generator is not None:
+        return generator
+    found: Generator = STATE.generator or default_generator
+    return found
+
+
+@contextmanager
+def drawing_from(generator: Generator) -> Iterator[None]:
+    """Let random functions inside that are given no generator draw from ``generator`` (in this thread)."""
+    before = STATE.generator
+    STATE.generator = generator
+    try:
+        yield
+    finally:
+        STATE.generator = before
 

@@ -6,17 +6,20 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from chainrule.tensors.generator import Generator
     from chainrule.tensors.trace import Trace
 
 PLAIN, TAPE, TRACE = 0, 1, 2
 
 
 class State(threading.local):
-    """``mode``: PLAIN (no gradients), TAPE (eager, recording) or TRACE; ``trace``: the open trace."""
+    """``mode``: PLAIN (no gradients), TAPE (eager, recording) or TRACE; ``trace``: the open trace; ``generator``: whom
+    random functions draw from when they are given none (None: the default generator)."""
 
     def __init__(self) -> None:
         self.mode = TAPE
         self.trace: Trace | None = None
+        self.generator: Generator | None = None
 
 
 STATE = State()

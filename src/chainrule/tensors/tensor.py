@@ -19,6 +19,7 @@ from chainrule.tensors.dtypes import FROM_NUMPY, DType
 from chainrule.tensors.state import STATE, TRACE
 
 NO_ATTRIBUTES: dict[str, Any] = {}
+NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep
 
 
 class Size(tuple[Any, ...]):
@@ -68,11 +69,9 @@ class Tensor:
     Methods and their arguments are PyTorch's; ``docs/`` lists what is here and where results differ.
     """
 
-    __slots__ = ("__weakref__", "_link", "_node", "_parent", "_seen", "_storage", "_value", "grad")
+    __slots__ = ("__weakref__", "_grad", "_link", "_node", "_parent", "_seen", "_storage", "_value")
     __array_ufunc__ = None  # so that numpy_array * tensor asks the tensor
     __hash__: Callable[[], int]  # by identity, although == compares elements
-
-    grad: Tensor | None
 
     def __init__(self, value: Array | None, node: Node | None = None) -> None:
         self._value: Any = value
@@ -81,7 +80,7 @@ class Tensor:
         self._parent: Tensor | None = None
         self._link: tuple[Primitive, dict[str, Any]] | None = None
         self._seen = 0
-        self.grad = None
+        self._grad: Any = None
 
     # -- what it is ---------------------------------------------------------------------------------------------
 
@@ -119,6 +118,30 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         self.requires_grad_(wanted)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that ``backward`` collected here; None before."""
+        if STATE.mode == TRACE and STATE.trace is not None:
+            return STATE.trace.read_grad(self)
+        if self._grad is NOT_KEPT:
+            raise GradientError(
+                "the gradient of this tensor was computed inside a compiled function, which did not keep it",
+                fix="compile with chainrule.compile(…, keep_gradients=True)",
+            )
+        found: Tensor | None = self._grad
+        return found
+
+    @grad.setter
+    def grad(self, new: Tensor | None) -> None:
+        if new is not None and not isinstance(new, Tensor):
+            raise ArgumentTypeError(f"grad = {type(new).__name__}", expected="a tensor or None")
+        if new is not None and tuple(new.shape) != tuple(self.shape):
+            raise GradientError(f"a grad of shape {tuple(new.shape)}", expected=f"the tensor's {tuple(self.shape)}")
+        if STATE.mode == TRACE and STATE.trace is not None:
+            STATE.trace.assign_grad(self, new)
+        else:
+            self._grad = new
 
     @property
     def is_leaf(self) -> bool:

@@ -19,21 +19,31 @@ from chainrule.graph.sizes import Shape
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.memory import put_back
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import STOP, Tensor, shared_storage
+from chainrule.tensors.tensor import NOT_KEPT, STOP, Tensor, shared_storage
 
 
 class Bound:
     """A tensor from outside inside a trace: the input it became, the node it is now, and how often it was rebound."""
 
-    __slots__ = ("argument", "input", "node", "rebound", "tensor", "was_leaf")
+    __slots__ = ("input", "node", "rebound", "tensor")
 
-    def __init__(self, tensor: Tensor, node: Node, argument: int | None, was_leaf: bool) -> None:
+    def __init__(self, tensor: Tensor, node: Node) -> None:
         self.tensor = tensor
         self.input = node
         self.node = node
         self.rebound = 0
-        self.argument = argument
-        self.was_leaf = was_leaf
+
+
+class Grad:
+    """``x.grad`` inside a trace: before it, now, and whether the function replaced it before reading it."""
+
+    __slots__ = ("before", "cleared", "now", "tensor")
+
+    def __init__(self, tensor: Tensor, before: Tensor | None, now: Tensor | None, *, cleared: bool) -> None:
+        self.tensor = tensor
+        self.before = before
+        self.now = now
+        self.cleared = cleared
 
 
 class Trace:
@@ -48,7 +58,9 @@ class Trace:
         self.getters: list[tuple[Node, Callable[[], Any]]] = []
         self.leaves: dict[Node, Tensor] = {}
         self.generators: dict[int, tuple[Any, Node, Node, int]] = {}
-        self.grads_before: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self.grads: dict[int, Grad] = {}
+        self.calls: list[Callable[[], Any]] = []
+        self.modules: dict[int, Any] = {}
         self.backward_called = False
         self.inputs: list[Node] = []
 
@@ -58,8 +70,30 @@ class Trace:
         """Return whether ``x`` itself was bound as an input (an argument may be a view of other memory)."""
         return id(x) in self.bound
 
-    def bind(self, x: Tensor, shape: Shape, name: str, argument: int | None = None) -> Bound:
-        """Make ``x`` an input of the graph."""
+    def argument(self, x: Tensor, shape: Shape, name: str) -> Tensor:
+        """Return the traced tensor that stands for an argument of the function; its sizes may be symbols."""
+        leaf = self._is_plain_leaf(x, name)
+        node = graph_input(name, shape, x._value.dtype, requires_grad=leaf)
+        self.inputs.append(node)
+        stand_in = Tensor(None, node)
+        stand_in._grad = x._grad
+        if leaf:
+            self.leaves[node] = stand_in
+        return stand_in
+
+    def _is_plain_leaf(self, x: Tensor, name: str) -> bool:
+        node = x._node
+        if node is None or not node.requires_grad:
+            return False
+        if node.primitive is not None:
+            raise TraceError(
+                f"{name} was computed outside of the compiled function '{self.name}' with a tape that leads there",
+                fix="compute it inside, or detach() it",
+            )
+        return True
+
+    def bind(self, x: Tensor, name: str) -> Bound:
+        """Make a tensor from outside an input of the graph."""
         storage = shared_storage(x)
         other = self.storages.get(storage)
         if other is not None:
@@ -69,15 +103,10 @@ class Trace:
                 fix="clone() one of them",
             )
         self.storages[storage] = x
-        leaf = x._node is not None and x._node.requires_grad
-        if leaf and x._node is not None and x._node.primitive is not None:
-            raise TraceError(
-                f"{name} was computed outside of the compiled function '{self.name}' with a tape that leads there",
-                fix="compute it inside, or detach() it",
-            )
-        node = graph_input(name, shape, x._value.dtype, requires_grad=leaf)
+        leaf = self._is_plain_leaf(x, name)
+        node = graph_input(name, x._value.shape, x._value.dtype, requires_grad=leaf)
         self.inputs.append(node)
-        found = self.bound[id(x)] = Bound(x, node, argument, leaf)
+        found = self.bound[id(x)] = Bound(x, node)
         if leaf:
             self.leaves[node] = x
         return found
@@ -88,7 +117,7 @@ class Trace:
         if bound is not None:
             return bound.node
         if x._parent is None:
-            return self.bind(x, x._value.shape, f"tensor{len(self.bound)}").node
+            return self.bind(x, f"tensor{len(self.bound)}").node
         base = x
         while base._parent is not None and id(base) not in self.bound:
             base = base._parent
@@ -107,7 +136,7 @@ class Trace:
         if x._value is not None:
             bound = self.bound.get(id(x))
             return bound is None or bound.node is bound.input or bound.node in self.leaves
-        return not (x._node is not None and x._node.requires_grad)
+        return x._node is None or not x._node.requires_grad or x._node in self.leaves
 
     # -- scalars and random numbers ----------------------------------------------------------------------------------
 
@@ -164,7 +193,7 @@ class Trace:
             else:
                 node = self._with_gradient_of(old, node)
         if x._value is not None:
-            bound = self.bound.get(id(x)) or self.bind(x, x._value.shape, f"tensor{len(self.bound)}")
+            bound = self.bound.get(id(x)) or self.bind(x, f"tensor{len(self.bound)}")
             bound.node = node
             bound.rebound += 1
         else:
@@ -188,10 +217,32 @@ class Trace:
         finally:
             self.recording.keeps_gradients = before
 
-    def remember_grad(self, x: Tensor) -> None:
-        """Note what ``x.grad`` was before the trace touched it."""
-        if id(x) not in self.grads_before:
-            self.grads_before[id(x)] = (x, x.grad)
+    # -- gradients and effects ---------------------------------------------------------------------------------------
+
+    def read_grad(self, x: Tensor) -> Tensor | None:
+        """Return ``x.grad`` as it is at this point of the function."""
+        known = self.grads.get(id(x))
+        if known is None:
+            before = None if x._grad is NOT_KEPT else x._grad
+            known = self.grads[id(x)] = Grad(x, before, before, cleared=False)
+        return known.now
+
+    def assign_grad(self, x: Tensor, new: Tensor | None) -> None:
+        """Let ``x.grad`` be ``new`` from here on."""
+        known = self.grads.get(id(x))
+        if known is None:
+            before = None if x._grad is NOT_KEPT else x._grad
+            self.grads[id(x)] = Grad(x, before, new, cleared=True)
+        else:
+            known.now = new
+
+    def after_each_run(self, call: Callable[[], Any]) -> None:
+        """Let ``call`` happen after every run: what Python must do beside the graph (a scheduler's step)."""
+        self.calls.append(call)
+
+    def note_module(self, module: Any) -> None:
+        """Note a module whose attributes the trace depends on."""
+        self.modules[id(module)] = module
 
 
 def _traced_node(x: Tensor) -> Node:
@@ -216,5 +267,3 @@ class tracing:  # noqa: N801 - a context, like no_grad
 
     def __exit__(self, *_: object) -> None:
         STATE.mode, STATE.trace = self.before
-        for tensor, grad in self.trace.grads_before.values():
-            tensor.grad = grad

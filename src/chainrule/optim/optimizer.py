@@ -1,0 +1,410 @@
+"""What all optimizers share: parameter groups, state, the step, and how they are saved.
+
+A rule is two pure methods: ``init`` makes the state of a parameter, ``update`` says in operations of the graph what one
+step makes of parameter and state. It is recorded once into a body (see ops.body), which is run in place on the arrays of
+each parameter, or called in a trace. Rates, weight decay and the step number are inputs of the body, never constants in
+it; only flags select what it consists of.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError
+from chainrule.graph import Array, Dtype, Graph, Node, primitive, recording
+from chainrule.ops.body import BodyRecording, run_body, scalar_input, vector_input
+from chainrule.optim.saved import Handle, load, save
+from chainrule.tensors.autograd import enable_grad, no_grad
+from chainrule.tensors.dtypes import F64, default_float
+from chainrule.tensors.memory import overwrite, write
+from chainrule.tensors.state import STATE, TRACE
+from chainrule.tensors.tensor import Tensor, concrete, current_node
+
+CALL, GET = primitive("call"), primitive("get")
+
+Group = dict[str, Any]
+State = dict[str, Tensor]
+Nodes = dict[str, Node]
+Hyper = dict[str, Any]  # numbers as nodes of no dimensions, flags as they are
+
+# They choose among PyTorch's implementations of one rule; here there is one.
+IMPLEMENTATIONS = ("foreach", "fused", "capturable", "differentiable")
+INFINITE = math.inf
+
+
+class Optimizer:
+    """Improves parameters by their gradients.
+
+    ``params``    tensors, (name, tensor) pairs as ``model.named_parameters()`` gives, or dicts that are parameter groups:
+                  ``{"params": tensors, "lr": 0.01}`` with options of their own
+    ``defaults``  the options of groups that do not say
+
+    For a rule of your own: set ``numbers``, ``flags`` and ``limits``, and write ``init`` and ``update``; or write ``step``.
+    """
+
+    numbers: ClassVar[tuple[str, ...]] = ("lr",)  # options that are inputs of the body
+    flags: ClassVar[tuple[str, ...]] = ()  # options that select what the body consists of
+    scalars: ClassVar[frozenset[str]] = frozenset({"step"})  # state that is one number, not one per element
+    limits: ClassVar[dict[str, tuple[float, float]]] = {"lr": (0.0, INFINITE), "weight_decay": (0.0, INFINITE)}
+
+    def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: got one tensor as params", expected="an iterable of them", fix="write [tensor]"
+            )
+        self.defaults = dict(defaults)
+        self.state: defaultdict[Any, Any] = defaultdict(dict)
+        self.param_groups: list[Group] = []
+        self._bodies: dict[Any, Graph] = {}
+        self._fresh: set[Tensor] = set()  # parameters with a state that no step has seen yet
+        self._before_step: dict[int, Callable[..., Any]] = {}
+        self._after_step: dict[int, Callable[..., Any]] = {}
+        self._stepped = False
+        self.check(self.defaults, type(self).__name__)
+        groups = list(params)
+        if not groups:
+            raise ArgumentError(
+                f"{type(self).__name__}: got an empty parameter list",
+                expected="at least one tensor",
+                fix="pass model.parameters(); a generator can be read only once",
+            )
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    # -- the rule -----------------------------------------------------------------------------------------------
+
+    def init(self, parameter: Tensor, group: Group) -> State:
+        """Return the state of a parameter before its first step: PyTorch's names, tensors with values."""
+        return {}
+
+    def update(self, p: Node, g: Node, state: Nodes, hyper: Hyper) -> tuple[Node, Nodes]:
+        """Return the new parameter and the new state, for the gradient ``g``.
+
+        ``hyper`` has the options named in ``numbers`` as nodes of no dimensions in float64 (``betas`` as ``beta1`` and
+        ``beta2``), those in ``flags`` as they are, and ``decays``: whether the weight decay is not 0.
+        """
+        raise ArgumentTypeError(
+            f"{type(self).__name__} has no rule", fix="write update(self, p, g, state, hyper), or step(self, closure)"
+        )
+
+    def values(self, group: Group, fresh: bool) -> dict[str, float]:
+        """Return the numbers that the body takes now. ``fresh``: it is the first step of the parameter."""
+        found: dict[str, float] = {}
+        for name in self.numbers:
+            if name == "betas":
+                found["beta1"], found["beta2"] = map(as_number, group["betas"])
+            else:
+                found[name] = as_number(group[name])
+        return found
+
+    def structure(self, group: Group) -> dict[str, Any]:
+        """Return what selects the operations of the body: the flags of a group, and whether its weights decay."""
+        found = {name: group[name] for name in self.flags}
+        found["decays"] = as_number(group.get("weight_decay", 0)) != 0
+        return found
+
+    # -- groups ---------------------------------------------------------------------------------------------------
+
+    def check(self, options: Group, place: str) -> None:
+        """Raise ArgumentError for an option outside its limits; ``place`` says whose it is."""
+        for name in IMPLEMENTATIONS:
+            if options.get(name):
+                raise ArgumentError(
+                    f"{place}: got {name}={options[name]!r}, which chooses among PyTorch's implementations",
+                    expected="None or False",
+                    fix="leave it out: there is one implementation here",
+                )
+        for name, (low, below) in self.limits.items():
+            if name == "betas" and name in options:
+                for k, beta in enumerate(_two(options[name], place)):
+                    check_number(beta, f"betas[{k}]", low, below, place)
+            elif name in options:
+                check_number(options[name], name, low, below, place)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add parameters with options of their own: ``{"params": tensors, "lr": …}``. Missing options are the defaults."""
+        place = f"{type(self).__name__}, parameter group {len(self.param_groups)}"
+        if not isinstance(param_group, dict):
+            raise ArgumentTypeError(f"{place}: got {type(param_group).__name__}", expected="a dict with 'params'")
+        if "params" not in param_group:
+            raise ArgumentError(f"{place}: got the keys {list(param_group)}", expected="'params' among them")
+        param_group["params"], names = _parameters(param_group["params"], place)
+        if names:
+            param_group["param_names"] = names
+        for name, default in self.defaults.items():
+            param_group.setdefault(name, default)
+        self.check(param_group, place)
+        if len({id(p) for p in param_group["params"]}) < len(param_group["params"]):
+            warnings.warn(f"{place}: a parameter stands there twice, and is updated twice per step", stacklevel=3)
+        others = {id(p): k for k, group in enumerate(self.param_groups) for p in group["params"]}
+        for k, p in enumerate(param_group["params"]):
+            if id(p) in others:
+                raise ArgumentError(
+                    f"{place}: parameter {k} (shape {tuple(p.shape)}) is already in group {others[id(p)]}",
+                    expected="each parameter in one group",
+                )
+        for group in self.param_groups:
+            if ("param_names" in group) != ("param_names" in param_group):
+                raise ArgumentError(
+                    f"{place}: some groups have names and some have none",
+                    expected="named_parameters() for all, or none",
+                )
+        self.param_groups.append(param_group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of all parameters, or fill them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad = p.grad.detach()
+                    p.grad.zero_()
+
+    # -- the step -------------------------------------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Do one step on every parameter that has a gradient.
+
+        ``closure`` clears the gradients, computes the loss, calls backward and returns the loss, which is returned here.
+        """
+        for hook in self._before_step.values():
+            hook(self, (closure,), {})
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with np.errstate(all="ignore"):
+            for group in self.param_groups:
+                if STATE.mode == TRACE:
+                    self._trace_group(group)
+                else:
+                    self._step_group(group)
+        self._stepped = True
+        for hook in self._after_step.values():
+            hook(self, (closure,), {})
+        return loss
+
+    def _step_group(self, group: Group) -> None:
+        flags = self.structure(group)
+        numbers = [*self.values(group, fresh=False).values()]
+        for p in group["params"]:
+            gradient = p.grad
+            if gradient is None:
+                continue
+            state = self.state[p]
+            body = self._body(p, group, state, flags)
+            value, g = p._value, gradient._value
+            if g is None or g.dtype is not value.dtype or g.shape != value.shape or np.may_share_memory(g, value):
+                g = _checked(p, gradient)
+            now = numbers
+            if p in self._fresh:
+                now = [*self.values(group, fresh=True).values()]
+                self._fresh.discard(p)
+            written = [value, *[t._value for t in state.values()]]
+            run_body(body, [value, g, *written[1:], *now], written)
+            overwrite(p, value)
+            for t in state.values():
+                if t._storage is not None:
+                    t._storage.version += 1
+
+    def _trace_group(self, group: Group) -> None:
+        """Write one call of the body per parameter into the open trace."""
+        trace: Any = STATE.trace
+        flags = self.structure(group)
+        count = len(self.param_groups)
+
+        def reader(name: str, p: Tensor | None) -> Callable[[], float]:
+            def read() -> float:
+                if self.structure(group) != flags or len(self.param_groups) != count:
+                    raise TraceError(
+                        f"{type(self).__name__}: options that select the rule changed after the step was compiled: "
+                        f"{flags} became {self.structure(group)} in a group",
+                        fix="compile the function again after changing them",
+                    )
+                return self.values(group, fresh=p in self._fresh)[name]
+
+            return read
+
+        values = self.values(group, fresh=False)
+        shared = {name: trace.scalar(reader(name, None), name) for name in values}
+        for p in group["params"]:
+            gradient = p.grad
+            if gradient is None:
+                continue
+            state = self.state[p]
+            body = self._body(p, group, state, flags)
+            numbers = dict(shared)
+            if p in self._fresh:
+                first = self.values(group, fresh=True)
+                numbers.update({k: trace.scalar(reader(k, p), k) for k in values if first[k] != values[k]})
+                trace.after_each_run(lambda p=p: self._fresh.discard(p))
+            tensors = [p, *state.values()]
+            operands = [current_node(t) for t in (p, gradient, *state.values())]
+            call = trace.recording.apply(CALL, (*operands, *numbers.values()), {"body": body})
+            with no_grad():
+                for k, t in enumerate(tensors):
+                    write(t, Tensor(None, trace.recording.apply(GET, (call,), {"index": k})))
+
+    def _body(self, p: Tensor, group: Group, state: State, flags: Mapping[str, Any]) -> Graph:
+        """Return the recorded update for a parameter; its state is made if there is none."""
+        if not state:
+            state.update(self.init(p, group))
+            if state:
+                self._fresh.add(p)
+        key = (tuple(flags.values()), p._value.dtype, tuple([(name, t._value.dtype) for name, t in state.items()]))
+        body = self._bodies.get(key)
+        if body is None:
+            missing = {name: t for name, t in self.init(p, group).items() if name not in state}
+            if missing:  # an option that needs more state was switched on
+                state.update(missing)
+                return self._body(p, group, state, flags)
+            dtypes = {name: t._value.dtype for name, t in state.items()}
+            body = self._bodies[key] = self._record(p._value.dtype, dtypes, group, flags)
+        return body
+
+    def _record(self, dtype: Dtype, dtypes: dict[str, Dtype], group: Group, flags: Mapping[str, Any]) -> Graph:
+        recorder = BodyRecording()
+        p, g = vector_input("parameter", dtype), vector_input("gradient", dtype)
+        state = {name: (scalar_input if name in self.scalars else vector_input)(name, dtypes[name]) for name in dtypes}
+        numbers = {name: scalar_input(name, F64) for name in self.values(group, fresh=False)}
+        with recording(recorder):
+            new_p, changed = self.update(p, g, dict(state), {**numbers, **flags})
+            outputs = [recorder.fitted(changed.get(name, node), node.dtype) for name, node in state.items()]
+        return Graph([p, g, *state.values(), *numbers.values()], [new_p, *outputs], type(self).__name__)
+
+    # -- saving ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return state and groups in PyTorch's form: parameters are numbered in the order of the groups."""
+        return save(self.state, self.param_groups)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from what ``state_dict`` returned, here or in PyTorch; parameters are matched by their order.
+
+        Raises ArgumentError if groups or shapes do not fit; then nothing has changed.
+        """
+        loaded = load(type(self).__name__, state_dict, self.state, self.param_groups, self.scalars, IMPLEMENTATIONS)
+        for k, (group, options) in enumerate(loaded.groups):
+            self.check({**group, **options}, f"{type(self).__name__}.load_state_dict, parameter group {k}")
+        loaded.apply(self.state)
+        self._fresh.clear()
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step."""
+        return Handle(self._before_step, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        return Handle(self._after_step, hook)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_bodies": {}}  # recorded again when needed
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for k, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {k}")
+            lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
+        return "\n".join(lines) + "\n)"
+
+
+# -- what rules are written with ---------------------------------------------------------------------------------------
+
+
+def minimized(p: Node, g: Node, hyper: Hyper) -> Node:
+    """Return the gradient of what is minimized: -g to maximize, and with weight decay that of ½ λ p² added."""
+    if hyper["maximize"]:
+        g = -g
+    return g + hyper["weight_decay"] * p if hyper["decays"] else g
+
+
+def mean_towards(mean: Node, x: Node, beta: Node) -> Node:
+    """Return the running mean that forgets: β mean + (1 - β) x."""
+    return beta * mean + (1 - beta) * x
+
+
+def zeros_like(parameter: Tensor) -> Tensor:
+    """Return a tensor of zeros with the shape, dtype and memory order of a parameter."""
+    return Tensor(np.zeros_like(concrete_value(parameter)))
+
+
+def one_number(value: float = 0.0) -> Tensor:
+    """Return a tensor of no dimensions in the default dtype."""
+    return Tensor(np.array(value, default_float()))
+
+
+def concrete_value(parameter: Tensor) -> Array:
+    """Return the array of a parameter, also while tracing: state is made with values."""
+    if parameter._value is None:
+        return concrete(parameter, "an optimizer's state")
+    value: Array = parameter._value
+    return value
+
+
+def as_number(option: Any) -> Any:
+    """Return an option that may be a tensor of one element as a Python number."""
+    return option._value.item() if isinstance(option, Tensor) else option
+
+
+def check_number(value: Any, name: str, low: float, below: float, place: str) -> None:
+    """Raise unless low <= value < below; NaN never is."""
+    number = as_number(value) if not isinstance(value, Tensor) or value.numel() == 1 else None
+    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, float, np.integer, np.floating)):
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise ArgumentTypeError(f"{place}: got {name}={got}", expected="a number")
+    if not low <= number < below:
+        limit = "" if below == INFINITE else f" and below {below:g}"
+        raise ArgumentError(f"{place}: got {name}={number!r}", expected=f"a number of at least {low:g}{limit}")
+
+
+def _two(betas: Any, place: str) -> tuple[Any, Any]:
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise ArgumentError(f"{place}: got betas={betas!r}", expected="two numbers")
+    return betas[0], betas[1]
+
+
+def _parameters(params: Any, place: str) -> tuple[list[Tensor], list[str]]:
+    """Return the tensors of a group, and their names if they came with names."""
+    if isinstance(params, (set, frozenset)):
+        raise ArgumentTypeError(f"{place}: got a set of parameters", expected="an order that stays", fix="use a list")
+    entries: Iterable[Any] = [params] if isinstance(params, Tensor) else params
+    tensors: list[Tensor] = []
+    names: list[str] = []
+    for k, entry in enumerate(entries):
+        p = entry
+        if isinstance(entry, tuple) and len(entry) == 2:
+            names.append(entry[0])
+            p = entry[1]
+        if not isinstance(p, Tensor):
+            raise ArgumentTypeError(f"{place}: parameter {k} is a {type(p).__name__}", expected="a tensor")
+        node = p._node
+        if not p.is_leaf and (node is None or node.owner is None):
+            raise ArgumentError(
+                f"{place}: parameter {k} (shape {tuple(p.shape)}) was made by an operation",
+                expected="a leaf",
+                fix="pass the tensor it was computed from, or detach() it and set requires_grad",
+            )
+        tensors.append(p)
+    if names and len(names) < len(tensors):
+        raise ArgumentError(f"{place}: {len(names)} of {len(tensors)} parameters have names", expected="all, or none")
+    return tensors, names
+
+
+def _checked(p: Tensor, gradient: Tensor) -> Array:
+    """Return the gradient's array if it fits the parameter; one that shares its memory is copied."""
+    g = concrete(gradient, "an optimizer's step")
+    if g.dtype != p._value.dtype or g.shape != p._value.shape:
+        raise ArgumentError(
+            f"step: the gradient is {g.dtype} of shape {g.shape}",
+            expected=f"that of its parameter, {p._value.dtype} of shape {p._value.shape}",
+        )
+    return g.copy() if np.may_share_memory(g, p._value) else g

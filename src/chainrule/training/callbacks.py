@@ -1,0 +1,53 @@
+"""What happens beside training: a callback is told of each batch and epoch, and may stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from chainrule.errors import ArgumentTypeError
+from chainrule.tensors.tensor import Tensor
+
+if TYPE_CHECKING:
+    from chainrule.training.trainer import Trainer
+
+
+class Callback:
+    """Override what you need. ``trainer`` has the model, optimizer, history; ``trainer.stop("why")`` ends training."""
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Called once before the first epoch."""
+
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+        """Called before epoch ``epoch`` (from 1)."""
+
+    def on_batch_end(self, trainer: Trainer, epoch: int, batch: int, loss: float, outputs: Tensor) -> None:
+        """Called after batch ``batch`` (from 1) with its error and the model's outputs."""
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, row: dict[str, float]) -> None:
+        """Called after an epoch with its row of the history."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Called once at the end, the best weights restored, also after an interruption."""
+
+
+class OnEpochEnd(Callback):
+    """A function ``f(trainer, epoch, row)`` as a callback."""
+
+    def __init__(self, function: Callable[[Trainer, int, dict[str, float]], object]) -> None:
+        self.function = function
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, row: dict[str, float]) -> None:
+        """Call the function."""
+        self.function(trainer, epoch, row)
+
+
+def as_callback(callback: Callback | Callable[[Trainer, int, dict[str, float]], object]) -> Callback:
+    """Return a callback: itself, or a function called at the end of each epoch."""
+    if isinstance(callback, Callback):
+        return callback
+    if callable(callback) and not isinstance(callback, type):
+        return OnEpochEnd(callback)
+    raise ArgumentTypeError(
+        f"callbacks: got {callback!r}", expected="Callback objects, or functions f(trainer, epoch, row)"
+    )

@@ -1,0 +1,27 @@
+"""``fit``: train a model on arrays in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.nn import Module
+from chainrule.training.history import History
+from chainrule.training.trainer import Trainer
+
+
+def fit(model: Module, data: Any, *, val: Any = None, **options: Any) -> History:
+    """Train ``model`` on ``data`` = (X, y) and return the history; the model ends with the best weights, in eval mode.
+
+    ``val``      rows (X, y) to watch; needed for early stopping (``patience``)
+    ``options``  as for ``Trainer``: loss, optimizer, lr, epochs, batch_size, metrics, patience, seed, …
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> _ = cr.manual_seed(0)
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> history = cr.fit(model, (X, y), epochs=400, lr=0.05, batch_size=None, progress=False)
+    >>> history["train_loss"][-1] < 0.05
+    True
+    """
+    return Trainer(model, **options).fit(data, val)

@@ -1,0 +1,110 @@
+"""What happened in each epoch: a table, a row per epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from chainrule.errors import NameUnknown, nearest
+
+
+class History:
+    """The numbers of each epoch, by name: ``history["val_loss"]`` is a list with one number per epoch.
+
+    ``best_epoch``  the epoch (from 1) whose weights the model has at the end
+    ``stopped``     why training ended: "epochs", "early stopping", "target", "time", "interrupted" or "callback"
+    ``seconds``     how long training took
+    ``notes``       what a reader should know: a slower path taken, an interruption
+
+    >>> history = History()
+    >>> history.append({"epoch": 1, "train_loss": 0.5})
+    >>> history["train_loss"]
+    [0.5]
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.best_epoch: int | None = None
+        self.stopped = ""
+        self.seconds = 0.0
+        self.notes: list[str] = []
+
+    def append(self, row: dict[str, float]) -> None:
+        """Add the numbers of one epoch."""
+        self.rows.append(dict(row))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns, in the order in which they appeared."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def __getitem__(self, name: str) -> list[float]:
+        if name not in self.names:
+            raise NameUnknown(f"the history has no {name!r}", fix=nearest(name, self.names) or f"it has {self.names}")
+        return [row.get(name, float("nan")) for row in self.rows]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.rows)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row of the best epoch (the last one, if none was chosen)."""
+        if not self.rows:
+            return {}
+        return self.rows[(self.best_epoch or len(self.rows)) - 1]
+
+    def to_csv(self) -> str:
+        """Return the table as CSV, numbers in full."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "rows": [dict(row) for row in self.rows],
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> History:
+        """Return the history that ``to_dict`` gave."""
+        history = cls()
+        history.rows = [dict(row) for row in values["rows"]]
+        history.best_epoch = values["best_epoch"]
+        history.stopped = values["stopped"]
+        history.seconds = float(values["seconds"])
+        history.notes = list(values["notes"])
+        return history
+
+    def __repr__(self) -> str:
+        return f"<History: {len(self.rows)} epochs, best {self.best_epoch}>"
+
+    def __str__(self) -> str:
+        names = self.names
+        lines = ["  ".join(f"{name:>12}" for name in names)]
+        for number, row in enumerate(self.rows, 1):
+            cells = [_cell(row.get(name)) for name in names]
+            lines.append("  ".join(f"{cell:>12}" for cell in cells) + ("  best" if number == self.best_epoch else ""))
+        if self.stopped:
+            lines.append(f"stopped: {self.stopped}, after {self.seconds:.1f} s")
+        return "\n".join([*lines, *self.notes])
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.5g}"

@@ -1,0 +1,62 @@
+"""One training step, and one look at rows that are not learned from: the whole flow of back-propagation on a page.
+
+    output = model(X)                      forward     layer by layer
+    error = objective(output, y)           error       one number for the batch
+    error.backward()                       backward    the chain rule, from the error back to every weight
+    clip_grad_norm_(…)                     gradients   limited, if asked
+    optimizer.step()                       update      every weight a little against its gradient
+
+``Trainer`` calls it for every batch of every epoch. Compiled (the default), it is traced once into one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chainrule.nn import Module
+from chainrule.nn.utils import clip_grad_norm_
+from chainrule.optim import Optimizer
+from chainrule.tensors.autograd import no_grad
+from chainrule.tensors.tensor import Tensor
+
+Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def training_step(
+    model: Module,
+    objective: Objective,
+    optimizer: Optimizer,
+    *,
+    clip_norm: float | None = None,
+    penalty: Callable[[Module], Tensor] | None = None,
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return a function of one batch (inputs X, targets y, row weights) that learns from it.
+
+    It returns the error (0-d, without the penalty) and the model's outputs. ``objective(output, y, weight)`` gives the
+    error; ``penalty(model)`` is added to it before the backward pass.
+    """
+
+    def step(X: Tensor, y: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: N803 - a matrix
+        optimizer.zero_grad()
+        output = model(X)
+        error = objective(output, y, weight)
+        total = error if penalty is None else error + penalty(model)
+        total.backward()
+        if clip_norm is not None:
+            clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        return error.detach(), output.detach()
+
+    return step
+
+
+def validation_step(model: Module, objective: Objective) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return a function of one batch that returns error and outputs, and learns nothing."""
+
+    def look(X: Tensor, y: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: N803 - a matrix
+        with no_grad():
+            output = model(X)
+            return objective(output, y, weight), output
+
+    return look

@@ -1,0 +1,447 @@
+"""Run PyTorch's own sample inputs through chainrule: every operation that is here by name, against PyTorch's result.
+
+    python -m tests.oracles.op_samples                    every sample of every operation, as a report on the screen
+    python -m tests.oracles.op_samples add max --full     two operations, with samples of references and of other strides
+    python -m tests.oracles.op_samples --share 0.1        a seeded tenth of the samples (at least one of each kind)
+    python -m tests.oracles.op_samples --table docs/op-coverage.md
+
+A sample of one dtype is either *agreed* (values, shapes, dtypes, memory sharing, gradients of first and second order, as a
+function, as a method, in place), or *refused* (an error of chainrule, or Python's own about an argument that is not here),
+or *wrong*, which is a bug. A process of its own: PyTorch's samples are not a public interface, need `expecttest`, and set
+their own profile of hypothesis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import sys
+import time
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.testing._internal.common_methods_invocations import op_db
+from torch.testing._internal.opinfo.core import BinaryUfuncInfo, OpInfo, SampleInput, UnaryUfuncInfo
+
+import chainrule as cr
+from chainrule.errors import ChainruleError
+from tests.tolerances import assert_close
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64, "bool": torch.bool}
+ENOUGH = 0.95  # of its samples must run, or an operation does not count as here
+SECOND_ORDER = 4  # samples per operation whose second derivatives are compared
+
+# Numbers drawn at random, or memory that nobody set: only shape and dtype are PyTorch's.
+RANDOM = {
+    "bernoulli", "empty", "empty_like", "exponential", "multinomial", "new_empty", "normal", "rand_like", "randint",
+    "randint_like", "randn", "randn_like", "uniform", "nn.functional.alpha_dropout", "nn.functional.dropout",
+}  # fmt: skip
+
+# Where PyTorch calls the operation in a form of its own: ours, from the arguments of a sample.
+SPELLED = {
+    "einsum": lambda tensors, equation: cr.einsum(equation, *tensors),
+    "where": lambda self, condition, other: cr.where(condition, self, other),
+    "randn": lambda *size, **options: cr.randn(*size, **options),
+    "normal": lambda *args, **options: cr.normal(*args, **options),
+    "T": lambda x: x.T,
+    "mT": lambda x: x.mT,
+}
+
+SIGNATURE = re.compile(r"unexpected keyword argument|positional argument|required keyword-only|multiple values for")
+
+
+class Refused(Exception):
+    """A sample that chainrule does not take, and says so."""
+
+
+class Wrong(Exception):
+    """A sample where chainrule and PyTorch differ."""
+
+
+@dataclass
+class Count:
+    """What became of the samples of one operation in one dtype."""
+
+    samples: int = 0
+    agreed: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+
+# -- which operations ------------------------------------------------------------------------------------------------
+
+
+def key_of(info: OpInfo) -> str:
+    return info.name + (f".{info.variant_test_name}" if info.variant_test_name else "")
+
+
+def named(path: str) -> Any:
+    """Return what chainrule calls by this dotted name, if it is something to call."""
+    found: Any = cr
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except (AttributeError, ImportError):
+            return None
+    return found if callable(found) and not isinstance(found, (type, cr.dtype)) else None
+
+
+def forms(info: OpInfo) -> dict[str, Callable[..., Any]]:
+    """Return how the operation can be called here: as a function, as a method, in place."""
+    found: dict[str, Callable[..., Any]] = {}
+    name = info.name
+    if name in SPELLED and (named(name) or hasattr(cr.Tensor, name)):
+        return {"function": SPELLED[name]}
+    if function := named(name):
+        found["function"] = function
+    if "." not in name and hasattr(cr.Tensor, name) and (info.method_variant or not found):
+        found["method"] = lambda x, *args, **options: getattr(x, name)(*args, **options)
+    in_place = getattr(info.inplace_variant, "__name__", "")
+    if in_place and hasattr(cr.Tensor, in_place):
+        found["in place"] = lambda x, *args, **options: getattr(x, in_place)(*args, **options)
+    return found
+
+
+def operations(wanted: list[str]) -> Iterator[OpInfo]:
+    """Return PyTorch's operations that are here by name."""
+    for info in op_db:
+        if forms(info) and (not wanted or info.name in wanted or key_of(info) in wanted):
+            yield info
+
+
+# -- from PyTorch to chainrule -----------------------------------------------------------------------------------------
+
+
+class Converted:
+    """The arguments of a sample as ours: same strides, views of one storage stay views of one array."""
+
+    def __init__(self) -> None:
+        self.tensors: list[tuple[torch.Tensor, Any]] = []
+        self._arrays: dict[int, Any] = {}
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value)
+        if isinstance(value, torch.dtype):
+            name = str(value).removeprefix("torch.")
+            return getattr(cr, name) if name in ("float32", "float64", "bool") or "int" in name and hasattr(cr, name) else name
+        if isinstance(value, (torch.device, torch.memory_format, torch.layout)):
+            return str(value)
+        if isinstance(value, torch.Size):
+            return tuple(value)
+        if isinstance(value, (list, tuple)):
+            return type(value)(self(x) for x in value)
+        if isinstance(value, dict):
+            return {name: self(x) for name, x in value.items()}
+        if isinstance(value, slice):
+            return slice(self(value.start), self(value.stop), self(value.step))
+        return value
+
+    def _tensor(self, t: torch.Tensor) -> Any:
+        for known, ours in self.tensors:
+            if known is t:
+                return ours
+        if t.layout != torch.strided:
+            raise Refused("sparse tensors")
+        if t.dtype.is_complex or t.dtype in (torch.float16, torch.bfloat16):
+            raise Refused(f"tensors of {str(t.dtype).removeprefix('torch.')}")
+        storage = t.untyped_storage()
+        array = self._arrays.get(storage.data_ptr())
+        if array is None:
+            flat = torch.empty(0, dtype=t.dtype).set_(storage)
+            array = self._arrays[storage.data_ptr()] = flat.numpy().copy()
+        steps = [step * array.itemsize for step in t.stride()]
+        view = np.ndarray(tuple(t.shape), array.dtype, array, t.storage_offset() * array.itemsize, steps)
+        ours = cr.Tensor(view if t.numel() else np.empty(tuple(t.shape), array.dtype))
+        if t.requires_grad:
+            ours.requires_grad_()
+        self.tensors.append((t, ours))
+        return ours
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn an error that chainrule documents into Refused, any other into Wrong; warnings are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            yield
+        except (Refused, Wrong):
+            raise
+        except ChainruleError as error:
+            raise Refused(_general(str(error))) from error
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no documented error
+            if isinstance(error, TypeError) and SIGNATURE.search(str(error)):
+                raise Refused(_general(str(error))) from error
+            raise Wrong(f"{type(error).__name__}: {error}") from error
+
+
+def _general(message: str) -> str:
+    """Return an error's message without the numbers of this sample."""
+    first = message.splitlines()[0].partition("; expected")[0]
+    return re.sub(r"\d+(, ?\d+)*", "…", re.sub(r"[\[(][-\d, ().]*[\])]", "(…)", first)).rstrip(". ")[:110]
+
+
+# -- comparing ----------------------------------------------------------------------------------------------------------
+
+
+def compare(ours: Any, theirs: Any, length: int, where: str) -> None:
+    """Raise Wrong unless two results are the same: structure, shape, dtype, values."""
+    if isinstance(theirs, torch.Tensor):
+        if not isinstance(ours, cr.Tensor):
+            raise Wrong(f"{where}: {type(ours).__name__} instead of a tensor")
+        try:
+            assert_close(ours.detach().numpy(), theirs.detach().resolve_conj().resolve_neg().numpy(), length=length)
+        except AssertionError as error:
+            raise Wrong(f"{where}: {error}") from None
+    elif isinstance(theirs, (list, tuple)):
+        if not isinstance(ours, (list, tuple)) or len(ours) != len(theirs):
+            raise Wrong(f"{where}: {ours!r} instead of {len(theirs)} results")
+        for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            compare(a, b, length, f"{where}[{k}]")
+    elif type(ours) is not type(theirs) or not (ours == theirs or (ours != ours and theirs != theirs)):
+        raise Wrong(f"{where}: {ours!r} instead of {theirs!r}")
+
+
+def compare_kinds(ours: Any, theirs: Any) -> None:
+    """Raise Wrong unless two results have the same structure, shapes and dtypes."""
+    if isinstance(theirs, torch.Tensor):
+        got, expected = (tuple(ours.shape), str(ours.numpy(force=True).dtype)), (tuple(theirs.shape), str(theirs.dtype)[6:])
+        if got != expected:
+            raise Wrong(f"{got} instead of {expected}")
+    elif isinstance(theirs, (list, tuple)):
+        for a, b in zip(ours, theirs, strict=True):
+            compare_kinds(a, b)
+
+
+def flat(results: Any, kind: type) -> list[Any]:
+    if isinstance(results, kind):
+        return [results]
+    return [x for r in results for x in flat(r, kind)] if isinstance(results, (list, tuple)) else []
+
+
+def compare_sharing(ours: Any, theirs: Any, tensors: list[tuple[torch.Tensor, Any]]) -> None:
+    """Raise Wrong unless results share memory with the arguments where PyTorch's do."""
+    for k, (a, b) in enumerate(zip(flat(ours, cr.Tensor), flat(theirs, torch.Tensor), strict=True)):
+        for t, x in tensors:
+            if b.numel() and t.numel():
+                shared = b.untyped_storage().data_ptr() == t.untyped_storage().data_ptr()
+                if np.may_share_memory(a.numpy(force=True), x.numpy(force=True)) != shared:
+                    raise Wrong(f"result {k} {'does not share' if shared else 'shares'} memory with an argument")
+
+
+def cotangents(outputs: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.dtype) for y in outputs]
+
+
+def ours_of(t: torch.Tensor) -> Any:
+    return cr.from_numpy(t.detach().numpy().copy())
+
+
+def compare_gradients(
+    ours: Any, theirs: Any, pairs: list[tuple[torch.Tensor, Any]], length: int, *, twice: bool
+) -> None:
+    """Raise Wrong unless gradients agree for random gradients of the outputs; with ``twice`` those of the second order too."""
+    wanted = [(t, x) for t, x in pairs if t.requires_grad]
+    of_theirs = [y for y in flat(theirs, torch.Tensor)]
+    of_ours = flat(ours, cr.Tensor)
+    for a, b in zip(of_ours, of_theirs, strict=True):
+        if a.requires_grad != b.requires_grad:
+            raise Wrong(f"requires_grad is {a.requires_grad} instead of {b.requires_grad}")
+    outputs = [(a, b) for a, b in zip(of_ours, of_theirs, strict=True) if b.requires_grad]
+    if not outputs or not wanted:
+        return
+    for order in (1, 2) if twice else (1,):
+        seeds = cotangents([b for _, b in outputs], order)
+        expected = torch.autograd.grad(
+            [b for _, b in outputs], [t for t, _ in wanted], seeds, create_graph=twice and order == 1, allow_unused=True
+        )
+        got = cr.autograd.grad(
+            [a for a, _ in outputs],
+            [x for _, x in wanted],
+            [ours_of(s) for s in seeds],
+            create_graph=twice and order == 1,
+            allow_unused=True,
+        )
+        for k, (a, b) in enumerate(zip(got, expected, strict=True)):
+            where = f"gradient {k} of order {order}"
+            if a is None and b is None:
+                continue
+            theirs_k = torch.zeros_like(wanted[k][0]) if b is None else b
+            ours_k = cr.from_numpy(np.zeros(tuple(theirs_k.shape), str(theirs_k.dtype)[6:])) if a is None else a
+            compare(ours_k, theirs_k, length, where)
+        outputs = [
+            (a, b)
+            for a, b in zip(got, expected, strict=True)
+            if a is not None and b is not None and a.requires_grad and b.requires_grad
+        ]
+        if not outputs:
+            return
+
+
+# -- running ------------------------------------------------------------------------------------------------------------
+
+
+def run_sample(info: OpInfo, sample: SampleInput, calls: dict[str, Callable[..., Any]], *, twice: bool) -> None:
+    """Raise Refused or Wrong unless the sample agrees in every form."""
+    tensors = [t for t in flat([sample.input, *sample.args, *sample.kwargs.values()], torch.Tensor)]
+    elementwise = isinstance(info, (UnaryUfuncInfo, BinaryUfuncInfo))
+    most = max([t.numel() for t in tensors], default=1)
+    wants_gradient = any(t.requires_grad for t in tensors)
+    for form, call in calls.items():
+        in_place = form == "in place"
+        theirs_call = info.inplace_variant if in_place else info.op
+        try:
+            arguments = (sample.input.clone() if in_place else sample.input, *sample.args)
+            theirs = theirs_call(*arguments, **sample.kwargs)
+        except (RuntimeError, TypeError, IndexError, ValueError):
+            if not in_place:
+                raise
+            theirs = None  # a result that does not fit into its input
+        convert = Converted()
+        with refusing():
+            try:
+                args = [convert(x) for x in (sample.input, *sample.args)]
+                options = {name: convert(x) for name, x in sample.kwargs.items()}
+                if in_place:
+                    args[0] = args[0].clone()
+                ours = call(*args, **options)
+            except ChainruleError:
+                if theirs is None:
+                    continue
+                raise
+            if theirs is None:
+                raise Wrong(f"{form}: PyTorch raises, chainrule does not")
+            if info.name.removesuffix("_") in RANDOM:
+                compare_kinds(ours, theirs)
+                continue
+            compare(ours, theirs, 1 if elementwise else most, form)
+            if in_place:
+                if ours is not args[0]:
+                    raise Wrong("in place: it returned another tensor")
+            else:
+                compare_sharing(ours, theirs, convert.tensors)
+            if wants_gradient:
+                compare_gradients(ours, theirs, convert.tensors, most, twice=twice and form == "function")
+
+
+def samples(info: OpInfo, dtype: torch.dtype, *, full: bool) -> Iterator[SampleInput]:
+    """Return the samples of an operation, reproducibly; with ``full`` those for references and with other strides too."""
+    gradients = dtype.is_floating_point and info.supports_autograd
+    for seed in (torch.manual_seed, np.random.seed, random.seed):
+        seed(zlib.crc32(key_of(info).encode()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for sample in info.sample_inputs("cpu", dtype, requires_grad=gradients):
+            yield sample
+            if full:
+                yield sample.noncontiguous()
+        if full:
+            yield from info.reference_inputs("cpu", dtype, requires_grad=gradients)
+
+
+def run_operation(info: OpInfo, *, share: float = 1.0, full: bool = False) -> dict[str, Count]:
+    """Return what became of the samples of one operation, by dtype."""
+    calls = forms(info)
+    counts: dict[str, Count] = {}
+    for name, dtype in DTYPES.items():
+        if dtype not in info.dtypes:
+            continue
+        count = counts[name] = Count()
+        chosen = random.Random(f"{key_of(info)} {name}")
+        twice_left = SECOND_ORDER if name == "float64" and info.supports_gradgrad else 0
+        for k, sample in enumerate(samples(info, dtype, full=full)):
+            if share < 1 and k > 0 and chosen.random() >= share:
+                continue
+            count.samples += 1
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    run_sample(info, sample, calls, twice=twice_left > 0)
+                    count.agreed += 1
+                except Refused as refused:
+                    count.refused[str(refused)] += 1
+                except Wrong as wrong:
+                    count.wrong.append(f"{key_of(info)} {name} sample {k}: {wrong}")
+            twice_left -= 1
+    return counts
+
+
+def run_error_inputs(info: OpInfo) -> list[str]:
+    """Return the inputs that PyTorch refuses and chainrule takes, or refuses with an undocumented error."""
+    found = []
+    if info.error_inputs_func is None:
+        return found
+    calls = forms(info)
+    for k, error_input in enumerate(info.error_inputs("cpu")):
+        sample = error_input.sample_input
+        convert = Converted()
+        try:
+            with refusing():
+                args = [convert(x) for x in (sample.input, *sample.args)]
+                options = {name: convert(x) for name, x in sample.kwargs.items()}
+                next(iter(calls.values()))(*args, **options)
+        except Refused:
+            continue
+        except Wrong as wrong:
+            found.append(f"{key_of(info)} error input {k}: {wrong}")
+            continue
+        found.append(f"{key_of(info)} error input {k}: taken; PyTorch: {error_input.error_regex}")
+    return found
+
+
+# -- reports ------------------------------------------------------------------------------------------------------------
+
+
+def as_data(counts: dict[str, dict[str, Count]]) -> dict[str, Any]:
+    return {
+        key: {dtype: {"samples": c.samples, "agreed": c.agreed, "refused": dict(c.refused), "wrong": c.wrong} for dtype, c in of.items()}
+        for key, of in counts.items()
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="operations (default: all that are here)")
+    parser.add_argument("--share", type=float, default=1.0, help="the part of the samples to run")
+    parser.add_argument("--full", action="store_true", help="also samples for references, and with other strides")
+    parser.add_argument("--errors", action="store_true", help="also run the inputs that must raise")
+    parser.add_argument("--list", action="store_true", help="only say which operations are here")
+    parser.add_argument("--json", type=Path, help="write the counts to this file")
+    parser.add_argument("--slow", type=float, default=1e9)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    counts: dict[str, dict[str, Count]] = {}
+    for info in operations(options.names):
+        start = time.perf_counter()
+        of = counts[key_of(info)] = {} if options.list else run_operation(info, share=options.share, full=options.full)
+        if (took := time.perf_counter() - start) > options.slow:
+            print(f"{key_of(info)}: {took:.1f} s")
+        for count in of.values():
+            for line in count.wrong[:3]:
+                print("WRONG", line.replace("\n", "\n      "))
+            for reason, k in count.refused.items():
+                print(f"refused {k} of {count.samples}", key_of(info), reason)
+        if options.errors:
+            print(*run_error_inputs(info), sep="\n", end="\n")
+    if options.json:
+        options.json.write_text(json.dumps(as_data(counts), indent=1), encoding="utf-8")
+    every = [c for of in counts.values() for c in of.values()]
+    wrong = sum(len(c.wrong) for c in every)
+    print(f"{len(counts)} operations, {sum(c.samples for c in every)} samples: {sum(c.agreed for c in every)} agreed, {sum(sum(c.refused.values()) for c in every)} refused, {wrong} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
