@@ -49,22 +49,22 @@ def train(sizes: list[int], rows: tuple[list, list], *, seed: int, epochs: int, 
 
 def single_layer(seed: int = 0) -> list[float]:
     """The table by one layer of weights."""
-    return train([3, 1], TABLE, seed=seed, epochs=1000, lr=0.05)
+    return train([3, 1], TABLE, seed=seed, epochs=1000, lr=0.02)
 
 
 def hidden_layer(seed: int = 0) -> list[float]:
     """The table by a 3-4-1 network."""
-    return train([3, 4, 1], TABLE, seed=seed, epochs=1000, lr=0.05)
+    return train([3, 4, 1], TABLE, seed=seed, epochs=1000, lr=0.02)
 
 
-def parity(seed: int = 0) -> list[float]:
+def parity(seed: int = 1) -> list[float]:
     """The parity of 4 bits by a 4-4-4-1 network."""
-    return train([4, 4, 4, 1], PARITY, seed=seed, epochs=2000, lr=0.05)
+    return train([4, 4, 4, 1], PARITY, seed=seed, epochs=2000, lr=0.02)
 
 
 def xor(seed: int) -> list[float]:
     """XOR by a 2-4-1 network."""
-    return train([2, 4, 1], XOR, seed=seed, epochs=1000, lr=0.05)
+    return train([2, 4, 1], XOR, seed=seed, epochs=1000, lr=0.02)
 
 
 def show(title: str, rows: tuple[list, list], outputs: list[float]) -> None:

@@ -110,7 +110,7 @@ def _apply_rule(
     primitive: Primitive, node: Node, inputs: tuple[Node, ...], g: Node | list[Node | None], need: tuple[bool, ...]
 ) -> Sequence[Node | None]:
     """Call the rule of one operation, for the inputs that need a gradient, on values that nobody has written since."""
-    saved, reads_output = primitive.saves(need)
+    saved, reads_output = primitive.kept(need)
     for index in saved:
         inputs[index].check_unchanged()
     if reads_output:

@@ -85,7 +85,7 @@ class Recording:
         node = self._constants.get(key)
         if node is None:
             with np.errstate(all="ignore"):
-                node = self._constants[key] = constant(np.asarray(value, dtype=dtype))
+                node = self._constants[key] = constant(np.asarray(value).astype(dtype))
         return node
 
 

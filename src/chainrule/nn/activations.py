@@ -33,7 +33,7 @@ class Activation(Module):
 class InPlace(Activation):
     """An activation that can write its result into its input, with ``inplace=True``."""
 
-    arguments = ("inplace",)
+    arguments: ClassVar[tuple[str, ...]] = ("inplace",)
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()

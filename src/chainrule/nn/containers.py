@@ -139,10 +139,12 @@ class Sequential(_Row):
             input = module(input)  # type: ignore[misc]  # None is not registered in a row
         return input
 
-    def _feeder(self, name: str) -> tuple[str, Module] | None:
+    def _feeder(self, name: str) -> tuple[str, Module | None] | None:
         names = list(self._modules)
+        if name not in names:
+            return None
         place = names.index(name)
-        return (names[place - 1], self._held()[place - 1]) if place else None
+        return (names[place - 1], self._held()[place - 1]) if place else ("", None)
 
     def _named(self, items: Sequence[tuple[str, Any]]) -> dict[str, Module]:
         return dict(items)
@@ -156,7 +158,7 @@ class Sequential(_Row):
             delattr(self, name)
 
     def __mul__(self, times: int) -> Sequential:
-        if not isinstance(times, int) or times < 1:
+        if operator.index(times) < 1:
             raise ArgumentError(f"Sequential * {times!r}", expected="a whole number, at least 1")
         return Sequential(*(self._held() * times))
 

@@ -90,9 +90,7 @@ class Embedding(Module):
     ) -> Self:
         """Return an embedding with this table (rows, features), which is not learned unless ``freeze`` is False."""
         if embeddings.ndim != 2:
-            raise ShapeError(
-                f"Embedding: got a table of shape {tuple(embeddings.shape)}", expected="(rows, features)"
-            )
+            raise ShapeError(f"Embedding: got a table of shape {tuple(embeddings.shape)}", expected="(rows, features)")
         rows, columns = embeddings.shape
         return cls(
             rows, columns, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse,
@@ -108,7 +106,12 @@ class Embedding(Module):
     def extra_repr(self) -> str:
         """Return sizes and what differs from the defaults."""
         text = f"{self.num_embeddings}, {self.embedding_dim}"
-        for name, default in (("padding_idx", None), ("max_norm", None), ("norm_type", 2), ("scale_grad_by_freq", False)):
+        for name, default in (
+            ("padding_idx", None),
+            ("max_norm", None),
+            ("norm_type", 2),
+            ("scale_grad_by_freq", False),
+        ):
             if (value := getattr(self, name)) != default:
                 text += f", {name}={value}"
         return text

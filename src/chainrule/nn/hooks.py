@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import ArgumentTypeError, ShapeError
-from chainrule.graph import Array, Gradients, Node, Primitive, Spec, primitive
+from chainrule.graph import Array, Node, Primitive, Spec, primitive
 from chainrule.graph.sizes import numel, same_shape
-from chainrule.nn.changes import CHANGES
 from chainrule.run import value_node
 from chainrule.tensors.apply import apply
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.shaping import cat
 from chainrule.tensors.tensor import Tensor, current_node
 
@@ -273,4 +273,3 @@ def watch(tensors: Sequence[Tensor], hook: Callable[[Sequence[Tensor]], Sequence
         return None if new is None else cat([x.reshape(-1) for x in new])
 
     return apart(apply(WATCHED, (cat([x.reshape(-1) for x in tensors]),), {"hook": of_vector}))
-

@@ -38,7 +38,7 @@ class WeightedLoss(Loss):
     """A loss with weights, kept in the buffer ``weight``."""
 
     weight: Tensor | None
-    arguments = ("weight",)
+    arguments: ClassVar[tuple[str, ...]] = ("weight",)
 
     def __init__(
         self,

@@ -6,15 +6,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, DtypeError, NameUnknown, TraceError, nearest
+from chainrule.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ChainruleError,
+    DtypeError,
+    NameUnknown,
+    TraceError,
+    nearest,
+)
 from chainrule.graph import Array
 from chainrule.nn import hooks
-from chainrule.nn.changes import CHANGES
 from chainrule.nn.hooks import Hook, RemovableHandle, call_with_hooks
 from chainrule.nn.parameter import Buffer, Parameter, replace_memory
 from chainrule.nn.place import locate
 from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
 from chainrule.tensors.autograd import no_grad
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, concrete, device
@@ -49,13 +57,13 @@ class Module:
     chainrule.Size([2, 1])
     """
 
-    training: bool
+    training: bool = True
     forward: Callable[..., Any] = _no_forward
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _non_persistent_buffers_set: set[str]
-    _hooked: bool
+    _hooked: bool = False
     _made_while_tracing: bool
     _forward_pre_hooks: OrderedDict[int, Hook]
     _forward_hooks: OrderedDict[int, Hook]
@@ -95,10 +103,6 @@ class Module:
         except ChainruleError as error:
             locate(error, self)
             raise
-        except AttributeError:
-            if "_hooked" not in self.__dict__:
-                raise self._not_initialized("calling it") from None
-            raise
 
     def _call_in_trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the module while the nodes that are born carry its path."""
@@ -109,14 +113,19 @@ class Module:
         if not before:
             for path, module in self.named_modules():
                 module.__dict__["_label"] = path or self._get_name()
+                STATE.trace.note_module(module)
+        STATE.trace.note_module(self)
         recording.label = self.__dict__.get("_label", self._get_name())
         try:
             return call_with_hooks(self, args, kwargs) if self._hooked else self.forward(*args, **kwargs)
         finally:
             recording.label = before
 
-    def _feeder(self, name: str) -> tuple[str, Module] | None:
-        """Return name and module of the child whose output goes into the child ``name``; None if that is not known."""
+    def _feeder(self, name: str) -> tuple[str, Module | None] | None:
+        """Return name and module of the child that feeds the child ``name``; None if that is not known.
+
+        The module is None for the child that gets this module's own input.
+        """
         return None
 
     # -- attributes ------------------------------------------------------------------------------------------------
@@ -178,7 +187,11 @@ class Module:
             return False
         if name in own and own[name] is value:
             return False
-        what = f"{type(self).__name__}.{name} = {value!r}" if _is_short(value) else f"assigning {type(self).__name__}.{name}"
+        what = (
+            f"{type(self).__name__}.{name} = {value!r}"
+            if _is_short(value)
+            else f"assigning {type(self).__name__}.{name}"
+        )
         raise TraceError(
             f"{what} inside a compiled function: the function runs as a graph, so Python would assign once and never again",
             fix=f"keep what changes in a buffer, self.register_buffer({name!r}, chainrule.tensor(…)), and change that, "
@@ -240,7 +253,9 @@ class Module:
         """Make ``param`` a parameter under ``name``; None reserves the name."""
         self._check_name(name, "a parameter", self.__dict__.get("_parameters", {}))
         if param is not None and not isinstance(param, Parameter):
-            raise ArgumentTypeError(f"parameter {name!r}: got {type(param).__name__}", expected="nn.Parameter(…) or None")
+            raise ArgumentTypeError(
+                f"parameter {name!r}: got {type(param).__name__}", expected="nn.Parameter(…) or None"
+            )
         if param is not None and not param.is_leaf:
             raise ArgumentError(f"parameter {name!r} was made by an operation", expected="a leaf")
         self._parameters[name] = param
@@ -340,9 +355,7 @@ class Module:
         self, kind: str, prefix: str, *, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        modules = (
-            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
-        )
+        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in modules:
             for name, member in getattr(module, kind).items():
                 if member is None or id(member) in seen:
@@ -380,6 +393,8 @@ class Module:
         if not isinstance(mode, bool):
             raise ArgumentTypeError(f"train: got mode={mode!r}", expected="True or False")
         for module in self.modules():
+            if STATE.trace is not None:
+                STATE.trace.note_module(module)
             if module.training is not mode:
                 if STATE.mode == TRACE:
                     raise TraceError(
@@ -403,13 +418,9 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of the parameters (with ``set_to_none=False``: fill them with zeros)."""
         for parameter in self.parameters():
-            if STATE.mode == TRACE and STATE.trace is not None:
-                STATE.trace.remember_grad(parameter)
-            if parameter.grad is None:
-                continue
             if set_to_none:
                 parameter.grad = None
-            else:
+            elif parameter.grad is not None:
                 parameter.grad = parameter.grad.detach()
                 parameter.grad.zero_()
 
@@ -423,8 +434,8 @@ class Module:
     def _convert(self, convert: Callable[[Array], Array]) -> Self:
         """Replace the memory of every parameter, its gradient and every buffer by what ``convert`` makes of it."""
         for tensor in [*self.parameters(), *self.buffers()]:
-            for x in (tensor, tensor.grad):
-                if x is not None:
+            for x in (tensor, tensor._grad):
+                if isinstance(x, Tensor):
                     old = concrete(x, "moving a module to another dtype")
                     new = convert(old)
                     if new is not old:

@@ -65,7 +65,7 @@ class ParameterList(Module):
         setattr(self, name, _as_parameter(value))
         return self
 
-    def extend(self, values: Iterable[Any]) -> Self:
+    def extend(self, values: Any) -> Self:
         """Add values at the end."""
         if not isinstance(values, Iterable) or isinstance(values, Tensor):
             raise ArgumentTypeError(f"extend: got {type(values).__name__}", expected="a list of parameters")
@@ -134,11 +134,11 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a name, or the default."""
-        return self[key] if key in self else default
+        return self[key] if key in self._keys else default
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of a name; put the default there first if it is new."""
-        if key not in self:
+        if key not in self._keys:
             self[key] = default
         return self[key]
 
@@ -166,7 +166,7 @@ class ParameterDict(Module):
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """Return a dict with these names, each with the default."""
-        return ParameterDict({key: default for key in keys})
+        return ParameterDict(dict.fromkeys(keys, default))
 
     def update(self, parameters: Any) -> None:
         """Hold these values too; one of a known name takes its place."""

@@ -19,15 +19,19 @@ ATTRIBUTE = "layer"  # where an error on its way up carries its place
 
 
 class Place:
-    """The path to the layer at fault, as seen from ``seen_from``, and the layer that fed it."""
+    """The path to the layer at fault, as seen from ``seen_from``, and the layer that fed it.
 
-    __slots__ = ("feeder", "feeder_kind", "kind", "path", "seen_from", "story")
+    ``at_entry`` says that the layer gets the input of ``seen_from``, so that the next container may know who fed it.
+    """
+
+    __slots__ = ("at_entry", "feeder", "feeder_kind", "kind", "path", "seen_from", "story")
 
     def __init__(self, layer: Module, story: str) -> None:
         self.story = story
         self.kind = layer._get_name()
         self.path = self.feeder = self.feeder_kind = ""
         self.seen_from = layer
+        self.at_entry = True
 
     def __str__(self) -> str:
         if not self.path:
@@ -45,12 +49,15 @@ def locate(error: ChainruleError, module: Module) -> None:
         name = _name_of(place.seen_from, module)
         if not name:
             return  # the module calls itself, or a layer that it does not hold
-        first = not place.path
         place.path = f"{name}.{place.path}" if place.path else name
         if place.feeder:
             place.feeder = f"{name}.{place.feeder}"
-        elif first and (feeder := module._feeder(name)) is not None:
-            place.feeder, place.feeder_kind = feeder[0], feeder[1]._get_name()
+        elif place.at_entry:
+            known = module._feeder(name)
+            place.at_entry = known is not None
+            if known is not None and known[1] is not None:
+                place.feeder, place.feeder_kind = known[0], known[1]._get_name()
+                place.at_entry = False
         place.seen_from = module
     error.what = f"{place}: {place.story}"
 

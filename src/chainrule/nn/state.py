@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, nearest
-from chainrule.nn.changes import CHANGES
 from chainrule.nn.parameter import Parameter
 from chainrule.tensors.autograd import no_grad
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ class IncompatibleKeys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         if not self.missing_keys and not self.unexpected_keys:
             return "<All keys matched successfully>"
         return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
-    __str__ = __repr__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def entries(module: Module, prefix: str = "") -> OrderedDict[str, tuple[Module, str, Tensor]]:
@@ -66,7 +67,7 @@ def load_state_dict(module: Module, state: Mapping[str, Any], *, strict: bool, a
         )
     wanted = entries(module)
     missing = [key for key in wanted if key not in state]
-    unexpected = [key for key in state if key not in wanted]
+    unexpected = [str(key) for key in state if key not in wanted]
     faults: list[str] = []
     if strict:
         faults += [_missing(key, unexpected) for key in missing]
@@ -125,9 +126,9 @@ def _missing(key: str, unexpected: list[str]) -> str:
 
 
 def _unexpected(key: str, missing: list[str]) -> str:
-    return f"{key} is not in the module" + _hint(str(key), missing)
+    return f"{key} is not in the module" + _hint(key, missing)
 
 
 def _hint(key: str, names: list[str]) -> str:
-    near = nearest(key, [name for name in names if isinstance(name, str)])
+    near = nearest(key, names)
     return f" ({near})" if near else ""

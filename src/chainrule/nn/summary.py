@@ -44,6 +44,11 @@ class Summary:
                  for line in lines]  # fmt: skip
         rule = "-" * max(len(text) for text in texts)
         fixed = self.num_parameters - self.num_learned
+        memory = (
+            f"memory: parameters {in_bytes(self.parameter_bytes)}",
+            f"buffers {in_bytes(self.buffer_bytes)}",
+            f"outputs of the layers {in_bytes(self.output_bytes)}",
+        )
         return "\n".join(
             [
                 self.name,
@@ -52,8 +57,7 @@ class Summary:
                 *texts[1:],
                 rule,
                 f"parameters: {self.num_parameters:,} ({self.num_learned:,} learned, {fixed:,} fixed)",
-                f"memory: parameters {in_bytes(self.parameter_bytes)}, buffers {in_bytes(self.buffer_bytes)}, "
-                f"outputs of the layers {in_bytes(self.output_bytes)}",
+                ", ".join(memory),
             ]
         )
 
@@ -125,7 +129,9 @@ def _arguments(input: Any) -> tuple[Any, ...]:
             return (zeros(*input),)
         if any(isinstance(x, Tensor) for x in input):
             return tuple(input)
-    raise ArgumentError(f"summary: got {input!r} as input", expected="a tensor, a tuple of arguments, or a shape (8, 4)")
+    raise ArgumentError(
+        f"summary: got {input!r} as input", expected="a tensor, a tuple of arguments, or a shape (8, 4)"
+    )
 
 
 def _rows(model: Module, arguments: tuple[Any, ...]) -> list[Row]:
@@ -175,4 +181,4 @@ def _tensors(output: Any) -> list[Tensor]:
 
 
 def _bytes(x: Tensor) -> int:
-    return int(x.numel()) * x.element_size()
+    return int(x.numel() * x.element_size())

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from struct import Struct
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -128,18 +128,14 @@ def run_body(body: Graph, inputs: Sequence[Any], outputs: Sequence[Array]) -> No
     may be any. NumPy's floating-point warnings are the caller's to silence.
     """
     programs = _programs(body)
-    arrays = [inputs[k] for k in programs.taken]
-    places = {id(x): k for k, x in enumerate(arrays)}
-    if len(places) < len(arrays):  # one array given twice: a write must not be seen through the other
-        arrays = [x if places[id(x)] == k else np.array(x) for k, x in enumerate(arrays)]
-    targets = [outputs[k] for k in programs.given]
-    pattern = tuple([places.get(id(y), -1) for y in targets])
-    program = programs.of.get(pattern)
-    if program is None:
-        program = programs.of[pattern] = Program(body, programs.taken, programs.given, pattern)
     numbers = programs.numbers.compute(inputs)
-    if targets:
-        program.run(arrays + targets, numbers)
+    if programs.given:
+        arrays = [inputs[k] for k in programs.taken]
+        places = {id(x): k for k, x in enumerate(arrays)}
+        if len(places) < len(arrays):  # one array given twice: a write must not be seen through the other
+            arrays = [x if places[id(x)] == k else np.array(x) for k, x in enumerate(arrays)]
+        targets = [outputs[k] for k in programs.given]
+        programs.of(tuple([places.get(id(y), -1) for y in targets])).run(arrays + targets, numbers)
     for k, at in programs.numbers.given:
         outputs[k][...] = numbers[at]
 
@@ -149,10 +145,22 @@ class Programs:
 
     def __init__(self, body: Graph) -> None:
         _check(body)
+        self.body = body
         self.taken = [k for k, node in enumerate(body.inputs) if node.shape]
         self.given = [k for k, node in enumerate(body.outputs) if node.shape]
         self.numbers = Numbers(body)
-        self.of: dict[tuple[int, ...], Program] = {}
+        self._known: dict[tuple[int, ...], Program] = {}
+
+    def of(self, pattern: tuple[int, ...]) -> Program:
+        """Return the program where output k is written over the array input ``pattern[k]``, or over none (-1)."""
+        program = self._known.get(pattern)
+        if program is None:
+            inputs = [self.body.inputs[k] for k in self.taken]
+            outputs = [self.body.outputs[k] for k in self.given]
+            over = [inputs[k] if k >= 0 else None for k in pattern]
+            nodes = [node for node in self.body.nodes if node.shape]
+            program = self._known[pattern] = Program(inputs, outputs, over, nodes, self.numbers.place)
+        return program
 
 
 def _programs(body: Graph) -> Programs:
@@ -200,70 +208,78 @@ class Numbers:
 Step = tuple[Callable[..., Any], Callable[[Any], tuple[Any, ...]]]
 
 
+class Slot(NamedTuple):
+    """A place that may be written up to an operation, and what it holds."""
+
+    at: int
+    until: int
+    dtype: Dtype
+
+
 class Program:
     """The operations of a body on arrays, in order, block by block.
 
-    ``pattern`` says for each output which array among the inputs it is, or -1. A block's values stand in one list (inputs,
-    outputs, numbers, scratch), and an operation is a function and the places that it reads and, last, writes.
+    A block's values stand in one list: those of inputs, outputs, numbers, scratch. An operation is a function and the
+    places that it reads and, last, writes.
     """
 
-    def __init__(self, body: Graph, taken: list[int], given: list[int], pattern: tuple[int, ...]) -> None:
-        nodes = [node for node in body.nodes if node.shape]
-        numbers = _programs(body).numbers.place
-        self._nodes = nodes
-        self._inputs = len(taken)
-        self._end = len(taken) + len(given) + len(numbers)
-        self._place = {body.inputs[k]: at for at, k in enumerate(taken)}
-        self._place.update((node, len(taken) + len(given) + k) for node, k in numbers.items())
+    def __init__(
+        self,
+        inputs: list[Node],
+        outputs: list[Node],
+        over: list[Node | None],
+        nodes: list[Node],
+        numbers: dict[Node, int],
+    ) -> None:
+        self._inputs = len(inputs)
+        self._end = len(inputs) + len(outputs) + len(numbers)
         self._scratch: list[Dtype] = []
         self._steps: list[Step] = []
-        old = [body.inputs[taken[k]] if k >= 0 else None for k in pattern]
-        self._plan([body.outputs[k] for k in given], old)
-        self._block = BLOCK_BYTES // max(node.dtype.itemsize for node in (*body.inputs, *nodes) if node.shape)
+        place = {node: at for at, node in enumerate(inputs)}
+        place.update((node, len(inputs) + len(outputs) + k) for node, k in numbers.items())
+        self._plan(nodes, outputs, over, place)
+        self._block = BLOCK_BYTES // max(node.dtype.itemsize for node in (*inputs, *nodes))
         self._free: list[list[Array]] = []  # scratch that no thread is using
 
-    def _plan(self, outputs: list[Node], old: list[Node | None]) -> None:
-        """Choose for every value a place of its own while it is needed. Output k overwrites the input ``old[k]``."""
-        nodes, place = self._nodes, self._place
+    def _plan(self, nodes: list[Node], outputs: list[Node], over: list[Node | None], place: dict[Node, int]) -> None:
+        """Give each value a place while it is needed: an output's own memory where that is safe, else scratch."""
         when = {node: k for k, node in enumerate(nodes)}
         last_read = {x: k for k, node in enumerate(nodes) for x in node.inputs or ()}
-        copies: list[tuple[Node, int]] = []  # at the end of a block
-        ready: dict[
-            int, list[tuple[int, int]]
-        ] = {}  # an output's own memory, from an operation on: its place, its writer
-        for at, (node, overwritten) in enumerate(zip(outputs, old, strict=True), self._inputs):
-            free_from = -1 if overwritten is None else last_read.get(overwritten, -1)
-            if node in when and node not in place and free_from <= when[node]:
-                place[node] = at  # written where it belongs: nothing reads the old value any more
-                ready.setdefault(free_from, []).append((at, when[node]))
-            elif node in when:
+        own: dict[int, list[Slot]] = {}  # memory of outputs, by the operation that reads its old contents last
+        copies: list[tuple[int | Node, int]] = []  # at the end of a block
+        for at, (node, old) in enumerate(zip(outputs, over, strict=True), self._inputs):
+            free_from = -1 if old is None else last_read.get(old, -1)
+            if node not in when:  # an input handed on: set aside, as it may be overwritten before the end
+                if node is not old:
+                    aside = self._new_scratch(node.dtype)
+                    self._steps.append((_copy, itemgetter(place[node], aside)))
+                    copies.append((aside, at))
+            elif node in place or free_from > when[node]:
                 copies.append((node, at))
                 last_read[node] = len(nodes)
-            elif node is not overwritten:  # an input handed on: it may itself be overwritten before the end
-                aside = self._new_scratch(node.dtype)
-                self._steps.append((_copy, itemgetter(place[node], aside)))
-                handed_on = Node(None, (), {}, node.shape, node.dtype, False)
-                place[handed_on] = aside
-                copies.append((handed_on, at))
+            else:
+                place[node] = at
+                own.setdefault(free_from, []).append(Slot(at, when[node], node.dtype))
 
-        in_use: list[tuple[int, int, Dtype, int]] = []  # and the operation that reads it last
-        free: list[tuple[int, int, Dtype]] = []  # places, up to which operation they may be used, what they hold
+        free = own.get(-1, [])
+        in_use: list[tuple[Slot, int]] = []  # and the operation that reads it last
         for k, node in enumerate(nodes):
             reads = [place[x] for x in node.inputs or ()]
-            for at, writer in ready.pop(-1, []) + ready.pop(k, []):  # an operation may write where it reads
-                free.append((at, writer, nodes[writer].dtype))
-            free += [(at, until, dtype) for at, until, dtype, last in in_use if last <= k]
-            in_use = [entry for entry in in_use if entry[3] > k]
+            free += own.get(k, [])  # from this operation on: it may write where it reads
+            free += [slot for slot, last in in_use if last <= k]
+            in_use = [(slot, last) for slot, last in in_use if last > k]
             if node not in place:
                 needed = last_read[node]
-                fits = [entry for entry in free if entry[1] >= needed and entry[2] == node.dtype]
-                at, until, dtype = fits[0] if fits else (self._new_scratch(node.dtype), len(nodes), node.dtype)
-                if fits:
-                    free.remove(fits[0])
-                place[node] = at
-                in_use.append((at, until, dtype, needed))
+                slot = next((slot for slot in free if slot.until >= needed and slot.dtype == node.dtype), None)
+                if slot is None:
+                    slot = Slot(self._new_scratch(node.dtype), len(nodes), node.dtype)
+                else:
+                    free.remove(slot)
+                place[node] = slot.at
+                in_use.append((slot, needed))
             self._steps.append((_writing(node), itemgetter(*reads, place[node])))
-        self._steps += [(_copy, itemgetter(place[node], at)) for node, at in copies]
+        for source, at in copies:
+            self._steps.append((_copy, itemgetter(source if isinstance(source, int) else place[source], at)))
 
     def _new_scratch(self, dtype: Dtype) -> int:
         self._scratch.append(dtype)

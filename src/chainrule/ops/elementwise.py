@@ -262,6 +262,18 @@ class Atan2(Elementwise):
         return to_shape_of(a, scaled * b) if need[0] else None, to_shape_of(b, -scaled * a) if need[1] else None
 
 
+class Hypot(Elementwise):
+    """y = √(a² + b²), without overflow"""
+
+    name = "hypot"
+    reads = ("a y", "b y")
+    evaluate = np.hypot
+
+    def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
+        # dy = (a da + b db) / y
+        return to_shape_of(a, g * (a / y)) if need[0] else None, to_shape_of(b, g * (b / y)) if need[1] else None
+
+
 class Sinh(Elementwise):
     """y = sinh x"""
 

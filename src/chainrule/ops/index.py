@@ -13,10 +13,7 @@ import numpy as np
 
 from chainrule.graph import Array, Gradients, Node, Primitive, Spec, no_gradient, op
 from chainrule.graph.sizes import Dim, Shape, broadcast_shapes
-from chainrule.ops.rules import one_dtype
-
-Need = tuple[bool, ...]
-Axes = tuple[int, ...]
+from chainrule.ops.rules import Axes, Need, one_dtype, zeros_like
 
 
 def indexed_shape(shape: Shape, axes: Axes, index_shapes: tuple[Shape, ...]) -> Shape:
@@ -101,7 +98,7 @@ class Put(Primitive):
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *index: Node, need: Need, axes: Axes) -> Gradients:
         da = db = None
         if need[0]:
-            da = op.put(g, op.full(shape=b.shape, dtype=b.dtype, value=0), *index, axes=axes)
+            da = op.put(g, zeros_like(b), *index, axes=axes)
         if need[1]:
             db = op.take(g, *index, axes=axes)
         return da, db, *([None] * len(index))

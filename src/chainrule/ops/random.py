@@ -13,8 +13,7 @@ import numpy as np
 from chainrule.graph import Array, Primitive, Spec, no_gradient
 from chainrule.graph.sizes import Shape
 from chainrule.ops import philox
-
-INT64 = np.dtype(np.int64)
+from chainrule.ops.rules import INT64
 
 
 class Draw(Primitive, abstract=True):

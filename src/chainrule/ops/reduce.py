@@ -55,7 +55,7 @@ class SumTo(Primitive):
     def shape(self, x: Any, *, shape: Shape) -> Spec:
         return Spec(shape, x.dtype)
 
-    def evaluate(self, x: Array, *, shape: tuple[int, ...]) -> Array:
+    def evaluate(self, x: Array, *, shape: tuple[int, ...]) -> Any:
         extra = x.ndim - len(shape)
         axes = tuple(range(extra)) + tuple(
             [axis for axis in range(extra, x.ndim) if shape[axis - extra] == 1 and x.shape[axis] != 1]
@@ -256,7 +256,7 @@ class Softmax(Primitive):
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
         # dyᵢ = yᵢ (dxᵢ - Σⱼ yⱼ dxⱼ)
         gy = g * y
-        return gy - y * restore(op.sum(gy, axes=(axis,)), x, (axis,))
+        return gy - y * op.reshape(op.sum(gy, axes=(axis,)), shape=with_ones(x.shape, (axis,)))
 
 
 class LogSoftmax(Primitive):
@@ -275,4 +275,4 @@ class LogSoftmax(Primitive):
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
         # dyᵢ = dxᵢ - Σⱼ e^yⱼ dxⱼ
-        return g - op.exp(y) * restore(op.sum(g, axes=(axis,)), x, (axis,))
+        return g - op.exp(y) * op.reshape(op.sum(g, axes=(axis,)), shape=with_ones(x.shape, (axis,)))

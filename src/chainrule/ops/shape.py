@@ -12,9 +12,8 @@ import numpy as np
 from chainrule.errors import ShapeError
 from chainrule.graph import Array, Gradients, Node, Primitive, Spec, op
 from chainrule.graph.sizes import Dim, Shape, broadcast_shapes, numel, same_shape
-from chainrule.ops.rules import one_dtype
+from chainrule.ops.rules import Axes, Need, one_dtype, zeros_like
 
-Need = tuple[bool, ...]
 Sizes = tuple[Dim, ...]
 
 
@@ -34,7 +33,7 @@ class Reshape(Primitive):
         return x.reshape(shape)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, shape: Shape) -> Node:
-        return op.reshape(g, shape=x.shape)
+        return op.reshape(g, shape=x.shape)  # the inverse of moving elements is its adjoint
 
 
 class Permute(Primitive):
@@ -44,17 +43,17 @@ class Permute(Primitive):
     reads = ("",)
     view = True
 
-    def shape(self, x: Any, *, axes: tuple[int, ...]) -> Spec:
+    def shape(self, x: Any, *, axes: Axes) -> Spec:
         return Spec(tuple([x.shape[axis] for axis in axes]), x.dtype)
 
-    def evaluate(self, x: Array, *, axes: tuple[int, ...]) -> Array:
+    def evaluate(self, x: Array, *, axes: Axes) -> Array:
         return x.transpose(axes)
 
-    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: tuple[int, ...]) -> Node:
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: Axes) -> Node:
         return op.permute(g, axes=inverse(axes))
 
 
-def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+def inverse(axes: Axes) -> Axes:
     """Return the permutation that undoes ``axes``."""
     return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
@@ -78,7 +77,7 @@ class Expand(Primitive):
         return np.broadcast_to(x, shape)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, shape: Shape) -> Node:
-        return op.sum_to(g, shape=x.shape)
+        return op.sum_to(g, shape=x.shape)  # each x is in several y
 
 
 def count_steps(start: Dim, stop: Dim, step: int) -> Dim:
@@ -89,9 +88,9 @@ def count_steps(start: Dim, stop: Dim, step: int) -> Dim:
     return (span + (step - 1)) // step
 
 
-def slices(starts: Sizes, stops: Sizes, steps: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return the NumPy index of a slice along every axis."""
-    return tuple([slice(a, b, c) for a, b, c in zip(starts, stops, steps, strict=True)])
+def slices(starts: Sizes, stops: Sizes, steps: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the NumPy index of a slice along every axis; the ``...`` makes the result an array also in 0-d."""
+    return (*[slice(a, b, c) for a, b, c in zip(starts, stops, steps, strict=True)], ...)
 
 
 def hole(shape: Shape, starts: Sizes, stops: Sizes, steps: tuple[int, ...]) -> tuple[Sizes, Sizes, Sizes]:
@@ -118,7 +117,8 @@ class Slice(Primitive):
         return Spec(tuple(sizes), x.dtype)
 
     def evaluate(self, x: Array, *, starts: Sizes, stops: Sizes, steps: tuple[int, ...]) -> Array:
-        return x[(*slices(starts, stops, steps), ...)]
+        y: Array = x[slices(starts, stops, steps)]
+        return y
 
     def vjp(
         self, g: Node, y: Node, x: Node, *, need: Need, starts: Sizes, stops: Sizes, steps: tuple[int, ...]
@@ -169,7 +169,7 @@ class PutSlice(Primitive):
 
     def evaluate(self, a: Array, b: Array, *, starts: Sizes, stops: Sizes, steps: tuple[int, ...]) -> Array:
         y = np.array(a)
-        y[(*slices(starts, stops, steps), ...)] = b
+        y[slices(starts, stops, steps)] = b
         return y
 
     def vjp(
@@ -177,21 +177,18 @@ class PutSlice(Primitive):
     ) -> Gradients:
         da = db = None
         if need[0]:  # what was replaced has no influence
-            zeros = op.full(shape=b.shape, dtype=b.dtype, value=0)
-            da = op.put_slice(g, zeros, starts=starts, stops=stops, steps=steps)
+            da = op.put_slice(g, zeros_like(b), starts=starts, stops=stops, steps=steps)
         if need[1]:
             db = op.slice(g, starts=starts, stops=stops, steps=steps)
         return da, db
 
 
-def diagonal_index(shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> tuple[Any, ...]:
-    """Return the index arrays of a diagonal."""
-    rows, columns = shape[axis1], shape[axis2]
-    first = np.arange(max(0, min(rows + min(offset, 0), columns - max(offset, 0))))
-    index: list[Any] = [slice(None)] * len(shape)
-    index[axis1] = first - min(offset, 0)
-    index[axis2] = first + max(offset, 0)
-    return tuple(index)
+def writable_diagonal(x: Array, offset: int, axis1: int, axis2: int) -> Array:
+    """Return the view of a diagonal, writable if ``x`` is (NumPy's is not)."""
+    y = np.diagonal(x, offset, axis1, axis2)
+    if x.flags.writeable:
+        y.flags.writeable = True
+    return y
 
 
 class Diagonal(Primitive):
@@ -208,14 +205,10 @@ class Diagonal(Primitive):
         return Spec((*rest, 0 if length < 0 else length), x.dtype)
 
     def evaluate(self, x: Array, *, offset: int, axis1: int, axis2: int) -> Array:
-        y = np.diagonal(x, offset, axis1, axis2)
-        if x.flags.writeable:
-            y.flags.writeable = True
-        return y
+        return writable_diagonal(x, offset, axis1, axis2)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, offset: int, axis1: int, axis2: int) -> Node:
-        zeros = op.full(shape=x.shape, dtype=x.dtype, value=0)
-        return op.put_diagonal(zeros, g, offset=offset, axis1=axis1, axis2=axis2)
+        return op.put_diagonal(zeros_like(x), g, offset=offset, axis1=axis1, axis2=axis2)
 
 
 class PutDiagonal(Primitive):
@@ -229,18 +222,13 @@ class PutDiagonal(Primitive):
 
     def evaluate(self, a: Array, b: Array, *, offset: int, axis1: int, axis2: int) -> Array:
         y = np.array(a)
-        view = np.diagonal(y, offset, axis1, axis2)
-        view.flags.writeable = True
-        view[...] = b
+        writable_diagonal(y, offset, axis1, axis2)[...] = b
         return y
 
-    def vjp(
-        self, g: Node, y: Node, a: Node, b: Node, *, need: Need, offset: int, axis1: int, axis2: int
-    ) -> Gradients:
+    def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need, offset: int, axis1: int, axis2: int) -> Gradients:
         da = db = None
-        if need[0]:
-            zeros = op.full(shape=b.shape, dtype=b.dtype, value=0)
-            da = op.put_diagonal(g, zeros, offset=offset, axis1=axis1, axis2=axis2)
+        if need[0]:  # what was replaced has no influence
+            da = op.put_diagonal(g, zeros_like(b), offset=offset, axis1=axis1, axis2=axis2)
         if need[1]:
             db = op.diagonal(g, offset=offset, axis1=axis1, axis2=axis2)
         return da, db
@@ -252,13 +240,13 @@ class Flip(Primitive):
     name = "flip"
     reads = ("",)
 
-    def shape(self, x: Any, *, axes: tuple[int, ...]) -> Spec:
+    def shape(self, x: Any, *, axes: Axes) -> Spec:
         return Spec(x.shape, x.dtype)
 
-    def evaluate(self, x: Array, *, axes: tuple[int, ...]) -> Array:
+    def evaluate(self, x: Array, *, axes: Axes) -> Array:
         return np.array(np.flip(x, axes), order="C")
 
-    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: tuple[int, ...]) -> Node:
+    def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: Axes) -> Node:
         return op.flip(g, axes=axes)
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from chainrule.errors import VerifyError
 from chainrule.graph import Array, Node, Primitive, Spec, no_gradient
 from chainrule.graph.sizes import Dim, Shape
-
-Need = tuple[bool, ...]
+from chainrule.ops.rules import Need
 
 
 class Input(Primitive):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from chainrule.graph import Node, op
 from chainrule.optim.optimizer import (
     INFINITE,
     Group,
     Hyper,
+    Limits,
     Nodes,
     Optimizer,
     State,
@@ -34,7 +35,7 @@ class Adadelta(Optimizer):
 
     numbers = ("lr", "rho", "eps", "weight_decay")
     flags = ("maximize",)
-    limits = {**Optimizer.limits, "rho": (0.0, 1.0 + 2**-52), "eps": (0.0, INFINITE)}
+    limits: ClassVar[Limits] = {**Optimizer.limits, "rho": (0.0, 1.0 + 2**-52), "eps": (0.0, INFINITE)}
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from chainrule.optim.optimizer import (
     INFINITE,
     Group,
     Hyper,
+    Limits,
     Nodes,
     Optimizer,
     State,
@@ -33,7 +34,7 @@ class Adagrad(Optimizer):
 
     numbers = ("lr", "lr_decay", "eps", "weight_decay")
     flags = ("maximize",)
-    limits = {
+    limits: ClassVar[Limits] = {
         **Optimizer.limits,
         "lr_decay": (0.0, INFINITE),
         "initial_accumulator_value": (0.0, INFINITE),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from chainrule.graph import Node, op
 from chainrule.optim.optimizer import (
     INFINITE,
     Group,
     Hyper,
+    Limits,
     Nodes,
     Optimizer,
     State,
@@ -34,7 +35,7 @@ class Adam(Optimizer):
 
     numbers = ("lr", "betas", "eps", "weight_decay")
     flags = ("amsgrad", "maximize", "decoupled_weight_decay")
-    limits = {**Optimizer.limits, "betas": (0.0, 1.0), "eps": (0.0, INFINITE)}
+    limits: ClassVar[Limits] = {**Optimizer.limits, "betas": (0.0, 1.0), "eps": (0.0, INFINITE)}
 
     def __init__(
         self,

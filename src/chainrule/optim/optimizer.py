@@ -31,6 +31,7 @@ CALL, GET = primitive("call"), primitive("get")
 Group = dict[str, Any]
 State = dict[str, Tensor]
 Nodes = dict[str, Node]
+Limits = dict[str, tuple[float, float]]  # at least, and below
 Hyper = dict[str, Any]  # numbers as nodes of no dimensions, flags as they are
 
 # They choose among PyTorch's implementations of one rule; here there is one.
@@ -51,7 +52,7 @@ class Optimizer:
     numbers: ClassVar[tuple[str, ...]] = ("lr",)  # options that are inputs of the body
     flags: ClassVar[tuple[str, ...]] = ()  # options that select what the body consists of
     scalars: ClassVar[frozenset[str]] = frozenset({"step"})  # state that is one number, not one per element
-    limits: ClassVar[dict[str, tuple[float, float]]] = {"lr": (0.0, INFINITE), "weight_decay": (0.0, INFINITE)}
+    limits: ClassVar[Limits] = {"lr": (0.0, INFINITE), "weight_decay": (0.0, INFINITE)}
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -292,7 +293,7 @@ class Optimizer:
 
         Raises ArgumentError if groups or shapes do not fit; then nothing has changed.
         """
-        loaded = load(type(self).__name__, state_dict, self.state, self.param_groups, self.scalars, IMPLEMENTATIONS)
+        loaded = load(type(self).__name__, state_dict, self.param_groups, self.scalars, IMPLEMENTATIONS)
         for k, (group, options) in enumerate(loaded.groups):
             self.check({**group, **options}, f"{type(self).__name__}.load_state_dict, parameter group {k}")
         loaded.apply(self.state)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from chainrule.graph import Node, op
 from chainrule.optim.optimizer import (
     INFINITE,
     Group,
     Hyper,
+    Limits,
     Nodes,
     Optimizer,
     State,
@@ -35,7 +36,7 @@ class RMSprop(Optimizer):
 
     numbers = ("lr", "momentum", "alpha", "eps", "weight_decay")
     flags = ("centered", "maximize")
-    limits = {
+    limits: ClassVar[Limits] = {
         **Optimizer.limits,
         "eps": (0.0, INFINITE),
         "momentum": (0.0, INFINITE),

@@ -52,7 +52,8 @@ class Loaded:
     def apply(self, state: dict[Any, Any]) -> None:
         """Assign it. Groups and tensors stay the same objects: a compiled step reads them."""
         for group, options in self.groups:
-            group.update(options)
+            for name, value in options.items():  # a tuple that went through JSON is a list
+                group[name] = tuple(value) if isinstance(value, list) and isinstance(group.get(name), tuple) else value
         before = dict(state)
         state.clear()
         for p, held in self.states:
@@ -73,8 +74,7 @@ def _into(old: Any, new: Any) -> Any:
 
 def load(
     owner: str,
-    state_dict: Mapping[str, Any],
-    state: Mapping[Any, Any],
+    state_dict: Any,
     groups: list[Group],
     scalars: frozenset[str],
     kept: tuple[str, ...],
@@ -101,8 +101,10 @@ def load(
         loaded.groups.append((group, options))
     for key, held in state_dict["state"].items():
         if key not in parameter:
-            loaded.states.append((key, held))
-            continue
+            raise ArgumentError(
+                f"{owner}.load_state_dict: a state for parameter {key!r}",
+                expected="numbers that the groups' params name",
+            )
         p = parameter[key]
         read = {
             name: _array(owner, f"state {key}, {name!r}", name in scalars, value, p) for name, value in held.items()

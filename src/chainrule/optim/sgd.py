@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from chainrule.errors import ArgumentError
 from chainrule.graph import Node
-from chainrule.optim.optimizer import INFINITE, Group, Hyper, Nodes, Optimizer, State, as_number, minimized, zeros_like
+from chainrule.optim.optimizer import (
+    INFINITE,
+    Group,
+    Hyper,
+    Limits,
+    Nodes,
+    Optimizer,
+    State,
+    as_number,
+    minimized,
+    zeros_like,
+)
 from chainrule.tensors.tensor import Tensor
 
 
@@ -24,7 +35,7 @@ class SGD(Optimizer):
 
     numbers = ("lr", "momentum", "dampening", "weight_decay")
     flags = ("nesterov", "maximize")
-    limits = {**Optimizer.limits, "momentum": (0.0, INFINITE), "dampening": (-INFINITE, INFINITE)}
+    limits: ClassVar[Limits] = {**Optimizer.limits, "momentum": (0.0, INFINITE), "dampening": (-INFINITE, INFINITE)}
 
     def __init__(
         self,

@@ -53,21 +53,25 @@ class Evaluating:
 
     def apply(self, primitive: Primitive, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Node:
         """Return the node of one operation, with its value."""
-        values = tuple([operand.value if type(operand) is Node else operand for operand in operands])
-        numbers_only = True
-        for operand, value in zip(operands, values, strict=True):
-            if value is None:
-                raise GradientError(
-                    f"{primitive.name}: a rule reads the value of {operand!r}, which was not kept",
-                    expected="every value that a vjp rule reads to be named in `reads`",
-                )
-            if type(value) is np.ndarray or type(value) is tuple:
-                numbers_only = False
-        if numbers_only:  # Python numbers alone would be computed in float64
-            values = tuple(
-                [np.asarray(v, o.dtype) if type(o) is Node else v for o, v in zip(operands, values, strict=True)]
-            )
-        out = evaluate(primitive, values, attributes)
+        values = []
+        for operand in operands:
+            value = operand
+            if type(operand) is Node:
+                value = operand.value
+                if value is None:
+                    raise GradientError(
+                        f"{primitive.name}: a rule reads the value of {operand!r}, which was not kept",
+                        expected="every value that a vjp rule reads to be named in `reads`",
+                    )
+            values.append(value)
+        try:
+            out = primitive.evaluate(*values, **attributes)
+        except (RuntimeWarning, ValueError, TypeError, IndexError):
+            out = evaluate(primitive, tuple(values), attributes)
+        if type(out) is not np.ndarray and primitive.outputs == 1:
+            out = np.asarray(out)
+        if not self.record and primitive.outputs == 1:
+            return Node(None, (), attributes, out.shape, out.dtype, False, out)
         requires_grad = False
         inputs: tuple[Node, ...] = ()
         if self.record and primitive.differentiable:

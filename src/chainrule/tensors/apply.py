@@ -19,7 +19,6 @@ from chainrule.tensors.state import STATE, TAPE, TRACE
 from chainrule.tensors.tensor import NO_ATTRIBUTES, Tensor, current_node, is_array, numpy_dtype, shared_storage
 
 CAST = primitive("cast")
-_saves: dict[tuple[Primitive, tuple[bool, ...]], tuple[tuple[int, ...], bool]] = {}
 
 Operand = Any  # a Tensor or a Python number
 
@@ -68,17 +67,14 @@ def record(
                 else Node(None, (), NO_ATTRIBUTES, value.shape, value.dtype, False)
             )
         inputs.append(node)
-    key = (primitive, need)
-    saves = _saves.get(key)
-    if saves is None:
-        saves = _saves[key] = primitive.saves(need)
-    for index in saves[0]:
+    kept, keeps_output = primitive.kept(need)
+    for index in kept:
         operand = operands[index]
         if isinstance(operand, Tensor):
             inputs[index].keep(operand._value, shared_storage(operand))
     out = y._value
     node = y._node = Node(primitive, tuple(inputs), attributes, out.shape, out.dtype, True)
-    if saves[1]:
+    if keeps_output:
         node.keep(out, shared_storage(y))
 
 
@@ -158,7 +154,7 @@ def converted(dtype: Dtype, *operands: Operand) -> tuple[Operand, ...]:
             out.append(cast(o, dtype))
         elif dtype.kind == "f":
             out.append(o if isinstance(o, Dim) else float(o))
-        elif isinstance(o, Dim):
+        elif isinstance(o, Dim) or STATE.mode == TRACE:
             out.append(o)
         else:
             out.append(Tensor(np.asarray(o).astype(dtype)))  # wraps around, as PyTorch

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.tensors import arithmetic, reductions
 from chainrule.graph import primitive
+from chainrule.tensors import arithmetic, reductions
 from chainrule.tensors.apply import apply1
-from chainrule.tensors.arithmetic import abs, expm1, logaddexp, sigmoid, tanh, where
+from chainrule.tensors.arithmetic import abs, clone, expm1, logaddexp, sigmoid, tanh, where
+from chainrule.tensors.creation import zeros
 from chainrule.tensors.memory import write
-from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.shaping import narrow
+from chainrule.tensors.tensor import Tensor, numpy_dtype
 
 SQRT_HALF = math.sqrt(0.5)
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
@@ -105,16 +107,18 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input · σ(input) (Elfwing et al. 2017)."""
-    return _result(input * sigmoid(input), input, inplace)
+    x = clone(input) if inplace else input  # the gradient reads it
+    return _result(x * sigmoid(x), input, inplace)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input · tanh(softplus(input)) (Misra 2019)."""
-    return _result(input * tanh(logaddexp(input, _zero(input))), input, inplace)
+    x = clone(input) if inplace else input  # the gradient reads it
+    return _result(x * tanh(logaddexp(x, _zero(x))), input, inplace)
 
 
 def _zero(x: Tensor) -> Tensor:
-    return x.new_zeros(())
+    return zeros((), dtype=numpy_dtype(x))
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -142,8 +146,9 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input · hardsigmoid(input) (Howard et al. 2019)."""
-    inside = input * (input + 3.0) / 6.0
-    return _result(where(input <= -3.0, 0.0, where(input < 3.0, inside, input)), input, inplace)
+    x = clone(input) if inplace else input  # the gradient reads it
+    y = where(x <= -3.0, x * 0.0, where(x < 3.0, x * (x + 3.0) / 6.0, x))  # x · 0: NaN at -inf, as in PyTorch
+    return _result(y, input, inplace)
 
 
 def tanhshrink(input: Tensor) -> Tensor:
@@ -177,7 +182,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
             expected="an even number, to halve",
         )
     half = input.shape[dim] // 2
-    return input.narrow(dim, 0, half) * sigmoid(input.narrow(dim, half, half))
+    return narrow(input, dim, 0, half) * sigmoid(narrow(input, dim, half, half))
 
 
 # -- along an axis -----------------------------------------------------------------------------------------------------
@@ -219,6 +224,10 @@ def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-relu_, leaky_relu_, elu_, selu_, celu_, hardtanh_, threshold_ = map(
-    _in_place, (relu, leaky_relu, elu, selu, celu, hardtanh, threshold)
-)
+relu_ = _in_place(relu)
+leaky_relu_ = _in_place(leaky_relu)
+elu_ = _in_place(elu)
+selu_ = _in_place(selu)
+celu_ = _in_place(celu)
+hardtanh_ = _in_place(hardtanh)
+threshold_ = _in_place(threshold)

@@ -16,9 +16,10 @@ from chainrule.graph.sizes import same_shape
 from chainrule.nn.functional.reduction import check_floating, check_tensors, reduced, reduction_of
 from chainrule.tensors import reductions
 from chainrule.tensors.apply import apply, cast
-from chainrule.tensors.arithmetic import where
+from chainrule.tensors.arithmetic import eq, logical_not, where
 from chainrule.tensors.dtypes import I64
 from chainrule.tensors.indexing import take_along
+from chainrule.tensors.shaping import reshape, squeeze, unsqueeze
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
@@ -92,7 +93,7 @@ def _class_axis(name: str, input: Tensor) -> int:
 def _is_probabilities(name: str, input: Tensor, target: Tensor) -> bool:
     """Return whether the target holds probabilities: it has the input's shape, and floats."""
     shapes_equal = input.ndim == target.ndim and same_shape(tuple(input.shape), tuple(target.shape))
-    floating = numpy_dtype(target).kind == "f"
+    floating = bool(numpy_dtype(target).kind == "f")
     if floating and not shapes_equal:
         raise DtypeError(
             f"{name}: got a target of {numpy_dtype(target)} and shape {tuple(target.shape)}",
@@ -172,19 +173,17 @@ def _pick(x: Tensor, labels: Tensor, axis: int) -> Tensor:
     if x.ndim == 2:
         rows = apply(IOTA, (), {"size": x.shape[0], "dtype": I64})
         return apply(TAKE, (x, rows, labels), {"axes": (0, 1)})
-    return take_along(x, labels.unsqueeze(axis), axis).squeeze(axis)
+    return squeeze(take_along(x, unsqueeze(labels, axis), axis), axis)
 
 
-def _at_labels(
-    log_p: Tensor, labels: Tensor, weight: Tensor | None, axis: int, ignore_index: int, how: str
-) -> Tensor:
+def _at_labels(log_p: Tensor, labels: Tensor, weight: Tensor | None, axis: int, ignore_index: int, how: str) -> Tensor:
     """Return -w log p at the labels; the mean is Σ -w log p / Σ w."""
     if weight is None and not _may_ignore(labels, ignore_index):
         return reduced(-_pick(log_p, labels, axis), how)
-    ignored = labels == ignore_index
+    ignored = eq(labels, ignore_index)
     safe = where(ignored, 0, labels)
     losses = -_pick(log_p, safe, axis)
-    counted = cast(~ignored, numpy_dtype(log_p))
+    counted = cast(logical_not(ignored), numpy_dtype(log_p))
     if weight is not None:
         of_label = apply(TAKE, (weight, safe), {"axes": (0,)})
         losses, counted = losses * of_label, counted * of_label
@@ -199,27 +198,26 @@ def _smoothed(
 ) -> Tensor:
     """Return (1 - s) · the loss at the labels + s / C · the sum of the losses of all classes."""
     at_labels = _at_labels(log_p, labels, weight, axis, ignore_index, how)
-    ignored = labels == ignore_index
+    ignored = eq(labels, ignore_index)
     of_classes = -(log_p if weight is None else log_p * _along(weight, log_p, axis))
     even = where(ignored, 0.0, reductions.sum(of_classes, axis))
     if how == "mean":
-        counted = cast(~ignored, numpy_dtype(log_p))
+        counted = cast(logical_not(ignored), numpy_dtype(log_p))
         if weight is not None:
             counted = counted * apply(TAKE, (weight, where(ignored, 0, labels)), {"axes": (0,)})
         even = reductions.sum(even) / reductions.sum(counted)
     else:
         even = reduced(even, how)
-    return (1 - smoothing) * at_labels + (smoothing / log_p.shape[axis]) * even
+    y: Tensor = at_labels * (1 - smoothing) + even * (smoothing / log_p.shape[axis])
+    return y
 
 
 def _along(weight: Tensor, x: Tensor, axis: int) -> Tensor:
     """Return the weights of the classes in a shape that broadcasts along their axis."""
-    return weight.reshape((-1,) + (1,) * (x.ndim - 1 - axis))
+    return reshape(weight, (-1,) + (1,) * (x.ndim - 1 - axis))
 
 
-def _expected(
-    log_p: Tensor, target: Tensor, weight: Tensor | None, axis: int, how: str, smoothing: float
-) -> Tensor:
+def _expected(log_p: Tensor, target: Tensor, weight: Tensor | None, axis: int, how: str, smoothing: float) -> Tensor:
     """Return -Σ p w log q over the classes."""
     classes = log_p.shape[axis]
     if smoothing > 0:

@@ -9,7 +9,7 @@ from chainrule.graph import primitive
 from chainrule.nn.functional.reduction import check_tensors
 from chainrule.tensors import reductions
 from chainrule.tensors.apply import apply, apply2, cast
-from chainrule.tensors.arithmetic import where
+from chainrule.tensors.arithmetic import eq, where
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.creation import arange, ones, zeros
 from chainrule.tensors.dtypes import BOOL, I64
@@ -61,7 +61,7 @@ def embedding(
         of_index = apply(TAKE, (counts, index), ROWS).unsqueeze(-1)
         y = apply2(primitive("set_value"), y / of_index, y.detach())
     if padding_idx is not None:
-        y = where((index == padding_idx).unsqueeze(-1), y.detach(), y)
+        y = where(eq(index, padding_idx).unsqueeze(-1), y.detach(), y)
     return y
 
 
@@ -104,4 +104,4 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             raise ArgumentError(
                 f"one_hot: got the class {low if low < 0 else high} of {num_classes}", expected=f"0 … {num_classes - 1}"
             )
-    return cast(tensor.unsqueeze(-1) == arange(num_classes), I64)
+    return cast(eq(tensor.unsqueeze(-1), arange(num_classes)), I64)

@@ -13,6 +13,7 @@ from chainrule.graph.sizes import same_shape
 from chainrule.nn.functional.reduction import check_tensors, reduced, reduction_of
 from chainrule.tensors.apply import apply2
 from chainrule.tensors.arithmetic import clamp, exp, log, where, xlogy
+from chainrule.tensors.shaping import unsqueeze
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
 
@@ -105,7 +106,7 @@ def _fitted_variance(input: Tensor, var: Tensor) -> Tensor:
     ):
         return var
     if shape and same_shape(shape[:-1], of_var):
-        return var.unsqueeze(-1)
+        return unsqueeze(var, -1)
     if len(of_var) == 0:
         return var
     raise ShapeError(

@@ -65,7 +65,8 @@ def _explain(input: Any, weight: Any, bias: Any) -> None:
         ) from None
     if bias is not None and not same_shape(tuple(bias.shape), tuple(weight.shape[:-1])):
         raise ShapeError(
-            f"linear: got a bias of shape {tuple(bias.shape)}", expected=f"{tuple(weight.shape[:-1])}, the weight's rows"
+            f"linear: got a bias of shape {tuple(bias.shape)}",
+            expected=f"{tuple(weight.shape[:-1])}, the weight's rows",
         ) from None
 
 

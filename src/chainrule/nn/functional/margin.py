@@ -6,7 +6,7 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.nn.functional.distance import pairwise_distance
 from chainrule.nn.functional.reduction import check_same_shape, check_tensors, reduced, reduction_of
 from chainrule.tensors import reductions
-from chainrule.tensors.arithmetic import clamp, logaddexp, minimum, sqrt, where
+from chainrule.tensors.arithmetic import clamp, eq, logaddexp, minimum, ne, sqrt, where
 from chainrule.tensors.tensor import Tensor
 
 
@@ -21,8 +21,8 @@ def hinge_embedding_loss(
     """Return input where the target is 1, max(0, margin - input) where it is -1."""
     check_tensors("hinge_embedding_loss", input=input, target=target)
     how = reduction_of(reduction, size_average, reduce)
-    far = where(target != 1, clamp(margin - input, min=0.0), 0.0)
-    near = where(target != -1, input, 0.0)
+    far = where(ne(target, 1), clamp(margin - input, min=0.0), 0.0)
+    near = where(ne(target, -1), input, 0.0)
     return reduced(far + near, how)
 
 
@@ -84,7 +84,7 @@ def cosine_embedding_loss(
     products = reductions.sum(input1 * input2, axis)
     lengths = sqrt((reductions.sum(input1 * input1, axis) + least) * (reductions.sum(input2 * input2, axis) + least))
     cosine = products / lengths
-    losses = where(target == 1, 1.0 - cosine, 0.0) + where(target == -1, clamp(cosine - margin, min=0.0), 0.0)
+    losses = where(eq(target, 1), 1.0 - cosine, 0.0) + where(eq(target, -1), clamp(cosine - margin, min=0.0), 0.0)
     return reduced(losses, how)
 
 

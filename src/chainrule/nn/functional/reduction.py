@@ -23,7 +23,7 @@ def reduction_of(reduction: str, size_average: bool | None = None, reduce: bool 
         raise ArgumentError(
             f"got reduction={reduction!r}",
             expected="'none', 'mean' or 'sum'",
-            fix=nearest(reduction, REDUCTIONS) if isinstance(reduction, str) else "",
+            fix=nearest(str(reduction), REDUCTIONS),
         )
     return reduction
 

@@ -10,11 +10,13 @@ from chainrule.tensors.tensor import Tensor
 
 
 def _weights(model: Module | Iterable[Tensor], *, biases: bool) -> list[Tensor]:
-    held = model.parameters() if isinstance(model, Module) else model
+    held: Iterable[Tensor] = model.parameters() if isinstance(model, Module) else model
     found = [p for p in held if p.requires_grad and (biases or p.ndim > 1)]
     if not found:
         raise ArgumentError(
-            "a penalty of a model without learned weights", expected="a parameter with two axes or more", fix="pass biases=True"
+            "a penalty of a model without learned weights",
+            expected="a parameter with two axes or more",
+            fix="pass biases=True",
         )
     return found
 

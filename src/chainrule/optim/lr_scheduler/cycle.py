@@ -12,6 +12,8 @@ from chainrule.optim.lr_scheduler.scheduler import (
     check_range,
     checked_optimizer,
     current_rates,
+    is_integer,
+    is_number,
     per_group,
     restore_functions,
     saved_functions,
@@ -63,9 +65,9 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
         owner = type(self).__name__
-        check_range(owner, "T_0", T_0, isinstance(T_0, int) and T_0 > 0, "an integer above 0")
-        check_range(owner, "T_mult", T_mult, isinstance(T_mult, int) and T_mult >= 1, "an integer of at least 1")
-        check_range(owner, "eta_min", eta_min, isinstance(eta_min, (int, float)), "a number")
+        check_range(owner, "T_0", T_0, is_integer(T_0, 1), "an integer above 0")
+        check_range(owner, "T_mult", T_mult, is_integer(T_mult, 1), "an integer of at least 1")
+        check_range(owner, "eta_min", eta_min, is_number(eta_min), "a number")
         self.T_0 = T_0
         self.T_i = T_0
         self.T_mult = T_mult
@@ -248,8 +250,7 @@ class OneCycleLR(LRScheduler):
     ) -> None:
         checked_optimizer(optimizer, "OneCycleLR")
         self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
-        is_part = isinstance(pct_start, float) and 0 <= pct_start <= 1
-        check_range("OneCycleLR", "pct_start", pct_start, is_part, "a float from 0 to 1")
+        check_range("OneCycleLR", "pct_start", pct_start, is_number(pct_start, 0.0, 1.0), "a number from 0 to 1")
         is_known = anneal_strategy in ("cos", "linear")
         check_range("OneCycleLR", "anneal_strategy", anneal_strategy, is_known, "'cos' or 'linear'")
         self._anneal_func_type = anneal_strategy
@@ -302,7 +303,7 @@ def _total_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: i
             raise ArgumentError(
                 f"OneCycleLR: got {name}=None", expected="total_steps, or both epochs and steps_per_epoch"
             )
-        check_range("OneCycleLR", name, value, isinstance(value, int) and value > 0, "an integer above 0")
+        check_range("OneCycleLR", name, value, is_integer(value, 1), "an integer above 0")
     return math.prod(value for value in given.values() if value is not None)
 
 

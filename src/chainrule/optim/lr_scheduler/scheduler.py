@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -149,6 +150,16 @@ def check_range(owner: str, name: str, value: Any, holds: bool, expected: str) -
     """Raise ArgumentError unless ``holds``."""
     if not holds:
         raise ArgumentError(f"{owner}: got {name}={value!r}", expected=expected)
+
+
+def is_integer(value: Any, at_least: int) -> bool:
+    """Return whether ``value`` is an integer of at least that."""
+    return isinstance(value, int) and value >= at_least
+
+
+def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Return whether ``value`` is a number from ``low`` to ``high``."""
+    return isinstance(value, (int, float)) and low <= value <= high
 
 
 def saved_functions(functions: list[Callable[..., Any]]) -> list[Any]:

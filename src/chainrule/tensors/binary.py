@@ -1,0 +1,60 @@
+"""An operation on two operands, of which one at least is a tensor: brought to one dtype, and applied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.graph import Dtype, Primitive, primitive
+from chainrule.tensors.apply import apply, apply2, operand, promoted
+from chainrule.tensors.dtypes import F32, F64
+from chainrule.tensors.tensor import Tensor, numpy_dtype
+
+FULL = primitive("full")
+
+
+def binary(made_by: Primitive, a: Any, b: Any, *, floating: bool = False) -> Tensor:
+    """Apply an operation to two operands, one a tensor, in their common dtype (with ``floating``: a floating one)."""
+    if type(b) is float or type(b) is int:  # the two fast paths: nothing to convert
+        if isinstance(a, Tensor) and a._value is not None and (a._value.dtype is F32 or a._value.dtype is F64):
+            return apply2(made_by, a, b)
+    elif isinstance(a, Tensor) and isinstance(b, Tensor):
+        p, q = a._value, b._value
+        if p is not None and q is not None and p.dtype is q.dtype and (p.dtype is F32 or p.dtype is F64):
+            return apply2(made_by, a, b)
+    x, y = promoted(*operands(made_by.name, a, b), floating=floating)
+    return apply2(made_by, x, y) if isinstance(x, Tensor) else apply(made_by, (x, y))
+
+
+def operands(name: str, *values: Any) -> list[Any]:
+    """Return tensors and numbers as operands; raise for anything else, and if none is a tensor."""
+    found = [operand(value) for value in values]
+    if NotImplemented in [x for x in found if not isinstance(x, Tensor)]:
+        raise ArgumentTypeError(
+            f"{name}: got {' and '.join(type(value).__name__ for value in values)}", expected="tensors or numbers"
+        )
+    if not any(isinstance(x, Tensor) for x in found):
+        raise ArgumentTypeError(f"{name}: got only numbers", expected="a tensor at least", fix="wrap one in tensor(…)")
+    return found
+
+
+def checked(x: Any, name: str) -> Tensor:
+    """Return ``x``; raise unless it is a tensor."""
+    if isinstance(x, Tensor):
+        return x
+    raise ArgumentTypeError(f"{name}: got {type(x).__name__} as input", expected="a tensor")
+
+
+def zero_dimensional(value: float, dtype: Dtype) -> Tensor:
+    """Return a number as a 0-d tensor, in a trace too."""
+    return apply(FULL, (), {"shape": (), "dtype": dtype, "value": value})
+
+
+def scaled(x: Any, factor: float, name: str, *others: Any) -> Any:
+    """Return factor · x; a fraction does not scale integers."""
+    if isinstance(factor, float) and all(
+        numpy_dtype(other).kind != "f" if isinstance(other, Tensor) else not isinstance(other, float)
+        for other in (x, *others)
+    ):
+        raise ArgumentError(f"{name}: got the factor {factor} for integers", expected="an integer factor")
+    return x if factor == 1 else x * factor
