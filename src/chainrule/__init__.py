@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule import tensors as _tensors
 from chainrule.errors import ChainruleError, NameUnknown, nearest
-from chainrule.tensors import arithmetic, conversion, creation, indexing, products, reductions, shaping
 from chainrule.tensors.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from chainrule.tensors.compile import compile
 from chainrule.tensors.dtypes import (
@@ -76,12 +75,10 @@ int = int32
 long = int64
 short = int16
 
-for _family in (arithmetic, reductions, shaping, indexing, products, creation, conversion):
+for _family in _tensors.FAMILIES:
     for _function in _family.FUNCTIONS:
         globals()[_function.__name__] = _function
-for _aliases in (arithmetic.ALIASES, shaping.ALIASES):
-    globals().update(_aliases)
-globals()["where"] = arithmetic.where
+    globals().update(getattr(_family, "ALIASES", {}))
 pi = math.pi
 e = math.e
 inf = math.inf

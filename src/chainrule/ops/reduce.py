@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -170,6 +170,35 @@ class Argmin(Place):
 
     def evaluate(self, x: Array, *, axis: int) -> Array:
         return np.asarray(np.argmin(x, axis=axis), dtype=INT64)
+
+
+class RunningPlace(Primitive, abstract=True):
+    """Where the extreme of the elements up to each one is: the last place if there are several; a NaN stays."""
+
+    vjp = no_gradient("a place is an integer")
+    running: ClassVar[Any]
+
+    def shape(self, x: Any, *, axis: int) -> Spec:
+        return Spec(x.shape, INT64)
+
+    def evaluate(self, x: Array, *, axis: int) -> Any:
+        attained = (x == self.running.accumulate(x, axis=axis)) | (x != x)
+        places = np.arange(x.shape[axis]).reshape(with_ones(x.shape, without_axes(tuple(range(x.ndim)), (axis,))))
+        return np.maximum.accumulate(np.where(attained, places, 0), axis=axis)
+
+
+class Cumargmax(RunningPlace):
+    """yᵢ = the last place of the largest xⱼ over j ≤ i along axis"""
+
+    name = "cumargmax"
+    running = np.maximum
+
+
+class Cumargmin(RunningPlace):
+    """yᵢ = the last place of the smallest xⱼ over j ≤ i along axis"""
+
+    name = "cumargmin"
+    running = np.minimum
 
 
 class Argsort(Primitive):

@@ -4,8 +4,9 @@ tensor        the tensor itself; dtypes, state, generator: what it is made with
 apply         one operation on tensors (the path every eager operation takes)
 memory        views and writes in place
 autograd      backward, grad, no_grad
-arithmetic, reductions, shaping, indexing, products, creation, conversion: the families of functions
-trace         a function as a graph
+arithmetic, logic, reductions, orders, views, shaping, indexing, gathering, products, creation, conversion:
+              the families of functions
+trace         a function as a graph; compile: the user's door to it
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from chainrule.tensors import (
     conversion,
     creation,
     dtypes,
+    gathering,
     generator,
     indexing,
     memory,
+    orders,
     printing,
     products,
     reductions,
@@ -31,9 +34,12 @@ from chainrule.tensors import (
     state,
     tensor,
     trace,
+    views,
 )
 from chainrule.tensors.memory import write
 from chainrule.tensors.tensor import Tensor, attach
+
+FAMILIES = (arithmetic, reductions, orders, views, shaping, gathering, products, creation, conversion)
 
 
 def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -57,24 +63,21 @@ def _in_place_operator(name: str) -> Callable[[Tensor, Any], Tensor]:
 
 
 def _attach_all() -> None:
-    attach(arithmetic.FUNCTIONS)
-    attach(reductions.FUNCTIONS)
-    attach(shaping.METHODS)
-    attach(indexing.FUNCTIONS)
-    attach(products.METHODS)
-    attach(creation.METHODS)
-    attach(conversion.METHODS)
+    for family in FAMILIES:
+        attach(getattr(family, "METHODS", family.FUNCTIONS))
+        for name, function in getattr(family, "ALIASES", {}).items():
+            setattr(Tensor, name, function)
+        for function in getattr(family, "IN_PLACE", ()):
+            setattr(Tensor, function.__name__ + "_", _in_place(function))
     attach([autograd.backward, autograd.retain_grad])
-    for name, function in {**arithmetic.OPERATORS, **arithmetic.ALIASES, **shaping.ALIASES}.items():
+    for name, function in arithmetic.OPERATORS.items():
         setattr(Tensor, name, function)
-    for function in (*arithmetic.IN_PLACE, *indexing.IN_PLACE):
-        setattr(Tensor, function.__name__ + "_", _in_place(function))
     for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
         setattr(Tensor, f"__i{name}__", _in_place_operator(name))
     for name, function in {
         "__matmul__": products.matmul, "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
         "__deepcopy__": conversion.deep_copy, "__repr__": printing.tensor_repr, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method,
-        "masked_fill_": _in_place(indexing.masked_fill), "tril_": _in_place(shaping.tril),
+        "tril_": _in_place(shaping.tril),
         "triu_": _in_place(shaping.triu),
     }.items():  # fmt: skip
         setattr(Tensor, name, function)
@@ -92,6 +95,7 @@ def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
 _attach_all()
 
 __all__ = [
-    "Tensor", "apply", "arithmetic", "autograd", "conversion", "creation", "dtypes", "generator", "indexing", "memory",
-    "ops", "printing", "products", "reductions", "shaping", "state", "tensor", "trace",
+    "FAMILIES", "Tensor", "apply", "arithmetic", "autograd", "conversion", "creation", "dtypes", "gathering",
+    "generator", "indexing", "memory", "ops", "orders", "printing", "products", "reductions", "shaping", "state",
+    "tensor", "trace", "views",
 ]  # fmt: skip

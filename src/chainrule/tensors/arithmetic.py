@@ -30,6 +30,7 @@ from chainrule.tensors.logic import eq as eq
 from chainrule.tensors.logic import logical_not as logical_not
 from chainrule.tensors.logic import ne as ne
 from chainrule.tensors.logic import where as where
+from chainrule.tensors.memory import detach
 from chainrule.tensors.options import check_options
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
@@ -84,7 +85,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
 def floor_divide(input: Any, other: Any) -> Tensor:
     """Return ⌊input / other⌋, without a gradient."""
-    a, b = [x.detach() if isinstance(x, Tensor) else x for x in (input, other)]
+    a, b = [detach(x) if isinstance(x, Tensor) else x for x in (input, other)]
     return binary(primitive("floor_divide"), a, b)
 
 

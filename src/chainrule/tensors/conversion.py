@@ -29,7 +29,7 @@ from chainrule.tensors.dtypes import (
 )
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.memory import detach, write
-from chainrule.tensors.shaping import _permute
+from chainrule.tensors.views import permuted
 from chainrule.tensors.tensor import Tensor, concrete, device, new_leaf, numpy_dtype
 
 
@@ -279,7 +279,7 @@ def set_data(input: Tensor, value: Tensor) -> None:
 
 def transposed(input: Tensor) -> Tensor:
     """Return a view with all axes in reverse order."""
-    return _permute(input, tuple(range(input.ndim - 1, -1, -1)))
+    return permuted(input, tuple(range(input.ndim - 1, -1, -1)))
 
 
 def last_two_exchanged(input: Tensor) -> Tensor:

@@ -1,66 +1,72 @@
-"""Sums, means, extremes, orders: PyTorch's names, arguments, dtypes and choices at ties."""
+"""Sums, means, extremes, norms: PyTorch's names, arguments, dtypes and choices at ties."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, DtypeError, ShapeError
-from chainrule.graph import primitive
+from chainrule.errors import ArgumentError, DtypeError
+from chainrule.graph import Primitive, primitive
 from chainrule.graph.sizes import normalize_axes, normalize_axis, numel
 from chainrule.ops.reduce import with_ones
 from chainrule.tensors.apply import apply, as_float, cast
-from chainrule.tensors.arithmetic import abs, clone, isnan, log, maximum, minimum, ne, sqrt, where
+from chainrule.tensors.arithmetic import abs, add, clone, div, exp, log, maximum, minimum, mul, pow, sign, sqrt, sub
+from chainrule.tensors.binary import checked, zero_dimensional
 from chainrule.tensors.dtypes import BOOL, I64, to_numpy_dtype
 from chainrule.tensors.indexing import take_along
-from chainrule.tensors.shaping import _reshape, cat, ravel, slice_axis
+from chainrule.tensors.logic import bitwise_not, eq, isnan, ne, where
+from chainrule.tensors.memory import detach
+from chainrule.tensors.shaping import cat, ravel, reshaped, slice_axis, squeeze
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
-SUM, AMAX, AMIN = primitive("sum"), primitive("amax"), primitive("amin")
+SUM, PROD, AMAX, AMIN = primitive("sum"), primitive("prod"), primitive("amax"), primitive("amin")
 
 
 class ValuesAndIndices(NamedTuple):
-    """What max, min, sort, topk, median and mode along an axis return."""
+    """What max, min, sort, topk, median and others along an axis return."""
 
     values: Tensor
     indices: Tensor
 
 
+class Extremes(NamedTuple):
+    """What aminmax returns."""
+
+    min: Tensor
+    max: Tensor
+
+
 def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:
     """Return the axes that ``dim`` names: all of them for None or ()."""
-    n = x.ndim
-    if dim is None or dim == () or dim == []:
-        return tuple(range(n))
-    if n == 0:
-        normalize_axes(dim, 1)
-        return ()
-    return normalize_axes(dim, n)
+    return normalize_axes(None if dim == () or dim == [] else dim, x.ndim)
 
 
-def reduced(made_by: Any, x: Tensor, dim: Any, keepdim: bool) -> Tensor:
+def reduced(made_by: Primitive, x: Tensor, dim: Any, keepdim: bool) -> Tensor:
     """Reduce over the axes that ``dim`` names."""
     axes = axes_of(x, dim)
-    y = apply(made_by, (x,), {"axes": axes})
-    return _reshape(y, with_ones(tuple(x.shape), axes)) if keepdim else y
+    return kept(apply(made_by, (x,), {"axes": axes}), x, axes, keepdim)
 
 
-def _summable(x: Tensor, dtype: Any) -> Tensor:
+def kept(y: Tensor, x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
+    """Return ``y`` with size 1 at the axes over which ``x`` was reduced, if they are to be kept."""
+    return reshaped(y, with_ones(tuple(x.shape), axes)) if keepdim else y
+
+
+def summable(x: Tensor, dtype: Any) -> Tensor:
+    """Return ``x`` as what it is summed in: the dtype asked for, or int64 for integers and truth values."""
     if dtype is not None:
         return cast(x, to_numpy_dtype(dtype))
     return x if numpy_dtype(x).kind == "f" else cast(x, I64)
 
 
-def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """Return the sum over all axes, or those named; integers and truth values sum to int64."""
-    return reduced(SUM, _summable(input, dtype), dim, keepdim)
-
-
-def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """Return the sum, NaN counted as 0."""
-    return sum(where(isnan(input), 0, input), dim, keepdim, dtype=dtype)
+def floating(x: Tensor, name: str, dtype: Any = None) -> Tensor:
+    """Return ``x`` in the dtype asked for; raise if that holds no fractions."""
+    y = x if dtype is None else cast(x, to_numpy_dtype(dtype))
+    if numpy_dtype(y).kind != "f":
+        raise DtypeError(f"{name}: got {numpy_dtype(y)}", expected="a floating-point dtype", fix="call .float() first")
+    return y
 
 
 def count_of(x: Tensor, axes: tuple[int, ...]) -> Any:
@@ -68,75 +74,172 @@ def count_of(x: Tensor, axes: tuple[int, ...]) -> Any:
     return numel(tuple([x.shape[axis] for axis in axes]))
 
 
-def _floating(x: Tensor, name: str, dtype: Any = None) -> Tensor:
-    if dtype is not None:
-        x = cast(x, to_numpy_dtype(dtype))
-    if numpy_dtype(x).kind != "f":
-        raise DtypeError(f"{name}: got {numpy_dtype(x)}", expected="a floating-point dtype", fix="call .float() first")
-    return x
+# -- sums --------------------------------------------------------------------------------------------------------------
+
+
+def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the sum over all axes, or those named; integers and truth values sum to int64."""
+    return reduced(SUM, summable(input, dtype), dim, keepdim)
+
+
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the sum, NaN counted as 0."""
+    return sum(where(isnan(input), 0, input), dim, keepdim, dtype=dtype)
 
 
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the mean over all axes, or those named."""
-    x = _floating(input, "mean", dtype)
-    return reduced(SUM, x, dim, keepdim) / count_of(x, axes_of(x, dim))
+    x = floating(input, "mean", dtype)
+    return div(reduced(SUM, x, dim, keepdim), count_of(x, axes_of(x, dim)))
 
 
-def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the mean of what is not NaN."""
-    return nansum(input, dim, keepdim) / sum(~isnan(input), dim, keepdim)
+    x = floating(input, "nanmean", dtype)
+    return div(nansum(x, dim, keepdim), sum(bitwise_not(isnan(x)), dim, keepdim))
 
 
 def var(
     input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
-    """Return the variance: Σ (x - mean)² / (n - correction); correction 1 unless told."""
+    """Return the variance: Σ (x - mean)² / (n - correction); correction 1 unless told (0 if not ``unbiased``)."""
+    return _variance_and_mean(input, dim, unbiased, keepdim, correction)[0]
+
+
+def _variance_and_mean(
+    input: Tensor, dim: Any, unbiased: bool, keepdim: bool, correction: float | None
+) -> tuple[Tensor, Tensor]:
     if isinstance(dim, bool):
         dim, unbiased = None, dim
-    x = _floating(input, "var")
-    less = (1 if unbiased else 0) if correction is None else correction
+    x = floating(input, "var")
     axes = axes_of(x, dim)
-    centred = x - mean(x, axes, True) if axes else x - x
-    total = reduced(SUM, centred * centred, axes, keepdim) if axes else centred * centred
     count = count_of(x, axes)
-    if isinstance(count, int):
-        return total / float(max(0.0, count - less))
-    return total / (count - less)
+    average = div(reduced(SUM, x, axes, True), count) if axes else x
+    centred = sub(x, average)
+    total = apply(SUM, (mul(centred, centred),), {"axes": axes})
+    freedom = count - ((1 if unbiased else 0) if correction is None else correction)
+    if isinstance(freedom, (int, float)) and freedom < 0:
+        freedom = 0
+    variance = kept(div(total, freedom), x, axes, keepdim)
+    return variance, average if keepdim or not axes else squeeze(average, axes)
 
 
 def std(
     input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
     """Return the standard deviation; its gradient where it is 0 is 0."""
-    return _safe_sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+    return safe_sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
-def _safe_sqrt(x: Tensor) -> Tensor:
+def safe_sqrt(x: Tensor) -> Tensor:
     """Return √x with gradient 0 at 0."""
-    flat = x == 0
-    return where(flat, 0.0 * x, sqrt(where(flat, 1.0, x)))
+    flat = eq(x, 0)
+    return where(flat, mul(x, 0.0), sqrt(where(flat, 1.0, x)))
 
 
-def var_mean(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def var_mean(
+    input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Return variance and mean."""
-    return var(input, dim, keepdim=keepdim, correction=correction), mean(input, dim, keepdim)
+    return _variance_and_mean(input, dim, unbiased, keepdim, correction)
 
 
-def std_mean(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def std_mean(
+    input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Return standard deviation and mean."""
-    return std(input, dim, keepdim=keepdim, correction=correction), mean(input, dim, keepdim)
+    variance, average = _variance_and_mean(input, dim, unbiased, keepdim, correction)
+    return safe_sqrt(variance), average
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """Return the product of all elements, or along an axis."""
-    x = _summable(input, dtype)
+    """Return the product of all elements, or along an axis; the gradient is exact where elements are 0."""
+    x = summable(input, dtype)
+    if dim is None:
+        return kept(apply(PROD, (ravel(x),), {"axis": 0}), x, tuple(range(x.ndim)), keepdim)
+    axis = normalize_axis(dim, x.ndim)
+    return clone(x) if x.ndim == 0 else kept(apply(PROD, (x,), {"axis": axis}), x, (axis,), keepdim)
+
+
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Return the running sum along an axis."""
+    x = summable(input, dtype)
+    axis = normalize_axis(dim, x.ndim)
+    return clone(x) if x.ndim == 0 else apply(primitive("cumsum"), (x,), {"axis": axis, "reverse": False})
+
+
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Return the running product along an axis, in log₂(size) steps; its gradient is exact at zeros."""
+    x = summable(input, dtype)
+    axis = normalize_axis(dim, x.ndim)
     if x.ndim == 0:
         return clone(x)
-    if dim is None:
-        return apply(primitive("prod"), (ravel(x),), {"axis": 0})
+    size, step, y = int(x.shape[axis]), 1, x
+    while step < size:
+        first, rest = slice_axis(y, axis, 0, step), slice_axis(y, axis, step, size)
+        y = cat([first, mul(rest, slice_axis(y, axis, 0, size - step))], axis)
+        step *= 2
+    return clone(y) if y is x else y
+
+
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """Return log Σ e^x over axes, without overflow; the gradient where all x are -∞ is 0."""
+    x = as_float(input, "logsumexp")
+    axes = axes_of(x, dim)
+    if x.ndim == 0:
+        return clone(x)
+    top = detach(apply(AMAX, (x,), {"axes": axes})) if count_of(x, axes) != 0 else sum(x, axes)
+    top = where(eq(abs(top), math.inf), 0.0, top)
+    total = sum(exp(sub(x, reshaped(top, with_ones(tuple(x.shape), axes)))), axes)
+    empty = eq(total, 0)
+    y = add(where(empty, -math.inf, log(where(empty, 1.0, total))), top)
+    return kept(y, x, axes, keepdim)
+
+
+def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """Return e^x / Σ e^x along an axis."""
+    return _along(primitive("softmax"), input, dim, dtype)
+
+
+def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """Return x - log Σ e^x along an axis."""
+    return _along(primitive("log_softmax"), input, dim, dtype)
+
+
+def _along(made_by: Primitive, input: Tensor, dim: int, dtype: Any) -> Tensor:
+    x = floating(checked(input, made_by.name), made_by.name, dtype)
     axis = normalize_axis(dim, x.ndim)
-    y = apply(primitive("prod"), (x,), {"axis": axis})
-    return _reshape(y, with_ones(tuple(x.shape), (axis,))) if keepdim else y
+    if x.ndim == 0:
+        return reshaped(apply(made_by, (reshaped(x, (1,)),), {"axis": 0}), ())
+    return apply(made_by, (x,), {"axis": axis})
+
+
+def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the p-norm of the elements: (Σ |x|^p)^(1/p); its gradient at 0 is 0."""
+    x = floating(input, "norm", dtype)
+    if p in ("fro", None) or p == 2:
+        return safe_sqrt(sum(mul(x, x), dim, keepdim))
+    if not isinstance(p, (int, float)):
+        raise ArgumentError(f"norm: got p={p!r}", expected="a number or 'fro'")
+    size = abs(x)
+    if math.isinf(p):
+        return reduced(AMAX if p > 0 else AMIN, size, dim, keepdim)
+    if p == 1:
+        return sum(size, dim, keepdim)
+    if p == 0:
+        return sum(sign(size), dim, keepdim)
+    none = eq(size, 0)  # |x|^p would have an infinite slope there; 0^p is infinite if p < 0
+    total = sum(where(none, 0.0 if p > 0 else math.inf, pow(where(none, 1.0, size), float(p))), dim, keepdim)
+    flat = eq(total, 0)
+    return where(flat, mul(total, 0.0), pow(where(flat, 1.0, total), 1.0 / p))
+
+
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """Return the p-norm of the difference."""
+    return norm(sub(input, other), p)
+
+
+# -- extremes ------------------------------------------------------------------------------------------------------------
 
 
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
@@ -149,68 +252,84 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return reduced(AMIN, input, dim, keepdim)
 
 
-def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Extremes:
     """Return smallest and largest."""
-    return amin(input, dim, keepdim), amax(input, dim, keepdim)
+    return Extremes(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
-def _extreme(input: Tensor, dim: Any, keepdim: bool, place: str, all_of: Any, pairwise: Any) -> Any:
-    if isinstance(dim, Tensor):
-        return pairwise(input, dim)
-    if dim is None:
-        return reduced(all_of, input, None, False)
-    if input.ndim == 0:
-        normalize_axis(dim, 1)
-        return ValuesAndIndices(clone(input), _place(input))
-    axis = normalize_axis(dim, input.ndim)
-    index = apply(primitive(place), (input,), {"axis": axis})
-    index = _reshape(index, with_ones(tuple(input.shape), (axis,)))
-    values = take_along(input, index, axis)
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
+    """Return the largest element, or along an axis (values, indices), or the larger of two tensors."""
+    if isinstance(dim, Tensor) or other is not None:
+        return maximum(input, dim if other is None else other)
+    return reduced(AMAX, input, None, False) if dim is None else _extreme(input, dim, keepdim, "argmax")
+
+
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
+    """Return the smallest element, or along an axis (values, indices), or the smaller of two tensors."""
+    if isinstance(dim, Tensor) or other is not None:
+        return minimum(input, dim if other is None else other)
+    return reduced(AMIN, input, None, False) if dim is None else _extreme(input, dim, keepdim, "argmin")
+
+
+def _extreme(x: Tensor, dim: int, keepdim: bool, place: str) -> ValuesAndIndices:
+    axis = normalize_axis(dim, x.ndim)
+    if x.ndim == 0:
+        return ValuesAndIndices(clone(x), first_place())
+    index = reshaped(apply(primitive(place), (x,), {"axis": axis}), with_ones(tuple(x.shape), (axis,)))
+    return picked(x, index, axis, keepdim)
+
+
+def picked(x: Tensor, index: Tensor, axis: int, keepdim: bool) -> ValuesAndIndices:
+    """Return the elements at one place along an axis, and the place."""
+    values = take_along(x, index, axis)
     if keepdim:
         return ValuesAndIndices(values, index)
-    return ValuesAndIndices(values.squeeze(axis), index.squeeze(axis))
+    return ValuesAndIndices(squeeze(values, axis), squeeze(index, axis))
 
 
-def _place(x: Tensor) -> Tensor:
-    return Tensor(np.zeros((), I64))
-
-
-def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """Return the largest element, or along an axis (values, indices), or the larger of two tensors."""
-    return _extreme(input, dim, keepdim, "argmax", AMAX, maximum)
-
-
-def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """Return the smallest element, or along an axis (values, indices), or the smaller of two tensors."""
-    return _extreme(input, dim, keepdim, "argmin", AMIN, minimum)
-
-
-def _argument(input: Tensor, dim: int | None, keepdim: bool, place: str) -> Tensor:
-    if numpy_dtype(input) == BOOL:
-        raise DtypeError(f"{place}: got a bool tensor", expected="numbers")
-    if dim is None:
-        y = apply(primitive(place), (ravel(input),), {"axis": 0})
-        return _reshape(y, (1,) * input.ndim) if keepdim else y
-    if input.ndim == 0:
-        return _place(input)
-    axis = normalize_axis(dim, input.ndim)
-    y = apply(primitive(place), (input,), {"axis": axis})
-    return _reshape(y, with_ones(tuple(input.shape), (axis,))) if keepdim else y
+def first_place() -> Tensor:
+    """Return the place of the only element of a 0-d tensor."""
+    return zero_dimensional(0, I64)
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return the place of the largest element (the first if there are several), over all or along an axis."""
-    return _argument(input, dim, keepdim, "argmax")
+    return _place(input, dim, keepdim, "argmax")
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return the place of the smallest element (the first if there are several), over all or along an axis."""
-    return _argument(input, dim, keepdim, "argmin")
+    return _place(input, dim, keepdim, "argmin")
 
 
-def _truths(input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
-    y = reduced(primitive(name), input, dim, keepdim)
-    return cast(y, numpy_dtype(input)) if numpy_dtype(input) == np.uint8 else y
+def _place(x: Tensor, dim: int | None, keepdim: bool, name: str) -> Tensor:
+    if numpy_dtype(x) == BOOL:
+        raise DtypeError(f"{name}: got a bool tensor", expected="numbers")
+    if dim is None:
+        return kept(apply(primitive(name), (ravel(x),), {"axis": 0}), x, tuple(range(x.ndim)), keepdim)
+    axis = normalize_axis(dim, x.ndim)
+    return first_place() if x.ndim == 0 else kept(apply(primitive(name), (x,), {"axis": axis}), x, (axis,), keepdim)
+
+
+def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
+    """Return the running maximum along an axis, and the places where it was last attained."""
+    return _running(input, dim, "cumargmax")
+
+
+def cummin(input: Tensor, dim: int) -> ValuesAndIndices:
+    """Return the running minimum along an axis, and the places where it was last attained."""
+    return _running(input, dim, "cumargmin")
+
+
+def _running(x: Tensor, dim: int, name: str) -> ValuesAndIndices:
+    axis = normalize_axis(dim, x.ndim)
+    if x.ndim == 0:
+        return ValuesAndIndices(clone(x), first_place())
+    index = apply(primitive(name), (x,), {"axis": axis})
+    return ValuesAndIndices(take_along(x, index, axis), index)
+
+
+# -- truth ---------------------------------------------------------------------------------------------------------------
 
 
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
@@ -223,252 +342,17 @@ def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _truths(input, dim, keepdim, "all")
 
 
+def _truths(x: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
+    y = reduced(primitive(name), x, dim, keepdim)
+    return cast(y, numpy_dtype(x)) if numpy_dtype(x) == np.uint8 else y
+
+
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """Return how many elements are not 0."""
     return sum(ne(input, 0), dim)
 
 
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Return the running sum along an axis."""
-    x = _summable(input, dtype)
-    if x.ndim == 0:
-        normalize_axis(dim, 1)
-        return clone(x)
-    return apply(primitive("cumsum"), (x,), {"axis": normalize_axis(dim, x.ndim), "reverse": False})
-
-
-def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Return the running product along an axis, in log₂(size) steps; its gradient is exact at zeros."""
-    x = _summable(input, dtype)
-    if x.ndim == 0:
-        normalize_axis(dim, 1)
-        return clone(x)
-    axis = normalize_axis(dim, x.ndim)
-    size, step, y = int(x.shape[axis]), 1, x
-    while step < size:
-        ones = slice_axis(y, axis, 0, step)
-        shifted = slice_axis(y, axis, 0, size - step)
-        y = cat([ones, slice_axis(y, axis, step, size) * shifted], axis)
-        step *= 2
-    return clone(y) if y is x else y
-
-
-def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """Return log Σ e^x over axes, without overflow."""
-    x = as_float(input, "logsumexp")
-    axes = axes_of(x, dim)
-    if x.ndim == 0:
-        return clone(x)
-    top = amax(x.detach(), axes, True)
-    top = where(abs(top) == math.inf, 0.0, top)
-    y = log(sum((x - top).exp(), axes, True)) + top
-    return y if keepdim else y.squeeze(axes)
-
-
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """Return e^x / Σ e^x along an axis."""
-    return _along(primitive("softmax"), input, dim, dtype, 1.0)
-
-
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """Return x - log Σ e^x along an axis."""
-    return _along(primitive("log_softmax"), input, dim, dtype, 0.0)
-
-
-def _along(made_by: Any, input: Tensor, dim: int, dtype: Any, single: float) -> Tensor:
-    x = _floating(input, made_by.name, dtype)
-    if x.ndim == 0:
-        normalize_axis(dim, 1)
-        return apply(made_by, (_reshape(x, (1,)),), {"axis": 0}).reshape(())
-    return apply(made_by, (x,), {"axis": normalize_axis(dim, x.ndim)})
-
-
-def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """Return the p-norm of the elements: (Σ |x|^p)^(1/p); its gradient at 0 is 0."""
-    x = _floating(input, "norm", dtype)
-    if p in ("fro", None) or p == 2:
-        return _safe_sqrt(sum(x * x, dim, keepdim))
-    if not isinstance(p, (int, float)):
-        raise ArgumentError(f"norm: got p={p!r}", expected="a number or 'fro'")
-    size = abs(x)
-    if p == math.inf:
-        return amax(size, dim if dim is not None else (), keepdim)
-    if p == -math.inf:
-        return amin(size, dim if dim is not None else (), keepdim)
-    if p == 1:
-        return sum(size, dim, keepdim)
-    if p == 0:
-        return cast(sum(ne(size, 0), dim, keepdim), numpy_dtype(x))
-    total = sum(where(size == 0, 0.0, where(size == 0, 1.0, size) ** p), dim, keepdim) if p > 0 else sum(size**p, dim, keepdim)
-    flat = total == 0
-    return where(flat, 0.0 * total, where(flat, 1.0, total) ** (1.0 / p))
-
-
-def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    """Return the p-norm of the difference."""
-    return norm(input - other, p)
-
-
-# -- orders ------------------------------------------------------------------------------------------------------------
-
-
-def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
-    """Return the places of the elements in order along an axis; ties keep theirs."""
-    if input.ndim == 0:
-        return _place(input)
-    axis = normalize_axis(dim, input.ndim)
-    return apply(primitive("argsort"), (input,), {"axis": axis, "descending": bool(descending)})
-
-
-def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> ValuesAndIndices:
-    """Return the elements in order along an axis, and their places; ties keep their order."""
-    index = argsort(input, dim, descending)
-    if input.ndim == 0:
-        return ValuesAndIndices(clone(input), index)
-    return ValuesAndIndices(take_along(input, index, normalize_axis(dim, input.ndim)), index)
-
-
-def msort(input: Tensor) -> Tensor:
-    """Return the elements in order along axis 0."""
-    return sort(input, 0).values
-
-
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
-    """Return the k largest (or smallest) elements along an axis, and their places."""
-    if input.ndim == 0:
-        return ValuesAndIndices(clone(input), _place(input))
-    axis = normalize_axis(dim, input.ndim)
-    if k < 0 or k > input.shape[axis]:
-        raise ArgumentError(f"topk: k={k} of an axis of {input.shape[axis]}", expected="k within it")
-    index = slice_axis(argsort(input, axis, largest), axis, 0, k)
-    return ValuesAndIndices(take_along(input, index, axis), clone(index))
-
-
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
-    """Return the k-th smallest element along an axis, and its place."""
-    if input.ndim == 0:
-        return ValuesAndIndices(clone(input), _place(input))
-    axis = normalize_axis(dim, input.ndim)
-    if not 1 <= k <= input.shape[axis]:
-        raise ArgumentError(f"kthvalue: k={k} of an axis of {input.shape[axis]}", expected="1 ≤ k ≤ its size")
-    index = slice_axis(argsort(input, axis), axis, k - 1, k)
-    values = take_along(input, index, axis)
-    return ValuesAndIndices(values, clone(index)) if keepdim else ValuesAndIndices(values.squeeze(axis), index.squeeze(axis))
-
-
-def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """Return the median (the lower of two), over all elements or along an axis (values, indices); NaN if any is."""
-    if dim is None:
-        flat = ravel(input)
-        if input.ndim and flat.shape[0] == 0:
-            raise ShapeError("median of no element")
-        middle = _middle(flat, 0, True).values.reshape(()).detach()
-        attained = (flat == middle) | isnan(flat) if bool_of_nan(middle) else flat == middle
-        share = cast(attained, numpy_dtype(flat)) if numpy_dtype(flat).kind == "f" else None
-        if share is None:
-            return middle
-        even = share / sum(share)  # the gradient is shared evenly among ties, as in PyTorch
-        return sum(where(attained, flat, 0.0) * even) if not bool_of_nan(middle) else middle + 0 * sum(flat)
-    if input.ndim == 0:
-        return ValuesAndIndices(clone(input), _place(input))
-    return _middle(input, normalize_axis(dim, input.ndim), keepdim)
-
-
-def bool_of_nan(x: Tensor) -> bool:
-    """Return whether an eager 0-d tensor is NaN; in a trace, False."""
-    return x._value is not None and bool(np.isnan(x._value)) if x._value is not None and x._value.dtype.kind == "f" else False
-
-
-def _middle(x: Tensor, axis: int, keepdim: bool) -> ValuesAndIndices:
-    order = argsort(x, axis)
-    place = (x.shape[axis] - 1) // 2
-    index = slice_axis(order, axis, place, place + 1)
-    if numpy_dtype(x).kind == "f":  # a NaN sorts last; a median with a NaN among the elements is NaN
-        last = slice_axis(order, axis, x.shape[axis] - 1, x.shape[axis])
-        index = where(isnan(take_along(x, last, axis)), last, index)
-    values = take_along(x, index, axis)
-    if keepdim:
-        return ValuesAndIndices(values, clone(index))
-    return ValuesAndIndices(values.squeeze(axis), index.squeeze(axis))
-
-
-def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
-    """Return the running maximum along an axis, and the places where it was last attained."""
-    return _running(input, dim, largest=True)
-
-
-def cummin(input: Tensor, dim: int) -> ValuesAndIndices:
-    """Return the running minimum along an axis, and the places where it was last attained."""
-    return _running(input, dim, largest=False)
-
-
-def _running(x: Tensor, dim: int, *, largest: bool) -> ValuesAndIndices:
-    if x.ndim == 0:
-        return ValuesAndIndices(clone(x), _place(x))
-    axis = normalize_axis(dim, x.ndim)
-    size = int(x.shape[axis])
-    if size == 0:
-        return ValuesAndIndices(clone(x), cast(x, I64))
-    best = slice_axis(x, axis, 0, 1)
-    place = cast(best * 0, I64) if numpy_dtype(x).kind != "f" else cast(isnan(best), I64) * 0
-    values, places = [best], [place]
-    for k in range(1, size):
-        new = slice_axis(x, axis, k, k + 1)
-        better = (new >= best) | isnan(new) if largest else (new <= best) | isnan(new)
-        better = better & ~(isnan(best) & ~isnan(new))
-        best, place = where(better, new, best), where(better, k, place)
-        values.append(best)
-        places.append(place)
-    return ValuesAndIndices(cat(values, axis), cat(places, axis))
-
-
-def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Return quantiles by linear interpolation between the two nearest elements; q of any number in [0, 1]."""
-    x = _floating(input, "quantile")
-    flat = ravel(x) if dim is None else x
-    axis = 0 if dim is None else normalize_axis(dim, x.ndim)
-    ordered = sort(flat, axis).values
-    n = int(ordered.shape[axis])
-    numbers: Sequence[float] = [float(q)] if isinstance(q, (int, float)) or (isinstance(q, Tensor) and q.ndim == 0) else [float(v) for v in q]
-    parts = []
-    for number in numbers:
-        if not 0 <= number <= 1:
-            raise ArgumentError(f"quantile: got q={number}", expected="a number in [0, 1]")
-        position = number * (n - 1)
-        low = math.floor(position)
-        high = low + 1 if low + 1 < n else low
-        a, b = slice_axis(ordered, axis, low, low + 1), slice_axis(ordered, axis, high, high + 1)
-        y = a + (b - a) * (position - low)
-        y = y if keepdim and dim is not None else y.reshape((1,) * x.ndim) if keepdim else y.squeeze(axis)
-        parts.append(y)
-    if isinstance(q, (int, float)) or (isinstance(q, Tensor) and q.ndim == 0):
-        return parts[0]
-    return cat([p.unsqueeze(0) for p in parts], 0)
-
-
-def unique(
-    input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False
-) -> Any:
-    """Return the distinct elements in order; on request where each went, and how often it occurs."""
-    array = np.asarray(input.detach())
-    values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
-    out = [Tensor(values)]
-    if return_inverse:
-        out.append(Tensor(inverse.reshape(array.shape).astype(I64)))
-    if return_counts:
-        out.append(Tensor(counts.astype(I64)))
-    return out[0] if len(out) == 1 else tuple(out)
-
-
-def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """Return how often each integer 0, 1, … occurs (or the sum of its weights)."""
-    array = np.asarray(input.detach())
-    counts = np.bincount(array, None if weights is None else np.asarray(weights.detach()), minlength)
-    return Tensor(counts.astype(I64) if weights is None else counts)
-
-
 FUNCTIONS = (
-    sum, nansum, mean, nanmean, var, std, var_mean, std_mean, prod, amax, amin, aminmax, max, min, argmax, argmin, any,
-    all, count_nonzero, cumsum, cumprod, logsumexp, softmax, log_softmax, norm, dist, argsort, sort, msort, topk,
-    kthvalue, median, cummax, cummin, quantile, unique, bincount,
+    sum, nansum, mean, nanmean, var, std, var_mean, std_mean, prod, cumsum, cumprod, logsumexp, softmax, log_softmax,
+    norm, dist, amax, amin, aminmax, max, min, argmax, argmin, cummax, cummin, any, all, count_nonzero,
 )  # fmt: skip

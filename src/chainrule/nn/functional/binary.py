@@ -13,7 +13,7 @@ from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
 
 LEAST_LOG = -100.0  # a logarithm below counts as this: a loss stays finite where a probability is 0
-LEAST_VARIANCE = 1e-12  # p (1 - p) in the gradient counts at least as this
+LEAST_VARIANCE = float(np.float32(1e-12))  # p (1 - p) in the gradient counts at least as this; PyTorch's number
 
 
 def binary_cross_entropy_with_logits(
@@ -78,14 +78,14 @@ def _check_probabilities(name: str, values: np.ndarray[tuple[int, ...], np.dtype
 
 
 def _surprise(p: Tensor, t: Tensor) -> Tensor:
-    """Return -t log p - (1 - t) log(1 - p), its logarithms and its gradient (p - t) / (p (1 - p)) kept finite.
+    """Return -t log p - (1 - t) log(1 - p), its logarithms and its slope (p - t) / (p (1 - p)) in p kept finite.
 
     The value comes from limited logarithms, the gradient from a function that has the right one everywhere: the same
     loss where p (1 - p) ≥ ε, and the parabola (p² / 2 - t p) / ε outside.
     """
     fixed = p.detach()
-    log_p, log_q = clamp(log(fixed), min=LEAST_LOG), clamp(log1p(-fixed), min=LEAST_LOG)
-    value = -(t * log_p + (1.0 - t) * log_q)
+    log_p, log_q = log(fixed), log1p(-fixed)
+    value = -(t * clamp(log_p, min=LEAST_LOG) + (1.0 - t) * clamp(log_q, min=LEAST_LOG))
     if STATE.mode != TRACE and not (p.requires_grad or t.requires_grad):
         return value
     inside = fixed * (1.0 - fixed) >= LEAST_VARIANCE

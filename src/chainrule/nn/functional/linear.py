@@ -32,7 +32,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             raise _wrong_dtypes(input, weight)
         y = apply(CONTRACT, (input, weight), _last_axes(input.ndim, weight.ndim - 1))
         return y if bias is None else apply2(ADD, y, bias)
-    except ChainruleError:
+    except (ChainruleError, AttributeError, IndexError, ValueError):  # what an input of another kind leads to
         _explain(input, weight, bias)
         raise
 

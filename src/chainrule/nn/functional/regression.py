@@ -76,10 +76,17 @@ def smooth_l1_loss(
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
-    """Return d² / 2 where the difference |d| is below delta, else delta · (|d| - delta / 2) (Huber 1964)."""
+    """Return d² / 2 where the difference |d| is below delta, else delta · (|d| - delta / 2) (Huber 1964).
+
+    ``weight`` multiplies the losses; unlike that of mse_loss and l1_loss, their mean is not divided by its mean.
+    """
     check_tensors("huber_loss", input=input, target=target)
     how = reduction_of(reduction)
     warn_if_broadcast("huber_loss", input, target)
     if delta <= 0:
         raise ArgumentError(f"huber_loss: got delta={delta}", expected="a number above 0")
-    return _weighted("huber_loss", _huber(input - target, delta), weight, input, how)
+    losses = _huber(input - target, delta)
+    if weight is not None:
+        check_same_shape("huber_loss (weight)", input, weight)
+        losses = losses * weight
+    return reduced(losses, how)
