@@ -242,7 +242,7 @@ def test_a_body_takes_elementwise_operations_only() -> None:
     x = graph_input("x", (4,), F32)
     with recording(BodyRecording()):
         body = Graph([x], [op.cumsum(x, axis=0, reverse=False)], "sums")
-    with pytest.raises(VerifyError, match="body sums: .*cumsum.*expected elementwise operations"):
+    with pytest.raises(VerifyError, match=r"body sums: .*cumsum.*expected elementwise operations"):
         run_body(body, [np.ones(4, F32)], [np.ones(4, F32)])
 
 

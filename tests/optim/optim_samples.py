@@ -105,17 +105,21 @@ def run() -> dict[str, Any]:
     return report
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
 def main() -> None:
     """Print the report."""
     report = run()
     if "--json" in sys.argv:
-        print(json.dumps(report))
+        sys.stdout.write(json.dumps(report) + "\n")
         return
     for name, counts in report.items():
-        print(f"{name}: {counts['agreed']} agreed, {len(counts['refused'])} refused, {len(counts['wrong'])} wrong")
+        say(f"{name}: {counts['agreed']} agreed, {len(counts['refused'])} refused, {len(counts['wrong'])} wrong")
         for kind in ("refused", "wrong", "taken"):
             for text in counts[kind]:
-                print(f"    {kind}: {text}")
+                say(f"    {kind}: {text}")
 
 
 if __name__ == "__main__":

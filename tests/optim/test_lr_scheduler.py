@@ -115,7 +115,7 @@ def test_a_cycle_that_is_over_says_so() -> None:
     optimizer.step()
     scheduler.step()
     scheduler.step()
-    with pytest.raises(ArgumentError, match="step 3 of a cycle of 2 steps. Make total_steps"):
+    with pytest.raises(ArgumentError, match=r"step 3 of a cycle of 2 steps\. Make total_steps"):
         scheduler.step()
 
 
@@ -138,7 +138,7 @@ def test_groups_added_after_the_schedule_are_told() -> None:
     later = LambdaLR(sgd(), lambda epoch: 1.0)
     later.optimizer.add_param_group({"params": [cr.ones(1)]})
     later.optimizer.step()
-    with pytest.raises(ValueError, match="1 rates for 2 parameter groups|shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         later.step()
 
 
@@ -181,7 +181,7 @@ def test_a_schedule_of_ones_own_needs_get_lr_alone() -> None:
         assert scheduler.get_last_lr() == [rate]
         optimizer.step()
         scheduler.step()
-    with pytest.raises(ArgumentTypeError, match="LRScheduler has no rule. Write get_lr"):
+    with pytest.raises(ArgumentTypeError, match=r"LRScheduler has no rule\. Write get_lr"):
         LRScheduler(sgd())
 
 

@@ -19,8 +19,8 @@ LARGEST_SIDE = 256
 def data_address(image: Array) -> str:
     """Return an image [height, width] or [height, width, channels] as the text of a ``data:`` address.
 
-    uint8 is taken as it is; other numbers are stretched so that the smallest is 0 and the largest 255. Sides above 256
-    are thinned by whole steps.
+    uint8 is taken as it is, unless it stays below 64; other numbers are stretched so that the smallest is 0 and the
+    largest 255. Sides above 256 are thinned by whole steps.
 
     >>> data_address(np.zeros((2, 2), np.uint8))[:22]
     'data:image/png;base64,'
@@ -48,7 +48,7 @@ def encode(image: Array) -> bytes:
 
 
 def _bytes(pixels: Array) -> Array:
-    if pixels.dtype == np.uint8:
+    if pixels.dtype == np.uint8 and pixels.max() >= 64:
         return pixels
     values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = values.min(), values.max()

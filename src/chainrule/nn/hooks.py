@@ -169,7 +169,7 @@ class BackwardPass:
 
     def __init__(self, module: Module) -> None:
         self.module = module
-        self.of_outputs: tuple[Tensor | None, ...] = ()
+        self.of_outputs: tuple[Tensor | None, ...] | None = None
         self.input_places: list[int] = []
         self.num_inputs = 0
 
@@ -216,6 +216,8 @@ class BackwardPass:
         return gradients
 
     def _inputs_known(self, gradients: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        if self.of_outputs is None:  # a gradient of a gradient: it reached the inputs without passing the outputs
+            return None
         found: list[Tensor | None] = [None] * self.num_inputs
         for k, g in zip(self.input_places, gradients, strict=True):
             found[k] = g
@@ -224,6 +226,7 @@ class BackwardPass:
             new = hook(self.module, arrived, self.of_outputs)
             if new is not None:
                 arrived = _as_tuple(new, len(arrived), hook)
+        self.of_outputs = None
         out = [arrived[k] for k in self.input_places]
         return [old if new is None else new for old, new in zip(gradients, out, strict=True)]
 

@@ -10,18 +10,33 @@ import numpy as np
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.graph import Dtype, primitive
 from chainrule.tensors.apply import apply, cast
-from chainrule.tensors.arithmetic import where
-from chainrule.tensors.dtypes import F32, F64, FROM_NUMPY, I64, default_float, to_numpy_dtype
+from chainrule.tensors.arithmetic import add, clone, div, log1p, mul, neg
+from chainrule.tensors.binary import FULL
+from chainrule.tensors.dtypes import F32, F64, I64, default_float, to_numpy_dtype
 from chainrule.tensors.generator import Generator, chosen
+from chainrule.tensors.logic import ge, gt, lt, where
+from chainrule.tensors.memory import detach
+from chainrule.tensors.options import check_options
+from chainrule.tensors.orders import argsort
+from chainrule.tensors.reductions import cumsum
+from chainrule.tensors.reductions import sum as sum_over
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import Tensor, concrete, device, numpy_dtype
+from chainrule.tensors.tensor import Tensor, concrete, numpy_dtype
+from chainrule.tensors.views import expand, narrow, sizes_of, unsqueeze
 
-FULL, IOTA = primitive("full"), primitive("iota")
+IOTA = primitive("iota")
 
 
-def tensor(
-    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
-) -> Tensor:
+def dtype_or(dtype: Any, otherwise: Dtype) -> Dtype:
+    """Return the NumPy dtype asked for, or the other one if none is."""
+    return otherwise if dtype is None else to_numpy_dtype(dtype)
+
+
+def _leaf(y: Tensor, requires_grad: bool) -> Tensor:
+    return y.requires_grad_() if requires_grad else y
+
+
+def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return a new tensor with a copy of ``data`` (numbers, nested sequences, NumPy arrays, tensors).
 
     >>> import chainrule as cr
@@ -29,14 +44,8 @@ def tensor(
     tensor([[1., 2.],
             [3., 4.]])
     """
-    y = Tensor(_array(data, dtype, copy=True))
-    _checked_device(device)
-    return y.requires_grad_() if requires_grad else y
-
-
-def _checked_device(where: Any) -> None:
-    if where is not None:
-        device(where)
+    check_options("tensor", options)
+    return _leaf(Tensor(_array(data, dtype, copy=True)), requires_grad)
 
 
 def _array(data: Any, dtype: Any, *, copy: bool) -> Any:
@@ -57,9 +66,7 @@ def _array(data: Any, dtype: Any, *, copy: bool) -> Any:
 
 def _from_nested(data: Any, wanted: Dtype | None) -> Any:
     try:
-        if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in _leaves(data)):
-            data = _plain(data)
-        array = np.asarray(data)
+        array = np.asarray(_plain(data) if isinstance(data, (list, tuple)) else data)
     except ValueError as error:
         raise ShapeError(f"tensor: the nested sequences are ragged ({error})", expected="equal lengths") from None
     if array.dtype.kind not in "biuf":
@@ -69,29 +76,32 @@ def _from_nested(data: Any, wanted: Dtype | None) -> Any:
     return array
 
 
-def _leaves(data: Any) -> Any:
-    for x in data:
-        if isinstance(x, (list, tuple)):
-            yield from _leaves(x)
-        else:
-            yield x
-
-
 def _plain(data: Any) -> Any:
-    if isinstance(data, Tensor):
-        return data.tolist()
-    return [_plain(x) for x in data] if isinstance(data, (list, tuple)) else data
+    """Return nested sequences with the tensors in them as numbers."""
+    if not any(isinstance(x, (list, tuple, Tensor)) for x in data):
+        return data
+    return [
+        concrete(x, "chainrule.tensor([tensor])", instead="stack()").tolist()
+        if isinstance(x, Tensor)
+        else _plain(x)
+        if isinstance(x, (list, tuple))
+        else x
+        for x in data
+    ]
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Return ``data`` as a tensor, without copying where its memory can be shared."""
-    _checked_device(device)
+    check_options("as_tensor", options)
     if isinstance(data, Tensor):
         return data if dtype is None else cast(data, to_numpy_dtype(dtype))
     return Tensor(_array(data, dtype, copy=False))
 
 
-asarray = as_tensor
+def asarray(obj: Any, *, dtype: Any = None, copy: bool | None = None, **options: Any) -> Tensor:
+    """Return ``obj`` as a tensor, without copying (unless told) where its memory can be shared."""
+    y = as_tensor(obj, dtype, **options)
+    return clone(y) if copy else y
 
 
 def from_numpy(ndarray: Any) -> Tensor:
@@ -102,236 +112,317 @@ def from_numpy(ndarray: Any) -> Tensor:
     return Tensor(ndarray)
 
 
-def shape_of(size: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the shape for sizes given one by one or as one sequence."""
-    if len(size) == 1 and isinstance(size[0], (tuple, list)):
-        size = tuple(size[0])
-    for n in size:
-        if isinstance(n, (bool, float)) or (isinstance(n, int) and n < 0):
-            raise ArgumentError(f"a shape of {size}", expected="integers that are not negative")
-    return tuple([int(n) if isinstance(n, (np.integer, Tensor)) else n for n in size])
+# -- filled --------------------------------------------------------------------------------------------------------------
 
 
-def _filled(shape: tuple[Any, ...], value: Any, dtype: Any, requires_grad: bool) -> Tensor:
-    wanted = default_float() if dtype is None else to_numpy_dtype(dtype)
-    y = apply(FULL, (), {"shape": shape, "dtype": wanted, "value": value})
-    return y.requires_grad_() if requires_grad else y
+def shape_of(args: tuple[Any, ...], named: Any = None) -> tuple[Any, ...]:
+    """Return the shape for sizes given one by one, as one sequence, or by name."""
+    shape = sizes_of(args, named)
+    if any(isinstance(n, int) and n < 0 for n in shape):
+        raise ArgumentError(f"a shape of {shape}", expected="sizes that are not negative")
+    return shape
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def _filled(shape: tuple[Any, ...], value: Any, dtype: Dtype, requires_grad: bool) -> Tensor:
+    return _leaf(apply(FULL, (), {"shape": shape, "dtype": dtype, "value": value}), requires_grad)
+
+
+def zeros(*args: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return a tensor of zeros."""
-    return _filled(shape_of(size), 0, dtype, requires_grad)
+    check_options("zeros", options)
+    return _filled(shape_of(args, size), 0, dtype_or(dtype, default_float()), requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(*args: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return a tensor of ones."""
-    return _filled(shape_of(size), 1, dtype, requires_grad)
+    check_options("ones", options)
+    return _filled(shape_of(args, size), 1, dtype_or(dtype, default_float()), requires_grad)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(*args: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return a tensor of zeros: what is not set is at least always the same."""
-    return _filled(shape_of(size), 0, dtype, requires_grad)
+    return zeros(*args, size=size, dtype=dtype, requires_grad=requires_grad, **options)
 
 
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full(size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return a tensor filled with one value, in its dtype unless another is given."""
+    check_options("full", options)
+    shape = shape_of((size,))
     if isinstance(fill_value, Tensor):
-        value = fill_value if dtype is None else cast(fill_value, to_numpy_dtype(dtype))
-        return value.expand(*shape_of((size,))).clone()
-    if dtype is None:
-        dtype = np.bool_ if isinstance(fill_value, bool) else I64 if isinstance(fill_value, int) else default_float()
-    return _filled(shape_of((size,)), fill_value, dtype, requires_grad)
+        return clone(expand(cast(fill_value, dtype_or(dtype, numpy_dtype(fill_value))), shape))
+    own = np.dtype(bool) if isinstance(fill_value, bool) else I64 if isinstance(fill_value, int) else default_float()
+    return _filled(shape, fill_value, dtype_or(dtype, own), requires_grad)
 
 
-def _like(input: Tensor, value: Any, dtype: Any, requires_grad: bool) -> Tensor:
-    return _filled(tuple(input.shape), value, numpy_dtype(input) if dtype is None else dtype, requires_grad)
-
-
-def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return zeros in the shape and dtype of ``input``."""
-    return _like(input, 0, dtype, requires_grad)
+    return full_like(input, 0, dtype=dtype, requires_grad=requires_grad, **options)
 
 
-def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return ones in the shape and dtype of ``input``."""
-    return _like(input, 1, dtype, requires_grad)
+    return full_like(input, 1, dtype=dtype, requires_grad=requires_grad, **options)
 
 
-def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return zeros in the shape and dtype of ``input``."""
-    return _like(input, 0, dtype, requires_grad)
+    return full_like(input, 0, dtype=dtype, requires_grad=requires_grad, **options)
 
 
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """Return one value everywhere, in the shape and dtype of ``input``."""
-    return _like(input, fill_value, dtype, requires_grad)
+    check_options("full_like", options)
+    return _filled(tuple(input.shape), fill_value, dtype_or(dtype, numpy_dtype(input)), requires_grad)
 
 
-def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
+# -- in a row ------------------------------------------------------------------------------------------------------------
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, requires_grad: bool = False, **options: Any
+) -> Tensor:
     """Return start, start + step, … below end.
 
     >>> import chainrule as cr
     >>> cr.arange(3)
     tensor([0, 1, 2])
     """
+    check_options("arange", options)
     if end is None:
         start, end = 0, start
+    fractions = any(isinstance(n, float) for n in (start, end, step))
+    wanted = dtype_or(dtype, default_float() if fractions else I64)
+    if fractions and wanted == I64:  # as PyTorch: integers are counted, not fractions
+        start, end, step = int(start), int(end), int(step)
     if step == 0 or (isinstance(start, (int, float)) and isinstance(end, (int, float)) and (end - start) * step < 0):
         raise ArgumentError(f"arange: from {start} to {end} by {step}", expected="a step that leads from start to end")
-    numbers = (start, end, step)
-    if dtype is None:
-        dtype = default_float() if any(isinstance(n, float) for n in numbers) else I64
-    wanted = to_numpy_dtype(dtype)
-    if any(isinstance(n, float) for n in numbers):
-        count: Any = max(0, math.ceil((end - start) / step))
-    else:
-        count = -((start - end) // step)
+    count: Any = math.ceil((end - start) / step) if fractions and wanted != I64 else -((start - end) // step)
     y = apply(IOTA, (), {"size": count, "dtype": F64 if wanted.kind == "f" else I64})
-    y = y if step == 1 else y * step
-    y = y if isinstance(start, int) and start == 0 else y + start
-    return cast(y, wanted)
+    if wanted.kind != "f":
+        start, step = int(start) if isinstance(start, float) else start, int(step)
+    y = y if step == 1 else mul(y, step)
+    y = y if isinstance(start, int) and start == 0 else add(y, start)
+    return _leaf(cast(y, wanted), requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """Return ``steps`` numbers from start to end, both included, at equal distances."""
-    wanted = default_float() if dtype is None else to_numpy_dtype(dtype)
-    if steps < 0:
-        raise ArgumentError(f"linspace: got steps={steps}", expected="a number that is not negative")
-    values = np.linspace(float(start), float(end), int(steps), dtype=F64)
-    return Tensor(values.astype(wanted))
+def _steps(start: Any, end: Any, steps: Any, wanted: Dtype, name: str) -> Any:
+    """Return ``steps`` numbers from start to end in float64, each computed from the nearer end."""
+    if int(steps) < 0:
+        raise ArgumentError(f"{name}: got steps={steps}", expected="a number that is not negative")
+    first, last = [float(x) if wanted.kind == "f" else float(int(x)) for x in (start, end)]
+    count = int(steps)
+    step = (last - first) / (count - 1) if count > 1 else 0.0
+    places = np.arange(count, dtype=F64)
+    return np.where(places < count // 2 or 1, first + step * places, last - step * (count - 1 - places))
+
+
+def linspace(
+    start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False, **options: Any
+) -> Tensor:
+    """Return ``steps`` numbers from start to end, both included, at equal distances (integers without fractions)."""
+    check_options("linspace", options)
+    wanted = dtype_or(dtype, default_float())
+    return _leaf(Tensor(_steps(start, end, steps, wanted, "linspace").astype(wanted)), requires_grad)
 
 
 def logspace(
-    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
 ) -> Tensor:
     """Return base^start … base^end."""
-    wanted = default_float() if dtype is None else to_numpy_dtype(dtype)
-    return Tensor((base ** np.linspace(float(start), float(end), int(steps), dtype=F64)).astype(wanted))
+    check_options("logspace", options)
+    wanted = dtype_or(dtype, default_float())
+    with np.errstate(all="ignore"):
+        return _leaf(Tensor((base ** _steps(start, end, steps, wanted, "logspace")).astype(wanted)), requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return the identity matrix."""
-    y = Tensor(np.eye(n, m, dtype=default_float() if dtype is None else to_numpy_dtype(dtype)))
-    return y.requires_grad_() if requires_grad else y
+def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
+    """Return the identity matrix, or a part of it that is not square."""
+    check_options("eye", options)
+    shape = shape_of((n, n if m is None else m))
+    return _leaf(Tensor(np.eye(*shape, dtype=dtype_or(dtype, default_float()))), requires_grad)
 
 
-# -- random ------------------------------------------------------------------------------------------------------------
+# -- random --------------------------------------------------------------------------------------------------------------
 
 
-def _random(name: str, shape: tuple[Any, ...], dtype: Any, generator: Generator | None) -> Tensor:
-    wanted = default_float() if dtype is None else to_numpy_dtype(dtype)
-    if wanted not in (F32, F64):
-        raise ArgumentTypeError(f"{name}: got {wanted}", expected="float32 or float64")
-    return chosen(generator).next(primitive(name), {"shape": shape, "dtype": wanted})
+def _random(name: str, shape: tuple[Any, ...], dtype: Dtype, generator: Generator | None) -> Tensor:
+    if dtype not in (F32, F64):
+        raise ArgumentTypeError(f"random numbers of {dtype}", expected="float32 or float64")
+    return chosen(generator).next(primitive(name), {"shape": shape, "dtype": dtype})
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *args: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
 ) -> Tensor:
     """Return numbers uniform on [0, 1)."""
-    y = _random("uniform", shape_of(size), dtype, generator)
-    return y.requires_grad_() if requires_grad else y
+    check_options("rand", options)
+    return _leaf(_random("uniform", shape_of(args, size), dtype_or(dtype, default_float()), generator), requires_grad)
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *args: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
 ) -> Tensor:
     """Return normal numbers, mean 0, variance 1."""
-    y = _random("normal", shape_of(size), dtype, generator)
-    return y.requires_grad_() if requires_grad else y
+    check_options("randn", options)
+    return _leaf(_random("normal", shape_of(args, size), dtype_or(dtype, default_float()), generator), requires_grad)
 
 
-def rand_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
+def rand_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
     """Return numbers uniform on [0, 1) in the shape and dtype of ``input``."""
-    return _random("uniform", tuple(input.shape), numpy_dtype(input) if dtype is None else dtype, generator)
+    wanted = dtype_or(dtype, numpy_dtype(input))
+    return rand(tuple(input.shape), generator=generator, dtype=wanted, requires_grad=requires_grad, **options)
 
 
-def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
+def randn_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
     """Return normal numbers in the shape and dtype of ``input``."""
-    return _random("normal", tuple(input.shape), numpy_dtype(input) if dtype is None else dtype, generator)
+    wanted = dtype_or(dtype, numpy_dtype(input))
+    return randn(tuple(input.shape), generator=generator, dtype=wanted, requires_grad=requires_grad, **options)
 
 
 def randint(
-    low: Any, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
-    device: Any = None,
-) -> Tensor:  # fmt: skip
+    low: Any,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
     """Return integers uniform on low … high - 1; ``randint(high, size)`` starts at 0."""
-    if size is None or isinstance(high, (tuple, list)):
+    check_options("randint", options)
+    if size is None or isinstance(high, (tuple, list)) or high is None:
         low, high, size = 0, low, high if size is None else size
     if not low < high:
         raise ArgumentError(f"randint: low={low}, high={high}", expected="low < high")
-    shape = shape_of((tuple(size),))
-    y = chosen(generator).next(primitive("random_integers"), {"shape": shape, "low": int(low), "high": int(high)})
-    return y if dtype is None else cast(y, to_numpy_dtype(dtype))
+    attributes = {"shape": shape_of((size,)), "low": int(low), "high": int(high)}
+    return _leaf(
+        cast(chosen(generator).next(primitive("random_integers"), attributes), dtype_or(dtype, I64)), requires_grad
+    )
 
 
 def randint_like(
-    input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None, dtype: Any = None
+    input: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
 ) -> Tensor:
-    """Return random integers in the shape and dtype of ``input``."""
+    """Return random integers low … high - 1 (from 0 if one is given) in the shape and dtype of ``input``."""
     low, high = (0, low) if high is None else (low, high)
-    wanted = numpy_dtype(input) if dtype is None else dtype
-    return randint(low, high, tuple(input.shape), generator=generator, dtype=wanted)
+    wanted = dtype_or(dtype, numpy_dtype(input))
+    shape = tuple(input.shape)
+    return randint(low, high, shape, generator=generator, dtype=wanted, requires_grad=requires_grad, **options)
 
 
-def randperm(n: Any, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
+def randperm(n: Any, *, generator: Generator | None = None, dtype: Any = None, **options: Any) -> Tensor:
     """Return 0 … n - 1 in random order."""
-    y = chosen(generator).next(primitive("permutation"), {"size": n})
-    return y if dtype is None else cast(y, to_numpy_dtype(dtype))
+    check_options("randperm", options)
+    return cast(chosen(generator).next(primitive("permutation"), {"size": shape_of((n,))[0]}), dtype_or(dtype, I64))
 
 
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Return 1 with probability ``input`` (or ``p``), else 0."""
     probability = input if p is None else p
-    if STATE.mode != TRACE and isinstance(probability, Tensor):
-        array = probability._value
+    wanted = numpy_dtype(input)
+    if p is None and wanted.kind != "f":
+        raise ArgumentTypeError(f"bernoulli: got probabilities of {wanted}", expected="floats")
+    if STATE.mode != TRACE:
+        array = np.asarray(detach(probability)) if isinstance(probability, Tensor) else np.asarray(probability)
         if not np.all((array >= 0) & (array <= 1)):
             raise ArgumentError("bernoulli: a probability lies outside [0, 1]")
-    wanted = numpy_dtype(input)
     drawn = _random("uniform", tuple(input.shape), wanted if wanted in (F32, F64) else F32, generator)
-    return cast(drawn < probability, wanted)
+    return cast(lt(drawn, probability), wanted)
 
 
 def normal(
-    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **options: Any,
 ) -> Tensor:
     """Return normal numbers with this mean and standard deviation (numbers with a size, or tensors)."""
-    if size is None:
-        like = mean if isinstance(mean, Tensor) else std
-        if not isinstance(like, Tensor):
-            raise ArgumentError("normal: got two numbers and no size", expected="a size, or a tensor")
-        shape: tuple[Any, ...] = tuple((mean + std).shape)
-        dtype = numpy_dtype(like) if dtype is None else dtype
+    check_options("normal", options)
+    tensors = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if not isinstance(std, Tensor) and std < 0:
+        raise ArgumentError(f"normal: got std={std}", expected="a number that is not negative")
+    if size is not None:
+        shape, wanted = shape_of((size,)), default_float()
+    elif tensors:
+        shape, wanted = tuple(add(mean, std).shape), numpy_dtype(tensors[0])
     else:
-        shape = shape_of((size,))
-    return _random("normal", shape, dtype, generator) * std + mean
+        raise ArgumentError("normal: got two numbers and no size", expected="a size, or a tensor")
+    drawn = _random("normal", shape, dtype_or(dtype, wanted), generator)
+    return _leaf(add(mul(drawn, std), mean), requires_grad)
 
 
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """Return ``num_samples`` indices drawn with the weights in the last axis of ``input``."""
-    if input.ndim not in (1, 2):
-        raise ShapeError(f"multinomial: got shape {tuple(input.shape)}", expected="one or two axes")
-    weights = input.detach().to(FROM_NUMPY[F64])
-    if STATE.mode != TRACE and (
-        not np.all(np.isfinite(weights._value) & (weights._value >= 0)) or not np.all(weights._value.sum(-1) > 0)
-    ):
-        raise ArgumentError("multinomial: weights", expected="finite, not negative, and some above 0 in each row")
+    if input.ndim not in (1, 2) or num_samples <= 0:
+        raise ShapeError(
+            f"multinomial: got shape {tuple(input.shape)}, {num_samples} samples", expected="one or two axes, a sample"
+        )
+    weights = cast(detach(input), F64)
+    if STATE.mode != TRACE:
+        _check_weights(weights._value, 1 if replacement else num_samples)
     if not replacement:
-        if STATE.mode != TRACE and np.any((weights._value > 0).sum(-1) < num_samples):
-            raise ArgumentError(f"multinomial: {num_samples} samples without replacement from fewer weights above 0")
-        # exponential races: the i-th smallest of Eᵢ / wᵢ are a draw without replacement
-        u = _random("uniform", tuple(input.shape), F64, generator)
-        races = where(weights > 0, -(-u).log1p() / weights, math.inf)
-        return races.argsort(dim=-1)[..., :num_samples].clone()
-    cumulated = weights.cumsum(-1)
-    total = cumulated[..., -1:]
-    u = _random("uniform", (*tuple(input.shape)[:-1], num_samples), F64, generator)
-    places = (u * total).unsqueeze(-1) >= cumulated.unsqueeze(-2)
-    return places.sum(-1).clamp(max=int(input.shape[-1]) - 1)
+        # exponential races: the i-th smallest of Eᵢ / wᵢ are a draw without replacement (Efraimidis, Spirakis 2006)
+        exponential = neg(log1p(neg(_random("uniform", tuple(input.shape), F64, generator))))
+        races = where(gt(weights, 0), div(exponential, weights), math.inf)
+        return clone(narrow(argsort(races, -1), -1, 0, num_samples))
+    cumulated = cumsum(weights, -1)
+    total = narrow(cumulated, -1, int(input.shape[-1]) - 1, 1)
+    drawn = mul(_random("uniform", (*tuple(input.shape)[:-1], num_samples), F64, generator), total)
+    return sum_over(ge(unsqueeze(drawn, -1), unsqueeze(cumulated, -2)), -1)
+
+
+def _check_weights(weights: Any, needed: int) -> None:
+    if not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise ArgumentError("multinomial: some weight is negative or not finite")
+    if np.any((weights > 0).sum(-1) < needed):
+        raise ArgumentError(f"multinomial: a row has fewer than {needed} weights above 0")
 
 
 FUNCTIONS = (

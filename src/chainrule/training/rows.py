@@ -87,7 +87,9 @@ def columns_of(values: Any) -> Sequence[Any] | None:
 
 
 def _ragged(values: Any) -> str:
-    lengths = [len(row) if hasattr(row, "__len__") else 0 for row in values] if isinstance(values, (list, tuple)) else []
+    lengths = (
+        [len(row) if hasattr(row, "__len__") else 0 for row in values] if isinstance(values, (list, tuple)) else []
+    )
     for row, length in enumerate(lengths):
         if length != lengths[0]:
             return f": row 0 has {lengths[0]} values, row {row} has {length}"

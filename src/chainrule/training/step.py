@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from chainrule.nn import Module
 from chainrule.nn.utils import clip_grad_norm_
@@ -21,6 +20,8 @@ from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.tensor import Tensor
 
 Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Penalty = Callable[[Module], Tensor]
+Step = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 def training_step(
@@ -29,15 +30,15 @@ def training_step(
     optimizer: Optimizer,
     *,
     clip_norm: float | None = None,
-    penalty: Callable[[Module], Tensor] | None = None,
-) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return a function of one batch (inputs X, targets y, row weights) that learns from it.
+    penalty: Penalty | None = None,
+) -> Step:
+    """Return a function of one batch (inputs X, targets y, row weights or None) that learns from it.
 
     It returns the error (0-d, without the penalty) and the model's outputs. ``objective(output, y, weight)`` gives the
     error; ``penalty(model)`` is added to it before the backward pass.
     """
 
-    def step(X: Tensor, y: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: N803 - a matrix
+    def step(X: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad()
         output = model(X)
         error = objective(output, y, weight)
@@ -51,10 +52,10 @@ def training_step(
     return step
 
 
-def validation_step(model: Module, objective: Objective) -> Callable[..., tuple[Tensor, Tensor]]:
+def validation_step(model: Module, objective: Objective) -> Step:
     """Return a function of one batch that returns error and outputs, and learns nothing."""
 
-    def look(X: Tensor, y: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: N803 - a matrix
+    def look(X: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
         with no_grad():
             output = model(X)
             return objective(output, y, weight), output

@@ -319,7 +319,8 @@ class Trainer:
         self._resolve_loss(rows)
         if val is not None and val.X.shape[1:] != rows.X.shape[1:]:
             raise ArgumentError(
-                f"the validation rows have shape {val.X.shape[1:]}", expected=f"that of the training rows, {rows.X.shape[1:]}"
+                f"the validation rows have shape {val.X.shape[1:]}",
+                expected=f"that of the training rows, {rows.X.shape[1:]}",
             )
         if self.scheduler is None:
             self.scheduler = self._make_schedule(len(rows))
@@ -439,7 +440,9 @@ def _rows(data: Any, name: str) -> Rows:
     tensors = getattr(data, "tensors", None)
     if isinstance(tensors, tuple) and len(tensors) in (2, 3):
         return Rows(*tensors, name=name)
-    raise ArgumentTypeError(f"{name}: got {type(data).__name__}", expected="(X, y), (X, y, row weights) or a TensorDataset")
+    raise ArgumentTypeError(
+        f"{name}: got {type(data).__name__}", expected="(X, y), (X, y, row weights) or a TensorDataset"
+    )
 
 
 class _until_interrupted:  # noqa: N801 - a context

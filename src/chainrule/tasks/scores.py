@@ -1,0 +1,118 @@
+"""How good a network is on rows, beside a baseline that needs no learning: the most frequent class, the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.data import TargetEncoder
+from chainrule.errors import NameUnknown, nearest
+from chainrule.tasks.network import softmax
+from chainrule.training import metrics
+
+Array = npt.NDArray[Any]
+
+SMALLEST = 1e-15  # a probability of 0 counts as this in the log loss
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Measures of a network on ``num_rows`` rows, and the baseline's on the same rows; ``metric`` is the one to judge by.
+
+    >>> scores = Scores("accuracy", 5, {"accuracy": 0.8, "error": 0.2}, {"accuracy": 0.6, "error": 0.4}, "always 'no'")
+    >>> print(scores)
+    accuracy 80.00 %, baseline 60.00 % (always 'no'), 5 rows
+    >>> scores["error"]
+    0.2
+    """
+
+    metric: str
+    num_rows: int
+    values: Mapping[str, float]
+    baseline: Mapping[str, float]
+    baseline_name: str
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of the metric is better."""
+        return self.metric != "rmse"
+
+    def __getitem__(self, name: str) -> float:
+        """Return a measure; the baseline's are named "baseline_…"."""
+        named = {**self.values, **{f"baseline_{key}": value for key, value in self.baseline.items()}}
+        if name not in named:
+            raise NameUnknown(f"there is no measure {name!r}", expected=", ".join(named), fix=nearest(name, named))
+        return named[name]
+
+    def __str__(self) -> str:
+        score, baseline = (shown(self.metric, one[self.metric]) for one in (self.values, self.baseline))
+        rows = f"{self.num_rows:,} row{'s' * (self.num_rows != 1)}"
+        return f"{self.metric} {score}, baseline {baseline} ({self.baseline_name}), {rows}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Scores:
+        """Make the scores again from what ``to_dict`` returned."""
+        return cls(**saved)
+
+
+def shown(metric: str, value: float) -> str:
+    """Write a measure as people read it.
+
+    >>> shown("accuracy", 0.8765), shown("rmse", 48211.37), shown("r2", 0.91234)
+    ('87.65 %', '48,211', '0.912')
+    """
+    if metric in ("accuracy", "error", "balanced_accuracy"):
+        return f"{100 * value:.2f} %"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def scores_of(target: TargetEncoder, outputs: Array, y: Array, actual: Array) -> Scores:
+    """Score a network's outputs [rows, outputs] for rows of classes ``y``, or of numbers ``actual`` [rows]."""
+    if target.task == "regression":
+        predicted = target.decode(outputs[:, 0])
+        constant = np.full(len(actual), target.mean)
+        mean = f"always {target.mean:.6g}, the mean of the training rows"
+        return Scores("rmse", len(actual), _of_numbers(actual, predicted), _of_numbers(actual, constant), mean)
+    frequencies = np.array(target.counts, np.float64) / sum(target.counts)
+    without_looking = np.tile(np.log(np.maximum(frequencies, SMALLEST)), (len(y), 1))
+    most_frequent = f"always {str(target.baseline)!r}, the most frequent class of the training rows"
+    return Scores("accuracy", len(y), _of_classes(y, outputs), _of_classes(y, without_looking), most_frequent)
+
+
+def row_losses(target: TargetEncoder, outputs: Array, y: Array) -> npt.NDArray[np.float64]:
+    """Return each row's loss [rows]: -log p(class), or the squared error of the standardised number."""
+    if target.task == "regression":
+        errors: npt.NDArray[np.float64] = (outputs[:, 0].astype(np.float64) - y) ** 2
+        return errors
+    chosen = softmax(outputs)[np.arange(len(y)), y]
+    losses: npt.NDArray[np.float64] = -np.log(np.maximum(chosen, SMALLEST))
+    return losses
+
+
+def _of_classes(y: Array, scores: Array) -> dict[str, float]:
+    accuracy = metrics.accuracy(y, scores)
+    measures = {
+        "accuracy": accuracy,
+        "error": 1.0 - accuracy,
+        "balanced_accuracy": metrics.balanced_accuracy(y, scores),
+        "f1": metrics.f1(y, scores),
+        "log_loss": float(np.mean(-np.log(np.maximum(softmax(scores)[np.arange(len(y)), y], SMALLEST)))),
+    }
+    if scores.shape[1] == 2 and len(np.unique(y)) == 2:
+        measures["roc_auc"] = metrics.roc_auc(y, scores)
+    return measures
+
+
+def _of_numbers(actual: Array, predicted: Array) -> dict[str, float]:
+    measures = {"rmse": metrics.rmse(actual, predicted), "mae": metrics.mae(actual, predicted)}
+    if len(np.unique(actual)) > 1:
+        measures["r2"] = metrics.r2(actual, predicted)
+    return measures
