@@ -24,7 +24,13 @@ def network(seed: int) -> nn.Module:
     """Return the untrained network."""
     cr.manual_seed(seed)
     return nn.Sequential(
-        nn.Linear(784, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 10)
+        nn.Linear(784, 128),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(128, 64),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(64, 10),
     )
 
 

@@ -10,7 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if path.exists() and BLOCK.search(path.read_text("utf-8")))
+PAGES = sorted(
+    path
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    if path.exists() and BLOCK.search(path.read_text("utf-8"))
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

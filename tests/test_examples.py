@@ -48,7 +48,9 @@ def test_the_worked_example_gives_the_published_numbers(capsys: pytest.CaptureFi
 def test_the_worked_example_equals_pytorch_in_double_precision() -> None:
     torch = pytest.importorskip("torch")
     net = example("worked_example").network()
-    x, t, w1, w2, b1, b2 = (torch.tensor(net[k].tolist(), dtype=torch.float64) for k in ("x", "t", "W1", "W2", "b1", "b2"))
+    x, t, w1, w2, b1, b2 = (
+        torch.tensor(net[k].tolist(), dtype=torch.float64) for k in ("x", "t", "W1", "W2", "b1", "b2")
+    )
     w1.requires_grad_()
     w2.requires_grad_()
 

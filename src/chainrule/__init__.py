@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainrule import tensors as _tensors
 from chainrule.errors import ChainruleError, NameUnknown, nearest
@@ -50,21 +50,8 @@ from chainrule.tensors.generator import (
     seed,
     set_rng_state,
 )
+from chainrule.tensors.options import contiguous_format, preserve_format, strided
 from chainrule.tensors.tensor import Size, Tensor, device
-
-if TYPE_CHECKING:
-    from chainrule import nn as nn
-    from chainrule import optim as optim
-    from chainrule.insight import error_flow as error_flow
-    from chainrule.tasks import load_run as load_run
-    from chainrule.tensors.gradcheck import gradcheck as gradcheck
-    from chainrule.tensors.gradcheck import gradgradcheck as gradgradcheck
-    from chainrule.tensors.serialization import load as load
-    from chainrule.tensors.serialization import save as save
-    from chainrule.training import Callback as Callback
-    from chainrule.training import History as History
-    from chainrule.training import Trainer as Trainer
-    from chainrule.training import fit as fit
 
 __version__ = "0.1.0"
 
@@ -92,13 +79,16 @@ _MODULES = {
     "data": "chainrule.data",
     "func": "chainrule.tensors.func",
     "autograd": "chainrule.tensors.autograd",
+    "cuda": "chainrule.tensors.cuda",
 }
 _NAMES = {
     "save": "chainrule.tensors.serialization",
     "load": "chainrule.tensors.serialization",
+    "read_safetensors": "chainrule.tensors.serialization",
     "set_printoptions": "chainrule.tensors.printing",
     "gradcheck": "chainrule.tensors.gradcheck",
     "gradgradcheck": "chainrule.tensors.gradcheck",
+    "check_gradients": "chainrule.tensors.gradcheck",
     "fit": "chainrule.training",
     "Trainer": "chainrule.training",
     "History": "chainrule.training",
@@ -115,7 +105,8 @@ def __getattr__(name: str) -> Any:
         found = getattr(importlib.import_module(_NAMES[name]), name)
     else:
         known = [n for n in (*globals(), *_MODULES, *_NAMES) if not n.startswith("_")]
-        raise NameUnknown(f"chainrule has no {name!r}", fix=nearest(name, known))
+        fix = nearest(name, known) or "docs/op-coverage.md lists the functions that are here"
+        raise NameUnknown(f"chainrule has no {name!r}", fix=fix)
     globals()[name] = found
     return found
 

@@ -28,7 +28,8 @@ class ChainruleError(Exception):
         if self.expected:
             text += f"; expected {self.expected}"
         if self.fix:
-            text = text.rstrip(".") + f". {self.fix[0].upper()}{self.fix[1:]}"
+            is_word = self.fix.partition(" ")[0].isalpha()  # code keeps its case
+            text = text.rstrip(".") + ". " + (self.fix[0].upper() + self.fix[1:] if is_word else self.fix)
         return text if text.endswith((".", "?", "!")) else text + "."
 
     def within(self, place: str) -> ChainruleError:

@@ -103,11 +103,16 @@ def test_the_slope_of_hardsigmoid_is_a_sixth_between_its_kinks() -> None:
     assert x.grad.tolist() == [0, 0, 1 / 6, 1 / 6, 1 / 6, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "mish", "hardswish"])
+@pytest.mark.parametrize(
+    "name", ["relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "mish", "hardswish"]
+)
 def test_an_activation_in_place_writes_into_its_input(name: str) -> None:
     x = normal(3, 4)
     compare(
-        lambda x: getattr(F, name)(x * 1.0, inplace=True), lambda x: getattr(TF, name)(x * 1.0, inplace=True), x, order=1
+        lambda x: getattr(F, name)(x * 1.0, inplace=True),
+        lambda x: getattr(TF, name)(x * 1.0, inplace=True),
+        x,
+        order=1,
     )
 
 
@@ -133,7 +138,8 @@ def test_an_activation_module_calls_its_function_and_shows_itself_as_pytorchs(na
 
 
 @pytest.mark.parametrize(
-    "name", ["ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "SiLU", "Mish", "Hardtanh", "Hardsigmoid", "Hardswish"]
+    "name",
+    ["ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "SiLU", "Mish", "Hardtanh", "Hardsigmoid", "Hardswish"],
 )
 def test_a_module_that_works_in_place_says_so_as_pytorchs(name: str) -> None:
     assert repr(getattr(nn, name)(inplace=True)) == repr(getattr(torch.nn, name)(inplace=True))

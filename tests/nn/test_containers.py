@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, IndexingError
 
 
 def row(*widths: int) -> nn.Sequential:
-    return nn.Sequential(*[nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+    return nn.Sequential(*[nn.Linear(a, b) for a, b in pairwise(widths)])
 
 
 def names(module: nn.Module) -> list[str]:
@@ -115,9 +116,7 @@ def test_a_list_of_modules_is_not_called() -> None:
 
 def test_equal_neighbours_of_a_list_are_shown_once() -> None:
     text = repr(nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.Tanh(), nn.Sequential(nn.ReLU())]))
-    assert text == (
-        "ModuleList(\n  (0-1): 2 x ReLU()\n  (2): Tanh()\n  (3): Sequential(\n    (0): ReLU()\n  )\n)"
-    )
+    assert text == ("ModuleList(\n  (0-1): 2 x ReLU()\n  (2): Tanh()\n  (3): Sequential(\n    (0): ReLU()\n  )\n)")
     assert repr(nn.ModuleList()) == "ModuleList()"
 
 
@@ -135,7 +134,7 @@ def test_a_dict_of_modules_is_a_mapping() -> None:
     assert module.pop("b") is b
     del module["c"]
     assert names(module) == ["a"]
-    with pytest.raises(KeyError, match="no module 'aa'. Did you mean a"):
+    with pytest.raises(KeyError, match=r"no module 'aa'\. Did you mean a"):
         module["aa"]
     with pytest.raises(ArgumentError, match="pairs"):
         module.update([("x", b, 3)])  # type: ignore[list-item]  # wrong on purpose

@@ -53,7 +53,9 @@ def test_a_users_module_is_named_by_its_attributes() -> None:
             return self.encoder(x) if self.wrong_inside else self.heads[0](x)
 
     model = Net()
-    assert message(model, cr.ones(5, 3)).startswith("layer encoder.1 (Linear), fed by layer encoder.0 (Linear): expected 5")
+    assert message(model, cr.ones(5, 3)).startswith(
+        "layer encoder.1 (Linear), fed by layer encoder.0 (Linear): expected 5"
+    )
     model.wrong_inside = False
     assert message(model, cr.ones(5, 3)).startswith("layer heads.0 (Linear): expected 4 features")
     wrapped = nn.Sequential(nn.ReLU(), model)
@@ -109,7 +111,9 @@ def test_a_0d_input_of_a_linear_layer_is_an_error() -> None:
 
 def test_a_bilinear_layer_names_the_input_that_does_not_fit() -> None:
     layer = nn.Bilinear(2, 3, 4)
-    assert "expected 3 features in the last axis of the second input, got 2" in message(layer, cr.ones(5, 2), cr.ones(5, 2))
+    assert "expected 3 features in the last axis of the second input, got 2" in message(
+        layer, cr.ones(5, 2), cr.ones(5, 2)
+    )
     assert "the same sizes on every axis but the last" in message(layer, cr.ones(5, 2), cr.ones(4, 3))
 
 
@@ -161,9 +165,9 @@ def test_arguments_that_make_no_sense_are_refused(call: Any) -> None:
 
 def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(AttributeError, match="Did you mean Linear"):
-        nn.Liner  # noqa: B018 - raises
+        nn.Liner
     with pytest.raises(AttributeError, match="cross_entropy"):
-        F.crossentropy  # noqa: B018 - raises
+        F.crossentropy
 
 
 # -- losses ------------------------------------------------------------------------------------------------------------
@@ -211,7 +215,9 @@ def test_losses_of_yes_and_no_check_shapes_dtypes_and_range() -> None:
 
 def test_losses_of_numbers_check_shapes() -> None:
     for loss in (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss):
-        assert "got an input of shape (4, 2) and a target of shape (3, 2)" in message(loss, cr.zeros(4, 2), cr.zeros(3, 2))
+        assert "got an input of shape (4, 2) and a target of shape (3, 2)" in message(
+            loss, cr.zeros(4, 2), cr.zeros(3, 2)
+        )
     assert "negative variance" in message(F.gaussian_nll_loss, cr.zeros(2), cr.zeros(2), cr.tensor([1.0, -1.0]))
     assert "variance of shape (3,)" in message(F.gaussian_nll_loss, cr.zeros(2), cr.zeros(2), cr.ones(3))
     assert "var=-1" in message(F.gaussian_nll_loss, cr.zeros(2), cr.zeros(2), -1.0)

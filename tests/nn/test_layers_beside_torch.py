@@ -114,17 +114,26 @@ def test_an_embedding_shows_its_arguments_as_pytorchs() -> None:
     assert repr(nn.Embedding(3, 4, **options)) == repr(torch.nn.Embedding(3, 4, **options))
 
 
-def test_one_hot_and_normalize_and_pad_are_pytorchs() -> None:
-    compare(lambda i: F.one_hot(i), lambda i: TF.one_hot(i), IDS, order=0)
+def test_one_hot_is_pytorchs() -> None:
+    compare(F.one_hot, TF.one_hot, IDS, order=0)
     compare(lambda i: F.one_hot(i, 7), lambda i: TF.one_hot(i, 7), IDS, order=0)
-    for p, dim in ((2.0, 1), (1.0, 0), (3.0, -1), (np.inf, 1)):
-        compare(lambda x: F.normalize(x, p, dim), lambda x: TF.normalize(x, p, dim), normal(4, 5))  # noqa: B023 - called at once
-    compare(F.normalize, TF.normalize, np.zeros((2, 3)), order=1)
-    for pad in ((1, 2), (0, 1, 2, 0), (-1, 2), (1, -1, -2, 1), (0, 0)):
-        compare(lambda x: F.pad(x, pad, value=0.5), lambda x: TF.pad(x, pad, value=0.5), normal(4, 5))  # noqa: B023 - called at once
-    for mode in ("reflect", "replicate", "circular"):
-        compare(lambda x: F.pad(x, (2, 1), mode=mode), lambda x: TF.pad(x, (2, 1), mode=mode), normal(2, 3, 4))  # noqa: B023 - called at once
-        compare(lambda x: F.pad(x, (2, 1, 1, 2), mode=mode), lambda x: TF.pad(x, (2, 1, 1, 2), mode=mode), normal(2, 3, 4, 3))  # noqa: B023 - called at once
+
+
+@pytest.mark.parametrize(("p", "dim"), [(2.0, 1), (1.0, 0), (3.0, -1), (np.inf, 1)])
+def test_normalize_is_pytorchs(p: float, dim: int) -> None:
+    compare(lambda x: F.normalize(x, p, dim), lambda x: TF.normalize(x, p, dim), normal(4, 5))
+    compare(lambda x: F.normalize(x, 2.0, dim), lambda x: TF.normalize(x, 2.0, dim), np.zeros((2, 3)), order=1)
+
+
+@pytest.mark.parametrize("pad", [(1, 2), (0, 1, 2, 0), (-1, 2), (1, -1, -2, 1), (0, 0)])
+def test_padding_with_a_constant_is_pytorchs(pad: tuple[int, ...]) -> None:
+    compare(lambda x: F.pad(x, pad, value=0.5), lambda x: TF.pad(x, pad, value=0.5), normal(4, 5))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize(("pad", "shape"), [((2, 1), (2, 3, 4)), ((2, 1, 1, 2), (2, 3, 4, 3))])
+def test_padding_with_what_is_there_is_pytorchs(mode: str, pad: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    compare(lambda x: F.pad(x, pad, mode=mode), lambda x: TF.pad(x, pad, mode=mode), normal(*shape))
 
 
 def test_linear_takes_one_row_of_weights() -> None:
@@ -195,7 +204,9 @@ def test_a_network_walks_its_parts_as_pytorchs() -> None:
         for options in ({"remove_duplicate": False}, {"prefix": "net"}):
             mine, other = getattr(ours, method)(**options), getattr(theirs, method)(**options)
             assert [n for n, _ in mine] == [n for n, _ in other], (method, options)
-    assert [n for n, _ in ours.named_parameters(recurse=False)] == [n for n, _ in theirs.named_parameters(recurse=False)]
+    assert [n for n, _ in ours.named_parameters(recurse=False)] == [
+        n for n, _ in theirs.named_parameters(recurse=False)
+    ]
 
 
 def test_a_network_shows_itself_as_pytorchs() -> None:
@@ -210,8 +221,9 @@ def test_a_network_learns_as_pytorchs() -> None:
     ids = np.random.default_rng(0).integers(0, 10, (7, 4))
     target = np.random.default_rng(1).integers(0, 3, 7)
     for _ in range(3):
-        mine, other = F.cross_entropy(ours(cr.tensor(ids)), cr.tensor(target)), TF.cross_entropy(
-            theirs(torch.tensor(ids)), torch.tensor(target)
+        mine, other = (
+            F.cross_entropy(ours(cr.tensor(ids)), cr.tensor(target)),
+            TF.cross_entropy(theirs(torch.tensor(ids)), torch.tensor(target)),
         )
         assert_close(mine, other, length=12)
         ours.zero_grad()

@@ -70,7 +70,13 @@ def test_a_loss_has_pytorchs_values_and_derivatives(
     name: str, options: dict[str, Any], values: tuple[Any, ...], reduction: str, dtype: str
 ) -> None:
     # targets that are no functions of something else
-    fixed = {"poisson_nll_loss", "hinge_embedding_loss", "margin_ranking_loss", "cosine_embedding_loss", "soft_margin_loss"}
+    fixed = {
+        "poisson_nll_loss",
+        "hinge_embedding_loss",
+        "margin_ranking_loss",
+        "cosine_embedding_loss",
+        "soft_margin_loss",
+    }
     last = len(values) - (name in fixed or (name == "kl_div" and bool((values[1] == 0).any())))
 
     def call(function: Any, of: Any) -> Any:
@@ -133,7 +139,9 @@ each_target = pytest.mark.parametrize(("x", "target"), [t[1:] for t in TARGETS],
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @each_target
-def test_cross_entropy_of_labels(x: Any, target: Any, smoothing: float, weight: Any, reduction: str, dtype: str) -> None:
+def test_cross_entropy_of_labels(
+    x: Any, target: Any, smoothing: float, weight: Any, reduction: str, dtype: str
+) -> None:
     def call(of: Any, w: Any) -> Any:
         return lambda x, t: of.cross_entropy(x, t, weight=w, reduction=reduction, label_smoothing=smoothing)
 

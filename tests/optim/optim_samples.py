@@ -28,15 +28,16 @@ STEPS = 50
 SHAPES = ((4, 3), (5,), ())
 
 
-def ours_of(value: Any) -> Any:
-    """The same argument with chainrule's tensors in it."""
+def ours_of(value: Any, made: dict[int, cr.Tensor]) -> Any:
+    """The same argument with chainrule's tensors in it; a tensor that stands there twice is made once."""
     if isinstance(value, torch.Tensor):
-        tensor = cr.tensor(value.detach().numpy())
-        return tensor.requires_grad_() if value.requires_grad else tensor
+        if id(value) not in made:
+            made[id(value)] = cr.tensor(value.detach().numpy(), requires_grad=value.requires_grad)
+        return made[id(value)]
     if isinstance(value, dict):
-        return {key: ours_of(part) for key, part in value.items()}
+        return {key: ours_of(part, made) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)([ours_of(part) for part in value])
+        return type(value)([ours_of(part, made) for part in value])
     return value
 
 
@@ -48,7 +49,7 @@ def agrees(name: str, options: dict[str, Any], dtype: str) -> bool:
     theirs = [torch.tensor(x, requires_grad=True) for x in start]
     torch_optimizer = getattr(torch.optim, name)(theirs, **options)
     try:
-        optimizer = getattr(optim, name)(ours, **ours_of(options))
+        optimizer = getattr(optim, name)(ours, **ours_of(options, {}))
     except ChainruleError:
         return False
     for _ in range(STEPS):
@@ -71,10 +72,11 @@ def refuses(name: str, sample: Any) -> bool:
     given = sample.optimizer_error_input
     params = given.params if given.params is not None else [torch.zeros(2, requires_grad=True)]
     wanted: Any = Warning if issubclass(sample.error_type, Warning) else ChainruleError
+    made: dict[int, cr.Tensor] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            getattr(optim, name)(ours_of(params), **ours_of(given.kwargs))
+            getattr(optim, name)(ours_of(params, made), **ours_of(given.kwargs, made))
         except wanted:
             return True
     return False

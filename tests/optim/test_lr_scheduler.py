@@ -138,7 +138,7 @@ def test_groups_added_after_the_schedule_are_told() -> None:
     later = LambdaLR(sgd(), lambda epoch: 1.0)
     later.optimizer.add_param_group({"params": [cr.ones(1)]})
     later.optimizer.step()
-    with pytest.raises(ValueError, match=r"shorter|longer"):
+    with pytest.raises(ValueError, match="1 rates for 2 parameter groups"):
         later.step()
 
 

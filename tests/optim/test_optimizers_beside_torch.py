@@ -148,8 +148,8 @@ def test_options_changed_between_steps_count_from_then_on(name: str) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_rate_may_be_a_tensor(name: str) -> None:
     pair = Pair(name, {}, "float64")
-    pair.optimizer.param_groups[0]["lr"] = cr.tensor(0.25)
-    pair.torch_optimizer.param_groups[0]["lr"] = torch.tensor(0.25)
+    pair.optimizer.param_groups[0]["lr"] = cr.tensor(0.25, dtype=cr.float64)
+    pair.torch_optimizer.param_groups[0]["lr"] = torch.tensor(0.25, dtype=torch.float64)
     pair.step()
     pair.optimizer.param_groups[0]["lr"].mul_(0.5)
     pair.torch_optimizer.param_groups[0]["lr"].mul_(0.5)

@@ -176,13 +176,14 @@ def table(counts: dict[str, Count]) -> str:
     """Return the counts as a page."""
     total = sum(count.samples for count in counts.values())
     agreed = sum(count.agreed for count in counts.values())
+    refused = sum(sum(count.refused.values()) for count in counts.values())
+    wrong = sum(len(count.wrong) for count in counts.values())
     lines = [
         "# Layers and optimizers beside PyTorch",
         "",
-        f"PyTorch's own samples (`module_db`, `optim_db` of {torch.__version__.split('+')[0]}) for every module and "
-        f"optimizer that is here by name: {total} samples, {agreed} agreed, "
-        f"{sum(sum(c.refused.values()) for c in counts.values())} refused, "
-        f"{sum(len(c.wrong) for c in counts.values())} wrong. Written by `python -m tests.oracles.layer_samples --table`.",
+        f"PyTorch's own samples (`module_db`, `optim_db` of {torch.__version__.split('+')[0]}) for every module and",
+        f"optimizer that is here by name: {total} samples, {agreed} agreed, {refused} refused, {wrong} wrong.",
+        "Written by `python -m tests.oracles.layer_samples --table`.",
         "",
         "| name | samples | agreed | refused, and why |",
         "|---|---|---|---|",

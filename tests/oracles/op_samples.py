@@ -48,11 +48,12 @@ RANDOM = {
 }  # fmt: skip
 
 # Where PyTorch calls the operation in a form of its own: ours, from the arguments of a sample.
-SPELLED = {
+SPELLED: dict[str, Callable[..., Any]] = {
     "einsum": lambda tensors, equation: cr.einsum(equation, *tensors),
     "where": lambda self, condition, other: cr.where(condition, self, other),
     "randn": lambda *size, **options: cr.randn(*size, **options),
-    "normal": lambda *args, **options: cr.normal(*args, **options),
+    "normal.in_place": lambda x, *args: x.clone().normal_(*args),
+    "zero_": lambda x: x.clone().zero_(),
     "T": lambda x: x.T,
     "mT": lambda x: x.mT,
 }
@@ -100,8 +101,8 @@ def forms(info: OpInfo) -> dict[str, Callable[..., Any]]:
     """Return how the operation can be called here: as a function, as a method, in place."""
     found: dict[str, Callable[..., Any]] = {}
     name = info.name
-    if name in SPELLED and (named(name) or hasattr(cr.Tensor, name)):
-        return {"function": SPELLED[name]}
+    if key_of(info) in SPELLED:
+        return {"function": SPELLED[key_of(info)]}
     if function := named(name):
         found["function"] = function
     if "." not in name and hasattr(cr.Tensor, name) and (info.method_variant or not found):
@@ -134,9 +135,10 @@ class Converted:
             return self._tensor(value)
         if isinstance(value, torch.dtype):
             name = str(value).removeprefix("torch.")
-            return getattr(cr, name) if name in ("float32", "float64", "bool") or "int" in name and hasattr(cr, name) else name
+            return getattr(cr, name, name)
         if isinstance(value, (torch.device, torch.memory_format, torch.layout)):
-            return str(value)
+            name = str(value).removeprefix("torch.")
+            return getattr(cr, name, name)
         if isinstance(value, torch.Size):
             return tuple(value)
         if isinstance(value, (list, tuple)):
@@ -156,13 +158,16 @@ class Converted:
         if t.dtype.is_complex or t.dtype in (torch.float16, torch.bfloat16):
             raise Refused(f"tensors of {str(t.dtype).removeprefix('torch.')}")
         storage = t.untyped_storage()
-        array = self._arrays.get(storage.data_ptr())
-        if array is None:
-            flat = torch.empty(0, dtype=t.dtype).set_(storage)
-            array = self._arrays[storage.data_ptr()] = flat.numpy().copy()
-        steps = [step * array.itemsize for step in t.stride()]
-        view = np.ndarray(tuple(t.shape), array.dtype, array, t.storage_offset() * array.itemsize, steps)
-        ours = cr.Tensor(view if t.numel() else np.empty(tuple(t.shape), array.dtype))
+        if t.numel():
+            array = self._arrays.get(storage.data_ptr())
+            if array is None:
+                whole = torch.empty(0, dtype=t.dtype).set_(storage)
+                array = self._arrays[storage.data_ptr()] = whole.numpy().copy()
+            steps = [step * array.itemsize for step in t.stride()]
+            view = np.ndarray(tuple(t.shape), array.dtype, array, t.storage_offset() * array.itemsize, steps)
+        else:
+            view = t.detach().numpy().copy()
+        ours = cr.from_numpy(view)
         if t.requires_grad:
             ours.requires_grad_()
         self.tensors.append((t, ours))
@@ -201,7 +206,7 @@ def compare(ours: Any, theirs: Any, length: int, where: str) -> None:
         if not isinstance(ours, cr.Tensor):
             raise Wrong(f"{where}: {type(ours).__name__} instead of a tensor")
         try:
-            assert_close(ours.detach().numpy(), theirs.detach().resolve_conj().resolve_neg().numpy(), length=length)
+            assert_close(ours.detach().numpy(), theirs.numpy(force=True), length=length)
         except AssertionError as error:
             raise Wrong(f"{where}: {error}") from None
     elif isinstance(theirs, (list, tuple)):

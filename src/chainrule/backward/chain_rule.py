@@ -115,9 +115,8 @@ def _apply_rule(
         inputs[index].check_unchanged()
     if reads_output:
         node.check_unchanged()
-    parts = primitive.vjp(g, node, *inputs, need=need, **node.attributes)
-    if type(parts) is not tuple:
-        parts = (parts,)
+    given = primitive.vjp(g, node, *inputs, need=need, **node.attributes)
+    parts: tuple[Node | None, ...] = given if type(given) is tuple else (given,)
     if len(parts) != len(inputs):
         raise GradientError(
             f"{primitive.name}: its vjp rule gave {len(parts)} gradients", expected=f"{len(inputs)}, one per input"

@@ -105,7 +105,7 @@ class Node:
             raise InPlaceError(
                 f"a value of shape {tuple(self.shape)} that the gradient reads was changed in place after it was used "
                 f"(it is at version {self.storage.version}; version {self.version} is needed)",
-                fix="clone() it before writing, or use the operation that returns a new tensor",
+                fix="call clone() on it before writing, or use the operation that returns a new tensor",
             )
 
     def free(self) -> None:

@@ -19,7 +19,9 @@ def show(graph: Graph) -> str:
         lines.append(f"  {names[node]} {_kind(node)} = input {node.attributes.get('name', '')}".rstrip())
     for node in graph.nodes:
         names[node] = f"%{len(names)}"
-        lines.append(f"  {names[node]} {_kind(node)} = {_call(node, names)}" + (f"  # {node.label}" if node.label else ""))
+        lines.append(
+            f"  {names[node]} {_kind(node)} = {_call(node, names)}" + (f"  # {node.label}" if node.label else "")
+        )
     lines.append("  return " + ", ".join(names[node] for node in graph.outputs))
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from chainrule.errors import ArgumentTypeError
 from chainrule.nn.module import Module
-from chainrule.tensors import shaping
+from chainrule.tensors import views
 from chainrule.tensors.tensor import Tensor
 
 
@@ -20,7 +20,7 @@ class Flatten(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input with the axes joined."""
-        return shaping.flatten(input, self.start_dim, self.end_dim)
+        return views.flatten(input, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         """Return the axes."""
@@ -43,7 +43,7 @@ class Unflatten(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input with the axis split."""
-        return shaping.unflatten(input, self.dim, self.unflattened_size)
+        return views.unflatten(input, self.dim, self.unflattened_size)
 
     def extra_repr(self) -> str:
         """Return axis and sizes."""

@@ -346,8 +346,10 @@ def _check(body: Graph) -> None:
 def _writing(node: Node) -> Callable[..., Any]:
     """Return the function of a node that takes its inputs and the array to write."""
     evaluate, attributes = node.primitive.evaluate, node.attributes  # type: ignore[union-attr]  # checked before
-    if isinstance(evaluate, np.ufunc):
+    if isinstance(evaluate, np.ufunc) and evaluate not in (np.maximum, np.minimum):
         return evaluate
+    if isinstance(evaluate, np.ufunc):  # these two take the array to write by name only
+        return lambda a, b, y: evaluate(a, b, out=y)
 
     def write(*operands: Array) -> None:
         np.copyto(operands[-1], evaluate(*operands[:-1], **attributes))

@@ -119,11 +119,11 @@ def _array(owner: str, place: str, is_scalar: bool, value: Any, p: Tensor) -> An
         value = np.array(value, np.float32)
     if not hasattr(value, "__array__"):
         return value
-    array: Any = np.array(value.detach() if hasattr(value, "detach") else value)
+    array: Any = np.asarray(value.detach() if hasattr(value, "detach") else value).copy(order="K")
     expected = () if is_scalar else p._value.shape
     if array.shape != expected:
         raise ArgumentError(f"{owner}.load_state_dict: {place} has shape {array.shape}", expected=f"{expected}")
-    if is_scalar:
+    if place.endswith("'step'"):
         return array if array.dtype.kind == "f" and array.dtype.itemsize >= 4 else array.astype(np.float32)
     if p._value.dtype.kind == "f" and array.dtype != p._value.dtype:
         array = array.astype(p._value.dtype)

@@ -88,7 +88,7 @@ class Evaluating:
 
 def number(value: float, dtype: Any) -> Node:
     """Return the leaf node of a Python number."""
-    return Node(None, (), {}, (), dtype, False, value)
+    return Node(None, (), {}, (), dtype, False, np.asarray(value, dtype))  # a bare number would widen beside another
 
 
 def value_node(value: Array) -> Node:

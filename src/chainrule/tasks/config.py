@@ -35,7 +35,7 @@ class DataConfig:
     ``labels``      labels renamed, "old=new,…"
     ``drop, kinds`` columns that are not used; columns whose kind is given
     ``validation``  a fraction of the rows that are not for testing, or a file; 0 for none
-    ``test``        a fraction of all rows, or a file; 0 for none
+    ``test``        a fraction of all rows, or a file; 0 for none ("auto": the test files of a folder of images, else 0.2)
     ``augment``     "shifts": each training image also moved by a pixel in four directions
     """
 
@@ -55,7 +55,7 @@ class DataConfig:
     kinds: Mapping[str, str] = field(default_factory=dict)
     skip_missing_target: bool = False
     validation: float | str = 0.2
-    test: float | str = 0.2
+    test: float | str = "auto"
     augment: str = "auto"
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from chainrule.data import TargetEncoder, generator, random_split_indices, stratified_split_indices
 from chainrule.errors import DataError
+from chainrule.tasks.config import DataConfig
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -76,11 +77,10 @@ class Prepared:
     ``inputs, target``  are saved with the model
     ``schema``          what the data are, as JSON can hold it; ``fingerprints`` of what was read
     ``notes``           what a reader should know of the data
-    ``title``           a short name of the data
+    ``config``          what was asked for, with everything that was found out
     """
 
-    kind: str
-    title: str
+    config: DataConfig
     inputs: Inputs
     target: TargetEncoder
     train: Part
@@ -89,20 +89,29 @@ class Prepared:
     schema: Mapping[str, Any]
     fingerprints: Mapping[str, str]
     notes: Sequence[str]
-    augment: str = "none"
 
 
-def split(labels: Array | None, num_rows: int, fraction: float, seed: int, what: str) -> tuple[Rows, Rows]:
+TEST_FRACTION = 0.2  # where "auto" finds no test files
+
+
+def fraction(chosen: float | str) -> float:
+    """Return which part of the rows is held out; none where there is a file for it."""
+    if chosen == "auto":
+        return TEST_FRACTION
+    return 0.0 if isinstance(chosen, str) else chosen
+
+
+def split(labels: Array | None, num_rows: int, part: float, seed: int, what: str) -> tuple[Rows, Rows]:
     """Split rows into (kept, held out): each class in both in proportion where there are ``labels``.
 
     The same seed holds the same rows out; ``what`` names the part in messages and draws it apart from the other one.
     """
-    if fraction == 0.0:
+    if part == 0.0:
         return np.arange(num_rows), np.arange(0)
     random = generator(2 * seed + (what == "validation"))
     try:
         if labels is None:
-            return random_split_indices(num_rows, fraction, random)
-        return stratified_split_indices(labels, fraction, random)
+            return random_split_indices(num_rows, part, random)
+        return stratified_split_indices(labels, part, random)
     except DataError as error:
-        raise error.within(f"the {what} part ({fraction:g} of {num_rows:,} rows)") from None
+        raise error.within(f"the {what} part ({part:g} of {num_rows:,} rows)") from None

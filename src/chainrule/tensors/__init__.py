@@ -36,7 +36,7 @@ from chainrule.tensors import (
     trace,
     views,
 )
-from chainrule.tensors.memory import write
+from chainrule.tensors.memory import write_result
 from chainrule.tensors.tensor import Tensor, attach
 
 FAMILIES = (arithmetic, reductions, orders, views, shaping, gathering, products, creation, conversion)
@@ -46,7 +46,7 @@ def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return the method that writes what ``function`` returns into its first argument."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return write(self, function(self, *args, **kwargs))
+        return write_result(self, function, *args, **kwargs)
 
     method.__name__ = method.__qualname__ = function.__name__ + "_"
     method.__doc__ = f"Write the result of ``{function.__name__}`` into the tensor."
@@ -57,7 +57,7 @@ def _in_place_operator(name: str) -> Callable[[Tensor, Any], Tensor]:
     compute = arithmetic.OPERATORS[f"__{name}__"]
 
     def method(self: Tensor, other: Any) -> Tensor:
-        return write(self, compute(self, other))
+        return write_result(self, compute, other)
 
     return method
 
@@ -77,8 +77,6 @@ def _attach_all() -> None:
     for name, function in {
         "__matmul__": products.matmul, "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
         "__deepcopy__": conversion.deep_copy, "__repr__": printing.tensor_repr, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method,
-        "tril_": _in_place(shaping.tril),
-        "triu_": _in_place(shaping.triu),
     }.items():  # fmt: skip
         setattr(Tensor, name, function)
     Tensor.T = Tensor.mT = property(conversion.last_two_exchanged)  # type: ignore[attr-defined]  # attached here

@@ -39,10 +39,7 @@ def apply(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[
 
 
 def _wants_gradient(nodes: list[Node | None]) -> bool:
-    for node in nodes:
-        if node is not None and node.requires_grad:
-            return True
-    return False
+    return any(node is not None and node.requires_grad for node in nodes)
 
 
 def record(
@@ -189,4 +186,3 @@ def operand(value: Any) -> Operand:
         array: Array = np.asarray(value)
         return array.item() if array.ndim == 0 and not isinstance(value, np.ndarray) else Tensor(array)
     return NotImplemented
-

@@ -197,6 +197,9 @@ asinh = _function("asinh", "the inverse hyperbolic sine")
 acosh = _function("acosh", "the inverse hyperbolic cosine")
 atanh = _function("atanh", "the inverse hyperbolic tangent")
 sigmoid = _function("sigmoid", "1 / (1 + e^-input)")
+erf = _function("erf", "the error function")
+erfc = _function("erfc", "1 - erf(input), accurate where that is small")
+erfinv = _function("erfinv", "the inverse of erf")
 
 
 def reciprocal(input: Tensor) -> Tensor:
@@ -431,7 +434,7 @@ ALIASES = {
 
 IN_PLACE = (
     add, sub, mul, div, floor_divide, remainder, fmod, neg, pow, float_power, square, atan2, hypot, exp, exp2, expm1,
-    log, log2, log10, log1p, sqrt, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, asinh, acosh, atanh, sigmoid,
+    log, log2, log10, log1p, sqrt, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, asinh, acosh, atanh, sigmoid, erf, erfc, erfinv,
     rsqrt, reciprocal, abs, relu, sign, floor, ceil, trunc, round, frac, clamp, clip, clamp_min, clamp_max, lerp,
     addcmul, addcdiv, logit, deg2rad, rad2deg, xlogy, nan_to_num, *logic.IN_PLACE,
 )  # fmt: skip

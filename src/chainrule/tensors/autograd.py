@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -11,13 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from chainrule.backward import chain_rule
-from chainrule.errors import ArgumentTypeError, GradientError, ShapeError
+from chainrule.errors import ArgumentTypeError, GradientError, NameUnknown, ShapeError, nearest
 from chainrule.graph import Node, recording
 from chainrule.graph.recorder import Recorder
 from chainrule.graph.sizes import same_shape
 from chainrule.run import Evaluating, value_node
 from chainrule.tensors.state import PLAIN, STATE, TAPE, TRACE
-from chainrule.tensors.tensor import NOT_KEPT, Tensor, concrete, current_node, numpy_dtype
+from chainrule.tensors.tensor import NOT_KEPT, Tensor, concrete, current_node, numpy_dtype, shared_storage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -242,7 +243,11 @@ def to_tensor(node: Node, create_graph: bool) -> Tensor:
     """Return the tensor of a gradient."""
     if STATE.mode == TRACE:
         return Tensor(None, node)
-    return Tensor(node.value, node if create_graph and node.requires_grad else None)
+    if not create_graph or not node.requires_grad:
+        return Tensor(node.value)
+    y = Tensor(node.value, node)
+    node.storage, node.version = shared_storage(y), 0  # the sweep kept its value: a write to y must be noticed
+    return y
 
 
 def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> None:
@@ -279,3 +284,19 @@ def retain_grad(tensor: Tensor) -> None:
     if node.owner is None:
         concrete(tensor, "retain_grad()")
         node.owner = weakref.ref(tensor)
+
+
+_ABOVE = {
+    "functional": ("chainrule.tensors.autograd_functional", None),
+    "gradcheck": ("chainrule.tensors.gradcheck", "gradcheck"),
+    "gradgradcheck": ("chainrule.tensors.gradcheck", "gradgradcheck"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Give PyTorch's names for what rests on this file."""
+    if name not in _ABOVE:
+        raise NameUnknown(f"chainrule.autograd has no {name!r}", fix=nearest(name, [*globals(), *_ABOVE]))
+    module, member = _ABOVE[name]
+    found = importlib.import_module(module)
+    return found if member is None else getattr(found, member)

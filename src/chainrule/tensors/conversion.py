@@ -11,8 +11,8 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.tensors import creation
 from chainrule.tensors.apply import cast
-from chainrule.tensors.arithmetic import clone
-from chainrule.tensors.creation import rand, randn
+from chainrule.tensors.arithmetic import add, clone, div, log1p, mul, neg
+from chainrule.tensors.binary import checked
 from chainrule.tensors.dtypes import (
     DType,
     F32,
@@ -27,10 +27,13 @@ from chainrule.tensors.dtypes import (
     to_numpy_dtype,
     uint8,
 )
+from chainrule.tensors.gathering import number_like
 from chainrule.tensors.generator import Generator
+from chainrule.tensors.logic import lt
 from chainrule.tensors.memory import detach, write
-from chainrule.tensors.views import permuted
+from chainrule.tensors.options import check_options
 from chainrule.tensors.tensor import Tensor, concrete, device, new_leaf, numpy_dtype
+from chainrule.tensors.views import permuted, transpose
 
 
 def item(input: Tensor) -> Any:
@@ -104,25 +107,22 @@ def data_ptr(input: Tensor) -> int:
 def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Return the tensor in a dtype (given as such, or as another tensor) and on a device (the CPU)."""
     dtype: Any = kwargs.pop("dtype", None)
-    where: Any = kwargs.pop("device", None)
     copy = bool(kwargs.pop("copy", False))
-    kwargs.pop("non_blocking", None)
-    if kwargs:
-        raise ArgumentTypeError(f"to(): got {', '.join(kwargs)}", expected="dtype, device, non_blocking or copy")
-    for value in args:
+    other: Any = kwargs.pop("other", None)
+    check_options("to", kwargs)
+    flags: list[bool] = []  # positional: non_blocking, copy
+    for value in (*args, other):
         if isinstance(value, Tensor):
             dtype = numpy_dtype(value)
         elif isinstance(value, (str, device)):
-            where = value
+            device(value)
         elif isinstance(value, bool):
-            continue
+            flags.append(value)
         elif value is not None:
             dtype = value
-    if where is not None:
-        device(where)
     wanted = numpy_dtype(input) if dtype is None else to_numpy_dtype(dtype)
     if wanted == numpy_dtype(input):
-        return clone(input) if copy else input
+        return clone(input) if copy or flags[1:] == [True] else input
     return cast(input, wanted)
 
 
@@ -136,8 +136,9 @@ def cpu(input: Tensor) -> Tensor:
     return input
 
 
-def _conversion(name: str, dtype: DType) -> Callable[[Tensor], Tensor]:
-    def function(input: Tensor) -> Tensor:
+def _conversion(name: str, dtype: DType) -> Callable[..., Tensor]:
+    def function(input: Tensor, **options: Any) -> Tensor:
+        check_options(name, options)
         return cast(input, dtype.numpy)
 
     function.__name__ = function.__qualname__ = name
@@ -159,14 +160,17 @@ CONVERSIONS = tuple(
 
 def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Write ``src`` (broadcast, converted) into the tensor."""
-    new = src if isinstance(src, Tensor) else creation.as_tensor(src)
-    return write(input, cast(new, numpy_dtype(input)))
+    return write(input, cast(checked(src, "copy_"), numpy_dtype(input)))
+
+
+def fill(input: Tensor, value: Any) -> Tensor:
+    """Return a tensor like this one with one value everywhere."""
+    return fill_(clone(input), value)
 
 
 def fill_(input: Tensor, value: Any) -> Tensor:
     """Write one value everywhere."""
-    number = value if isinstance(value, Tensor) else Tensor(np.asarray(value).astype(numpy_dtype(input)))
-    return write(input, cast(number, numpy_dtype(input)))
+    return write(input, number_like(value, input))
 
 
 def zero_(input: Tensor) -> Tensor:
@@ -174,66 +178,78 @@ def zero_(input: Tensor) -> Tensor:
     return fill_(input, 0)
 
 
+def _drawn(input: Tensor, kind: Callable[..., Tensor], generator: Generator | None) -> Tensor:
+    dtype = numpy_dtype(input)
+    if dtype not in (F32, F64):
+        raise ArgumentTypeError(f"random numbers into a tensor of {dtype}", expected="float32 or float64")
+    return kind(tuple(input.shape), generator=generator, dtype=dtype)
+
+
 def uniform_(input: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Write numbers uniform on [from, to)."""
-    return write(input, rand(tuple(input.shape), generator=generator, dtype=_float_of(input)) * (to - from_) + from_)
+    if not from_ <= to:
+        raise ArgumentError(f"uniform_: from {from_} to {to}", expected="from ≤ to")
+    return write(input, add(mul(_drawn(input, creation.rand, generator), to - from_), from_))
 
 
 def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Write normal numbers with this mean and standard deviation."""
-    return write(input, randn(tuple(input.shape), generator=generator, dtype=_float_of(input)) * std + mean)
-
-
-def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
-    """Write 1 with probability p, else 0."""
-    drawn = rand(tuple(input.shape), generator=generator, dtype=F32 if numpy_dtype(input) != F64 else F64) < p
-    return write(input, cast(drawn, numpy_dtype(input)))
+    if std < 0:
+        raise ArgumentError(f"normal_: got std={std}", expected="a number that is not negative")
+    return write(input, add(mul(_drawn(input, creation.randn, generator), std), mean))
 
 
 def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Write exponential numbers with this rate."""
-    u = rand(tuple(input.shape), generator=generator, dtype=_float_of(input))
-    return write(input, -(-u).log1p() / lambd)
+    if not lambd > 0:
+        raise ArgumentError(f"exponential_: got lambd={lambd}", expected="a number above 0")
+    return write(input, div(neg(log1p(neg(_drawn(input, creation.rand, generator)))), lambd))
+
+
+def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """Write 1 with probability p, else 0."""
+    drawn = creation.rand(tuple(input.shape), generator=generator, dtype=F64 if numpy_dtype(input) == F64 else F32)
+    return write(input, cast(lt(drawn, p), numpy_dtype(input)))
 
 
 def random_(input: Tensor, low: int = 0, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
-    """Write random integers low … high - 1."""
-    top = (1 << 24 if numpy_dtype(input).kind == "f" else int(np.iinfo(numpy_dtype(input)).max)) if high is None else high
-    y = creation.randint(low, top, tuple(input.shape), generator=generator)
-    return write(input, cast(y, numpy_dtype(input)))
+    """Write random integers low … high - 1 (to the largest that the dtype counts exactly, if no end is given)."""
+    if high is None:
+        digits = {F32: 24, F64: 53}.get(numpy_dtype(input))
+        high = 2**digits if digits is not None else int(np.iinfo(numpy_dtype(input)).max)
+    return write(input, cast(creation.randint(low, high, tuple(input.shape), generator=generator), numpy_dtype(input)))
 
 
-def _float_of(x: Tensor) -> Any:
-    dtype = numpy_dtype(x)
-    if dtype not in (F32, F64):
-        raise ArgumentTypeError(f"random numbers into a tensor of {dtype}", expected="float32 or float64")
-    return dtype
+# -- new tensors of the same dtype ---------------------------------------------------------------------------------------
 
 
-def new_tensor(input: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def new_tensor(input: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
     """Return a new tensor of ``data`` in this dtype."""
-    wanted = numpy_dtype(input) if dtype is None else dtype
-    return creation.tensor(data, dtype=wanted, requires_grad=requires_grad)
+    wanted = creation.dtype_or(dtype, numpy_dtype(input))
+    return creation.tensor(data, dtype=wanted, requires_grad=requires_grad, **options)
 
 
-def new_zeros(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+def new_zeros(input: Tensor, *args: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Return zeros in this dtype."""
-    return creation.zeros(*size, dtype=numpy_dtype(input) if dtype is None else dtype)
+    return creation.zeros(*args, dtype=creation.dtype_or(dtype, numpy_dtype(input)), **options)
 
 
-def new_ones(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+def new_ones(input: Tensor, *args: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Return ones in this dtype."""
-    return creation.ones(*size, dtype=numpy_dtype(input) if dtype is None else dtype)
+    return creation.ones(*args, dtype=creation.dtype_or(dtype, numpy_dtype(input)), **options)
 
 
-def new_full(input: Tensor, size: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
+def new_full(input: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     """Return one value everywhere in this dtype."""
-    return creation.full(size, fill_value, dtype=numpy_dtype(input) if dtype is None else dtype)
+    return creation.full(size, fill_value, dtype=creation.dtype_or(dtype, numpy_dtype(input)), **options)
 
 
-def new_empty(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+def new_empty(input: Tensor, *args: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Return zeros in this dtype."""
-    return new_zeros(input, *size, dtype=dtype)
+    return new_zeros(input, *args, dtype=dtype, **options)
+
+
+# -- the tape and the memory ---------------------------------------------------------------------------------------------
 
 
 def detach_(input: Tensor) -> Tensor:
@@ -284,12 +300,12 @@ def transposed(input: Tensor) -> Tensor:
 
 def last_two_exchanged(input: Tensor) -> Tensor:
     """Return a view with the last two axes exchanged."""
-    return input.transpose(-2, -1)
+    return transpose(input, -2, -1)
 
 
 METHODS = (
     item, tolist, numpy, size, dim, element_size, is_floating_point, is_nonzero, stride, data_ptr, to, type_as, cpu,
-    copy_, fill_, zero_, uniform_, normal_, bernoulli_, exponential_, random_, new_tensor, new_zeros, new_ones,
+    copy_, fill, fill_, zero_, uniform_, normal_, bernoulli_, exponential_, random_, new_tensor, new_zeros, new_ones,
     new_full, new_empty, detach, detach_, *CONVERSIONS,
 )  # fmt: skip
-FUNCTIONS = (is_tensor, is_floating_point, is_nonzero)
+FUNCTIONS = (is_tensor, is_floating_point, is_nonzero, fill)

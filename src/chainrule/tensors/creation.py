@@ -215,7 +215,7 @@ def _steps(start: Any, end: Any, steps: Any, wanted: Dtype, name: str) -> Any:
     count = int(steps)
     step = (last - first) / (count - 1) if count > 1 else 0.0
     places = np.arange(count, dtype=F64)
-    return np.where(places < count // 2 or 1, first + step * places, last - step * (count - 1 - places))
+    return np.where(places < max(count // 2, 1), first + step * places, last - step * (count - 1 - places))
 
 
 def linspace(

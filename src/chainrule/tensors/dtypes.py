@@ -95,7 +95,9 @@ def to_numpy_dtype(dtype: Any) -> Dtype:
     try:
         found: Dtype = np.dtype(dtype)
     except TypeError:
-        raise ArgumentTypeError(f"got {dtype!r} as a dtype", expected=f"one of {', '.join(map(repr, DTYPES))}") from None
+        raise ArgumentTypeError(
+            f"got {dtype!r} as a dtype", expected=f"one of {', '.join(map(repr, DTYPES))}"
+        ) from None
     if found not in FROM_NUMPY:
         raise DtypeError(
             f"the dtype {found} is not here",

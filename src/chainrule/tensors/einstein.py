@@ -55,7 +55,9 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:
     else:
         output = dots + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in dots))
     if not set(output) <= set(joined) or len(set(output)) != len(output):
-        raise ArgumentError(f"einsum: the output {right!r} of {equation!r}", expected="letters of the operands, once each")
+        raise ArgumentError(
+            f"einsum: the output {right!r} of {equation!r}", expected="letters of the operands, once each"
+        )
     if not set(joined) <= set(string.ascii_letters):
         raise ArgumentError(f"einsum: got {equation!r}", expected="letters, ',', '...' and '->'")
     return full, output

@@ -40,7 +40,9 @@ def _checked_index(x: Tensor, dim: int, index: Tensor, name: str) -> tuple[Tenso
         raise ShapeError(f"{name}: the index has {index.ndim} axes, the input {x.ndim}", expected="the same number")
     for k, (a, b) in enumerate(zip(tuple(index.shape), tuple(x.shape), strict=True)):
         if k != axis and a is not b and a > b:
-            raise ShapeError(f"{name}: the index has {a} elements on axis {k}, the input {b}", expected="at most as many")
+            raise ShapeError(
+                f"{name}: the index has {a} elements on axis {k}, the input {b}", expected="at most as many"
+            )
     if STATE.mode != TRACE:
         check_bounds(index._value, x.shape[axis], axis)
         if index._value.size and int(index._value.min()) < 0:
@@ -147,7 +149,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     """Return a copy of input with alpha · source added at the places ``index`` of an axis."""
     x, places, axis = _checked_vector(input, dim, index, "index_add")
     part = _rows(source, x, places, axis, "index_add")
-    added = apply(SPREAD, (part if alpha == 1 else mul(part, alpha), places), {"axes": (axis,), "shape": tuple(x.shape)})
+    added = apply(
+        SPREAD, (part if alpha == 1 else mul(part, alpha), places), {"axes": (axis,), "shape": tuple(x.shape)}
+    )
     return add(x, added) if input.ndim else reshaped(add(x, added), ())
 
 

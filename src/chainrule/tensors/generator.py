@@ -109,4 +109,3 @@ def drawing_from(generator: Generator) -> Iterator[None]:
         yield
     finally:
         STATE.generator = before
-

@@ -8,13 +8,14 @@ kept before the write can be told from values kept after it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from chainrule.errors import DtypeError, InPlaceError, ShapeError
 from chainrule.graph import Node, Primitive, primitive
-from chainrule.graph.sizes import broadcast_shapes, same_shape
+from chainrule.graph.sizes import Shape, broadcast_shapes, same_shape
 from chainrule.ops.shape import inverse
 from chainrule.tensors.apply import apply, traced
 from chainrule.tensors.dtypes import CATEGORY
@@ -111,6 +112,20 @@ def write(x: Tensor, new: Tensor) -> Tensor:
     return x
 
 
+def write_result(x: Tensor, compute: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """Write what ``compute(x, …)`` returns into ``x``; a gradient of it that reads x reads a copy of what x was."""
+    node = current_node(x) if STATE.mode == TAPE else None
+    if node is None or not node.requires_grad:
+        return write(x, compute(x, *args, **kwargs))
+    before, node.value = node.value, None
+    new = compute(x, *args, **kwargs)
+    if node.value is None:
+        node.value = before
+    else:
+        node.keep(np.array(node.value), None)
+    return write(x, new)
+
+
 def _gradients_recorded() -> bool:
     if STATE.mode == TRACE and STATE.trace is not None:
         return STATE.trace.recording.keeps_gradients
@@ -179,11 +194,20 @@ def rebind(x: Tensor, node: Node) -> None:
         rebind(parent, put_back(link, above if above is not None else leaf_of(parent), node, tape_node))
     elif parent is not None:
         refresh(parent)
+    before = current_node(x)
+    if before is not None and before.requires_grad and not node.requires_grad:
+        # overwritten by a constant: the gradient of what was there is 0, and the tensor still requires one
+        node = tape_node(PUT_SLICE, (before, node), _whole(node.shape))
     x._node = node
     storage = shared_storage(x)
     if parent is None:
         storage.rebound += 1
     x._seen = storage.rebound
+
+
+def _whole(shape: Shape) -> dict[str, Any]:
+    """Return the attributes of a slice that is everything."""
+    return {"starts": (0,) * len(shape), "stops": shape, "steps": (1,) * len(shape)}
 
 
 def tape_node(made_by: Primitive, inputs: tuple[Node, ...], attributes: dict[str, Any]) -> Node:

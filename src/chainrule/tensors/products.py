@@ -62,7 +62,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     _pair("matmul", a, b)
     n, m = a.ndim, b.ndim
     if n == 0 or m == 0:
-        raise ShapeError(f"matmul: got shapes {tuple(a.shape)} and {tuple(b.shape)}", expected="an axis at least in both")
+        raise ShapeError(
+            f"matmul: got shapes {tuple(a.shape)} and {tuple(b.shape)}", expected="an axis at least in both"
+        )
     rows = b.shape[-1] if m == 1 else b.shape[-2]
     if a.shape[-1] is not rows and a.shape[-1] != rows:
         _mismatch(a, b, rows)

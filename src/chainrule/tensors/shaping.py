@@ -284,11 +284,12 @@ def numel_of(input: Tensor) -> Any:
 numel_of.__name__ = "numel"
 
 FUNCTIONS = (
-    *views.FUNCTIONS, split, tensor_split, chunk, cat, concat, stack, hstack, vstack, tile, repeat_interleave, flip,
-    fliplr, flipud, roll, diag, diag_embed, tril, triu, numel_of,
+    split, tensor_split, chunk, cat, concat, stack, hstack, vstack, tile, repeat_interleave, flip, fliplr, flipud, roll,
+    diag, diag_embed, tril, triu, numel_of,
 )  # fmt: skip
 METHODS = (
-    *views.METHODS, split, tensor_split, chunk, repeat, tile, repeat_interleave, flip, fliplr, flipud, roll, diag,
-    diag_embed, tril, triu, numel_of,
+    split, tensor_split, chunk, repeat, tile, repeat_interleave, flip, fliplr, flipud, roll, diag, diag_embed, tril,
+    triu, numel_of,
 )  # fmt: skip
-ALIASES = {**views.ALIASES, "concatenate": concat, "nelement": numel_of}
+ALIASES = {"concatenate": concat, "nelement": numel_of}
+IN_PLACE = (tril, triu)

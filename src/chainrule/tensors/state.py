@@ -13,8 +13,12 @@ PLAIN, TAPE, TRACE = 0, 1, 2
 
 
 class State(threading.local):
-    """``mode``: PLAIN (no gradients), TAPE (eager, recording) or TRACE; ``trace``: the open trace; ``generator``: whom
-    random functions draw from when they are given none (None: the default generator)."""
+    """The state of one thread.
+
+    ``mode``       PLAIN (no gradients), TAPE (eager, recording) or TRACE
+    ``trace``      the open trace
+    ``generator``  whom random functions draw from when they are given none (None: the default generator)
+    """
 
     def __init__(self) -> None:
         self.mode = TAPE

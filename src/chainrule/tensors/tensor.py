@@ -39,10 +39,11 @@ class device:  # noqa: N801 - PyTorch's name
     """Where tensors live: the CPU."""
 
     __slots__ = ("index", "type")
+    type: str
 
     def __init__(self, kind: Any = "cpu", index: int | None = None) -> None:
-        name = kind.type if isinstance(kind, device) else str(kind)
-        if name.split(":")[0] != "cpu":
+        name = str(kind)
+        if name.partition(":")[0] != "cpu":
             raise ArgumentTypeError(f"device: got {kind!r}", expected="'cpu'", fix="leave the device out")
         self.type = "cpu"
         self.index = index
@@ -71,7 +72,6 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_grad", "_link", "_node", "_parent", "_seen", "_storage", "_value")
     __array_ufunc__ = None  # so that numpy_array * tensor asks the tensor
-    __hash__: Callable[[], int]  # by identity, although == compares elements
 
     def __init__(self, value: Array | None, node: Node | None = None) -> None:
         self._value: Any = value
@@ -174,6 +174,9 @@ class Tensor:
         self._node = new_leaf(self) if requires_grad else None
         return self
 
+    def __hash__(self) -> int:
+        return id(self)  # by identity, although == compares elements
+
     # -- protocol -----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
@@ -267,9 +270,6 @@ class Tensor:
 
         def __getattr__(self, name: str) -> Any:
             raise NameUnknown(f"a tensor has no attribute {name!r}", fix=nearest(name, dir(type(self))))
-
-
-Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]  # == is elementwise
 
 
 def attach(functions: Iterable[Callable[..., Any]]) -> None:

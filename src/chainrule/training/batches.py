@@ -1,97 +1,265 @@
-"""The rows to learn from: checked arrays, and each epoch's batches in an order drawn by counter."""
+"""Each epoch's batches: rows of arrays in an order drawn by counter, or what an iterable of batches gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from chainrule.errors import DataError
+from chainrule.errors import ArgumentError, ArgumentTypeError, DataError
+from chainrule.graph import Array
 from chainrule.ops import philox
-from chainrule.tensors.generator import Generator
+from chainrule.tensors.generator import Generator, drawing_from
 from chainrule.tensors.tensor import Tensor
+from chainrule.training.form import Form
+from chainrule.training.objective import class_weights
+from chainrule.training.rows import Rows as Rows
+from chainrule.training.rows import as_array
+from chainrule.utils.data import DataLoader
+from chainrule.utils.data.dataset import arrays_of
 
-Array = np.ndarray[Any, np.dtype[Any]]
+MOST_CONVERTED = 1 << 30  # bytes: inputs that would take more in the model's dtype are converted batch by batch
 
 
-class Rows:
-    """Inputs, targets and weights of rows, as arrays: ``X`` [rows, …], ``y`` [rows, …], ``weight`` [rows] or None."""
+class Batch(NamedTuple):
+    """Some rows as tensors; ``rows`` are their numbers (None: in the order of the data), ``size`` is Σ of the weights."""
 
-    def __init__(self, X: Any, y: Any, weight: Any = None, *, name: str = "the training data") -> None:  # noqa: N803
-        self.X = as_array(X, f"{name}: X")
-        self.y = as_array(y, f"{name}: y")
-        self.weight = None if weight is None else as_array(weight, f"{name}: the row weights")
+    X: Tensor
+    y: Tensor
+    weight: Tensor | None
+    size: float
+    rows: Array | None
+
+
+class Batches(Protocol):
+    """Where batches come from."""
+
+    name: str
+    count: int | None  # batches per epoch, if that is known
+
+    def first(self) -> tuple[Array, Array]:
+        """Return a few rows, (X, y), to look at before training."""
+
+    def prepare(self, form: Form) -> None:
+        """Take note of what the model and the loss want."""
+
+    def epoch(self, generator: Generator | None) -> Iterator[Batch]:
+        """Yield the batches of an epoch, in an order drawn from ``generator`` (None: in the order of the data)."""
+
+    def generators(self) -> list[Generator]:
+        """Return the generators that the order depends on, beside the trainer's."""
+
+    def fingerprint(self) -> str:
+        """Return a hash of the data: a resumed run must see the same ones; "" where it cannot be known."""
+
+
+class ArrayBatches:
+    """Batches of checked arrays.
+
+    ``batch_size`` None takes all rows at once, in their order. A single row left over at the end joins the batch before
+    it: statistics over one row (batch normalisation) do not exist.
+    """
+
+    def __init__(self, rows: Rows, batch_size: int | None, class_weight: Any = None) -> None:
+        self.rows = rows
+        self.name = rows.name
+        self.batch_size = batch_size
+        self.weight = rows.weight
+        if class_weight is not None:
+            by_class = class_weights(rows.y, class_weight)
+            self.weight = by_class if self.weight is None else self.weight * by_class
+        self.count: int | None = len(batch_starts(len(rows), batch_size))
+
+    def first(self) -> tuple[Array, Array]:
+        """Return the first two rows, and all targets."""
+        return self.rows.X[:2], self.rows.y
+
+    def prepare(self, form: Form) -> None:
+        """Convert everything now, unless the inputs would take much more memory than they do."""
+        self.form = form
+        self.X, self.y = self.rows.X, form.targets(self.rows.y, f"{self.name}: y")
+        self.row_weight = form.weights(self.weight)
+        if self.X.size * form.dtype.itemsize <= max(MOST_CONVERTED, self.X.nbytes):
+            self.X = form.inputs(self.X, f"{self.name}: X")
+
+    def epoch(self, generator: Generator | None) -> Iterator[Batch]:
+        """Yield the batches, in an order drawn from ``generator`` (None: in the order of the rows)."""
+        num_rows = len(self.rows)
+        starts = batch_starts(num_rows, self.batch_size)
+        if generator is None or len(starts) == 1:
+            for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
+                yield self._part(slice(start, stop), None)
+            return
+        order = philox.permutation(generator.seed_value, generator.draw, num_rows)
+        generator.draw += 1
+        for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
+            rows = order[start:stop]
+            weight = None if self.row_weight is None else self.row_weight.take(rows)
+            yield self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight, rows)
+
+    def _part(self, part: slice, rows: Array | None) -> Batch:
+        """Return consecutive rows without copying them; a model that writes into its input is told so."""
+        weight = None if self.row_weight is None else _read_only(self.row_weight[part])
+        return self._batch(_read_only(self.X[part]), _read_only(self.y[part]), weight, rows)
+
+    def _batch(self, X: Array, y: Array, weight: Array | None, rows: Array | None) -> Batch:
+        X = self.form.inputs(X, f"{self.name}: X")
+        if weight is None:
+            return Batch(Tensor(X), Tensor(y), None, float(len(X)), rows)
+        return Batch(Tensor(X), Tensor(y), Tensor(weight), float(weight.sum(dtype=np.float64)), rows)
+
+    def generators(self) -> list[Generator]:
+        """Return none: the order is drawn from the trainer's."""
+        return []
+
+    def fingerprint(self) -> str:
+        """Return a hash of inputs, targets and weights."""
+        return hash_of([self.X, self.y] if self.row_weight is None else [self.X, self.y, self.row_weight])
+
+
+class GivenBatches:
+    """The batches of an iterable that gives (X, y) or (X, y, row weights) anew in each epoch, such as a DataLoader."""
+
+    def __init__(self, source: Any, class_weight: Any = None, *, name: str) -> None:
+        if iter(source) is source:
+            raise ArgumentTypeError(
+                f"{name}: got {type(source).__name__}, which can be read only once",
+                expected="an iterable that begins anew for each epoch",
+                fix="give a list of batches, a DataLoader, or an object with __iter__",
+            )
+        if isinstance(class_weight, str):
+            raise ArgumentError(
+                f"class_weight={class_weight!r} with data that come in batches",
+                expected="a dict from class to weight",
+                fix="count the classes first, or give the data as arrays",
+            )
+        self.source = source
         self.name = name
-        if self.X.ndim == 0 or len(self.X) == 0:
-            raise DataError(f"{name}: X has shape {self.X.shape}", expected="at least one row")
-        for what, other in (("y", self.y), ("the row weights", self.weight)):
-            if other is not None and (other.ndim == 0 or len(other) != len(self.X)):
-                rows = "no axis" if other.ndim == 0 else f"{len(other)} rows"
-                raise DataError(f"{name}: X has {len(self.X)} rows, {what} {rows}", expected="the same number")
-        check_finite(self.X, f"{name}: X")
-        check_finite(self.y, f"{name}: y")
-        if self.weight is not None:
-            check_finite(self.weight, f"{name}: the row weights")
-            if self.weight.min() < 0 or self.weight.sum() <= 0:
-                raise DataError(f"{name}: row weights from {self.weight.min()}", expected="≥ 0, and some above 0")
+        self.class_weight = class_weight
+        self.count: int | None = len(source) if hasattr(source, "__len__") else None
 
-    def __len__(self) -> int:
-        return len(self.X)
+    def first(self) -> tuple[Array, Array]:
+        """Return the first batch; generators are left as they were."""
+        generator = Generator().manual_seed(0)
+        states = [(other, other.get_state()) for other in self.generators()]
+        try:
+            with drawing_from(generator):
+                rows = next(self.rows(), None)
+        finally:
+            for other, state in states:
+                other.set_state(state)
+        if rows is None:
+            raise DataError(f"{self.name}: the iterable gave no batch", expected="at least one batch (X, y)")
+        return rows.X, rows.y
+
+    def rows(self) -> Iterator[Rows]:
+        """Yield the checked rows of each batch."""
+        for number, batch in enumerate(self.source, 1):
+            name = f"{self.name}, batch {number}"
+            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+                got = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
+                raise DataError(f"{name}: got {got}", expected="(X, y) or (X, y, row weights)")
+            yield Rows(*batch, name=name)
+
+    def prepare(self, form: Form) -> None:
+        """Take note of what the model and the loss want."""
+        self.form = form
+
+    def epoch(self, generator: Generator | None) -> Iterator[Batch]:
+        """Yield the batches as they come."""
+        for rows in self.rows():
+            weight = rows.weight
+            if self.class_weight is not None:
+                by_class = class_weights(rows.y, self.class_weight, complete=False)
+                weight = by_class if weight is None else weight * by_class
+            X, y = self.form.inputs(rows.X, f"{rows.name}: X"), self.form.targets(rows.y, f"{rows.name}: y")
+            weight = self.form.weights(weight)
+            size = float(len(rows)) if weight is None else float(weight.sum(dtype=np.float64))
+            yield Batch(Tensor(X), Tensor(y), None if weight is None else Tensor(weight), size, None)
+
+    def generators(self) -> list[Generator]:
+        """Return the generators of a DataLoader and its sampler."""
+        places = (self.source, getattr(self.source, "sampler", None), getattr(self.source, "batch_sampler", None))
+        found = [getattr(place, "generator", None) for place in places]
+        return list(dict.fromkeys(generator for generator in found if isinstance(generator, Generator)))
+
+    def fingerprint(self) -> str:
+        """Return a hash of the arrays behind a DataLoader of a TensorDataset; "" for other iterables."""
+        arrays = arrays_of(self.source.dataset) if isinstance(self.source, DataLoader) else None
+        if arrays is None:
+            return ""
+        return hash_of(arrays[0] if arrays[1] is None else [*arrays[0], arrays[1]])
 
 
-def as_array(values: Any, name: str) -> Array:
-    """Return values as a numeric array."""
-    if isinstance(values, Tensor):
-        return np.asarray(values.detach())
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"{name} is ragged ({error})", expected="rows of equal length") from None
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name} holds {array.dtype} values", expected="numbers", fix="encode text first, or use `chainrule train`"
-        )
-    return array
+def batches_of(data: Any, batch_size: int | None, class_weight: Any, name: str) -> ArrayBatches | GivenBatches:
+    """Return the batches of training data: (X, y), (X, y, weights), Rows, a TensorDataset, or an iterable of batches."""
+    rows = _arrays(data, name)
+    if rows is not None:
+        return ArrayBatches(rows, batch_size, class_weight)
+    return GivenBatches(_iterable(data, name), class_weight, name=name)
 
 
-def check_finite(array: Array, name: str) -> None:
-    """Raise DataError with the first row (and column) that holds a NaN or an infinity."""
-    if array.dtype.kind != "f":
-        return
-    with np.errstate(all="ignore"):
-        total = np.add.reduce(array, axis=None, dtype=np.float64)
-    if np.isfinite(total):
-        return
-    bad = ~np.isfinite(array)
-    if not bad.any():
-        return
-    place = np.unravel_index(int(np.argmax(bad)), array.shape)
-    where = f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "")
-    rows = int(bad.reshape(len(array), -1).any(axis=1).sum())
-    raise DataError(
-        f"{name} holds {array[place]} in {where} ({rows} of {len(array)} rows have such values)",
-        expected="finite numbers",
-        fix="fill or drop missing values first",
+def rows_of(data: Any, name: str) -> Rows:
+    """Return rows to look at: those of arrays, or all of an iterable of batches, read once and joined."""
+    rows = _arrays(data, name)
+    if rows is not None:
+        return rows
+    found = list(GivenBatches(_iterable(data, name), name=name).rows())
+    if not found:
+        raise DataError(f"{name}: the iterable gave no batch", expected="at least one batch (X, y)")
+    weights = [batch.weight for batch in found if batch.weight is not None]
+    weight = np.concatenate(weights) if len(weights) == len(found) else None
+    return Rows(np.concatenate([b.X for b in found]), np.concatenate([b.y for b in found]), weight, name=name)
+
+
+def _arrays(data: Any, name: str) -> Rows | None:
+    if isinstance(data, Rows):
+        return data
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return Rows(*data, name=name)
+    if isinstance(data, list) and len(data) in (2, 3) and not isinstance(data[0], tuple):
+        return Rows(*data, name=name)
+    tensors = getattr(data, "tensors", None)
+    if isinstance(tensors, tuple) and len(tensors) in (2, 3):
+        return Rows(*tensors, name=name)
+    return None
+
+
+def _iterable(data: Any, name: str) -> Any:
+    if hasattr(data, "__iter__") and not isinstance(data, (str, bytes, dict, np.ndarray, Tensor)):
+        return data
+    raise ArgumentTypeError(
+        f"{name}: got {type(data).__name__}",
+        expected="(X, y), (X, y, row weights), a TensorDataset, or an iterable of batches such as a DataLoader",
     )
 
 
-def batch_indices(num_rows: int, batch_size: int | None, generator: Generator | None) -> Iterator[Array]:
-    """Yield the row numbers of each batch of an epoch: shuffled by the generator's next draw, or in order.
+def batch_starts(num_rows: int, batch_size: int | None) -> list[int]:
+    """Return the row at which each batch begins; a single row left over joins the batch before it.
 
-    ``batch_size`` None takes all rows at once, in order. A single row left over joins the batch before it: statistics
-    over one row (batch normalisation) do not exist.
+    >>> batch_starts(10, 4), batch_starts(9, 4), batch_starts(3, None)
+    ([0, 4, 8], [0, 4], [0])
     """
     if batch_size is None or batch_size >= num_rows:
-        yield np.arange(num_rows)
-        return
-    if generator is None:
-        order: Array = np.arange(num_rows)
-    else:
-        order = philox.permutation(generator.seed_value, generator.draw, num_rows)
-        generator.draw += 1
+        return [0]
     starts = list(range(0, num_rows, batch_size))
     if num_rows % batch_size == 1 and batch_size > 1:
         starts.pop()
-    for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
-        yield order[start:stop]
+    return starts
+
+
+def hash_of(arrays: Iterable[Array]) -> str:
+    """Return the SHA-256 of arrays, with their dtypes and shapes, in hexadecimal."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view

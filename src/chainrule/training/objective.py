@@ -67,23 +67,23 @@ class Objective:
     def __call__(self, output: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the error of a batch, 0-d."""
         y = self.aligned(output, y)
-        error = self.loss(output, y) if weight is None else self._weighted(output, y, weight)
+        error: Any = self.loss(output, y) if weight is None else self._weighted(output, y, weight)
         if not isinstance(error, Tensor) or error.ndim:
             got = f"shape {tuple(error.shape)}" if isinstance(error, Tensor) else type(error).__name__
             raise ShapeError(
                 f"the loss {self.name} gave {got} for a batch", expected="a tensor of one number", fix="take its mean"
             )
-        return error
+        found: Tensor = error
+        return found
 
     def aligned(self, output: Tensor, y: Tensor) -> Tensor:
         """Return numeric targets in the shape of the output: [n] beside [n, 1] would broadcast to [n, n]."""
-        if self.classes:
-            return y
-        if y.ndim == 1 and output.ndim == 2 and _is_one(output.shape[1]):
-            return y.unsqueeze(1)
-        if y.ndim == 2 and output.ndim == 1 and _is_one(y.shape[1]):
-            return y.squeeze(1)
-        return y
+        fitted = y
+        if not self.classes and y.ndim == 1 and output.ndim == 2 and _is_one(output.shape[1]):
+            fitted = y.unsqueeze(1)
+        elif not self.classes and y.ndim == 2 and output.ndim == 1 and _is_one(y.shape[1]):
+            fitted = y.squeeze(1)
+        return fitted
 
     @property
     def ignore_index(self) -> int:
@@ -266,8 +266,11 @@ def _counted(shape: tuple[int, ...]) -> str:
 # -- weights ---------------------------------------------------------------------------------------------------------
 
 
-def class_weights(y: Any, wanted: Any) -> Array:
-    """Return a weight per row: ``"balanced"`` (n / (classes · count)) or a dict from class to weight (others: 1)."""
+def class_weights(y: Any, wanted: Any, *, complete: bool = True) -> Array:
+    """Return a weight per row: ``"balanced"`` (n / (classes · count)) or a dict from class to weight (others: 1).
+
+    ``complete`` says that ``y`` holds all rows: then a class in the dict that no row has is an error.
+    """
     y = np.asarray(y)
     if y.dtype.kind not in "iub" or _columns(y) != 1:
         raise DataError(
@@ -280,11 +283,11 @@ def class_weights(y: Any, wanted: Any) -> Array:
     elif isinstance(wanted, dict):
         known = classes.tolist()
         unknown = [c for c in wanted if c not in known]
-        if unknown:
+        if unknown and complete:
             raise ArgumentError(f"class_weight names {unknown[0]!r}, which no row has", expected=f"classes of {known}")
         per_class = np.array([float(wanted.get(c, 1.0)) for c in known])
-        if not (np.isfinite(per_class).all() and (per_class >= 0).all() and per_class.any()):
-            raise ArgumentError(f"class_weight={wanted!r}", expected="weights of at least 0, and some above 0")
+        if not (np.isfinite(per_class).all() and (per_class >= 0).all()):
+            raise ArgumentError(f"class_weight={wanted!r}", expected="weights of at least 0")
     else:
         raise ArgumentError(f"class_weight={wanted!r}", expected="'balanced' or a dict from class to weight")
     return per_class[inverse.reshape(len(y))]

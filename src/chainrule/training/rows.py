@@ -10,7 +10,6 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.graph import Array
-from chainrule.tensors.tensor import Tensor
 
 TOO_LARGE = "scale the column, for instance by its mean and standard deviation"
 
@@ -61,7 +60,7 @@ def as_array(values: Any, name: str) -> Array:
     if hasattr(values, "detach"):  # a tensor, ours or PyTorch's
         values = values.detach()
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        values = values.astype(np.float64).filled(np.nan)
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     try:
         array = np.asarray(values)
     except ValueError:

@@ -1,129 +1,116 @@
-"""Training as it stands: kept in memory, written, and gone on with to the same bits."""
+"""Where training stands: everything that an epoch changes, copied, and put back."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
-import platform
-import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import DataError
-from chainrule.tensors import serialization
-from chainrule.training.batches import Rows
-from chainrule.training.history import History
+from chainrule.graph import Array
+from chainrule.nn import Module
+from chainrule.tensors.memory import overwrite
+from chainrule.tensors.tensor import Tensor
+from chainrule.training.best import Best
+from chainrule.training.rows import is_finite
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
-FORMAT = 1
+Weights = dict[str, Array]
 
 
-def snapshot(trainer: Trainer) -> dict[str, Any]:
-    """Return a copy of everything that a step changes."""
-    return {
-        "model": {key: tensor.detach().clone() for key, tensor in trainer.model.state_dict().items()},
-        "optimizer": copy.deepcopy(trainer.optimizer.state_dict()),
-        "scheduler": None if trainer.scheduler is None else copy.deepcopy(trainer.scheduler.state_dict()),
-        "generator": trainer.generator.get_state(),
-    }
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """Training as it stood between two epochs.
+
+    ``epochs``      how many are done
+    ``weights``     the model's parameters and buffers
+    ``optimizer``   its state and groups
+    ``schedule``    its state; None without one
+    ``generators``  seed and draw number of the trainer's generator, and of those that the data bring along
+    ``best``        the best epoch so far
+    """
+
+    epochs: int
+    weights: Weights
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any] | None
+    generators: list[dict[str, int]]
+    best: Best | None
 
 
-def restore(trainer: Trainer, kept: dict[str, Any]) -> None:
-    """Put back what ``snapshot`` kept."""
-    trainer.model.load_state_dict(kept["model"])
-    trainer.optimizer.load_state_dict(kept["optimizer"])
-    if trainer.scheduler is not None and kept["scheduler"] is not None:
-        trainer.scheduler.load_state_dict(kept["scheduler"])
-    trainer.generator.set_state(kept["generator"])
+def standing(trainer: Trainer) -> Standing:
+    """Return training as it stands now."""
+    scheduler = trainer.scheduler
+    return Standing(
+        epochs=len(trainer.history),
+        weights=weights_of(trainer.model),
+        optimizer=copied(trainer.optimizer.state_dict()),
+        schedule=None if scheduler is None else copied(scheduler.state_dict()),
+        generators=[generator.get_state() for generator in trainer.generators()],
+        best=copy.copy(trainer.best),
+    )
 
 
-def environment() -> dict[str, str]:
-    """Return what the bits of a result depend on beside the seed: the interpreter computes with NumPy and its BLAS."""
-    config: Any = np.show_config(mode="dicts")
-    blas = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
-    threads = next((os.environ[v] for v in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS") if v in os.environ), "default")
-    return {
-        "engine": "interpreter",
-        "numpy": np.__version__,
-        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "blas_threads": threads,
-        "cpu": _cpu(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
+def put_back(trainer: Trainer, kept: Standing) -> None:
+    """Let training stand where it stood; epochs of the history after that are dropped."""
+    set_weights(trainer.model, kept.weights)
+    trainer.optimizer.load_state_dict(kept.optimizer)
+    if trainer.scheduler is not None and kept.schedule is not None:
+        trainer.scheduler.load_state_dict(copied(kept.schedule))
+    for generator, state in zip(trainer.generators(), kept.generators, strict=False):
+        generator.set_state(state)
+    trainer.best = copy.copy(kept.best)
+    trainer.history.cut(kept.epochs, None if kept.best is None else kept.best.epoch)
 
 
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+def copied(value: Any) -> Any:
+    """Return a copy of nested dicts, lists and tuples in which arrays and tensors are copies too."""
+    if isinstance(value, Tensor):
+        return Tensor(value._value.copy())
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {key: copied(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([copied(part) for part in value])
+    return value
 
 
-def fingerprint(rows: Rows) -> str:
-    """Return a hash of the training rows: a resumed run must see the same ones."""
-    digest = hashlib.sha256()
-    for array in (rows.X, rows.y, rows.weight):
-        if array is not None:
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+# -- a model's tensors -----------------------------------------------------------------------------------------------
 
 
-def save(trainer: Trainer, path: Any) -> None:
-    """Write the state of training to one file."""
-    values = {
-        "format": FORMAT,
-        **snapshot(trainer),
-        "best_state": trainer.best_state,
-        "best_value": float(trainer.best_value),
-        "since_best": trainer.since_best,
-        "history": trainer.history.to_dict(),
-        "seed": trainer.seed,
-        "environment": environment(),
-        "fingerprint": trainer._fingerprint,
-    }
-    serialization.save(values, path)
+def tensors_of(model: Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by path, each once, also the buffers that a state dict leaves out."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def resume(trainer: Trainer, path: Any) -> None:
-    """Read the state of training from a file; warn where the machine differs in what the bits depend on."""
-    values = serialization.load(path)
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise DataError(f"{path} holds no training state of this version", fix="give a file that Trainer.save wrote")
-    here = environment()
-    differ = [f"{k}: {v} then, {here.get(k)} now" for k, v in values["environment"].items() if here.get(k) != v]
-    if differ:
-        warnings.warn(
-            f"resuming on a different environment ({'; '.join(differ)}): results may differ in the last bits",
-            stacklevel=3,
-        )
-    trainer.history = History.from_dict(values["history"])
-    trainer.best_state, trainer.best_value = values["best_state"], values["best_value"]
-    trainer.since_best = int(values["since_best"])
-    trainer.model.load_state_dict(values["model"])
-    trainer.optimizer.load_state_dict(values["optimizer"])
-    trainer.generator.set_state(values["generator"])
-    trainer._resumed = values
+def weights_of(model: Module) -> Weights:
+    """Return copies of a model's tensors."""
+    return {name: tensor._value.copy() for name, tensor in tensors_of(model).items()}
 
 
-def check_same_data(trainer: Trainer) -> None:
-    """Finish a resume once the data are known: the schedule's state, and whether the rows are the same."""
-    values = trainer._resumed
-    if values is None:
-        return
-    trainer._resumed = None
-    if values["fingerprint"] and values["fingerprint"] != trainer._fingerprint:
-        raise DataError(
-            "the training data differ from those of the saved run", expected="the same rows", fix="give the same data"
-        )
-    if trainer.scheduler is not None and values["scheduler"] is not None:
-        trainer.scheduler.load_state_dict(values["scheduler"])
+def set_weights(model: Module, weights: Weights) -> None:
+    """Write what ``weights_of`` returned into the model's tensors."""
+    for name, tensor in tensors_of(model).items():
+        overwrite(tensor, weights[name])
+
+
+def same_weights(model: Module, weights: Weights) -> bool:
+    """Return whether the model's tensors hold these bits."""
+    tensors = tensors_of(model)
+    return tensors.keys() == weights.keys() and all(
+        tensor._value.tobytes() == weights[name].tobytes() for name, tensor in tensors.items()
+    )
+
+
+def first_nonfinite(model: Module) -> str:
+    """Return which parameter or buffer holds a NaN or an infinity, in words; "" if none does."""
+    for name, tensor in tensors_of(model).items():
+        array = tensor._value
+        if not is_finite(array):
+            kind = "parameter" if tensor.requires_grad or name in dict(model.named_parameters()) else "buffer"
+            return f"the {kind} {name}, which holds {array[~np.isfinite(array)][0]}"
+    return ""

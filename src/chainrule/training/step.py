@@ -39,7 +39,8 @@ def training_step(
     """
 
     def step(X: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-        optimizer.zero_grad()
+        model.zero_grad()
+        optimizer.zero_grad()  # also of what it improves outside of the model
         output = model(X)
         error = objective(output, y, weight)
         total = error if penalty is None else error + penalty(model)

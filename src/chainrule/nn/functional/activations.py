@@ -18,8 +18,8 @@ from chainrule.tensors.apply import apply1
 from chainrule.tensors.arithmetic import abs, clone, expm1, logaddexp, sigmoid, tanh, where
 from chainrule.tensors.creation import zeros
 from chainrule.tensors.memory import write
-from chainrule.tensors.shaping import narrow
 from chainrule.tensors.tensor import Tensor, numpy_dtype
+from chainrule.tensors.views import narrow
 
 SQRT_HALF = math.sqrt(0.5)
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)

@@ -19,9 +19,9 @@ from chainrule.tensors.apply import apply, cast
 from chainrule.tensors.arithmetic import eq, logical_not, where
 from chainrule.tensors.dtypes import I64
 from chainrule.tensors.indexing import take_along
-from chainrule.tensors.shaping import reshape, squeeze, unsqueeze
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, numpy_dtype
+from chainrule.tensors.views import reshape, squeeze, unsqueeze
 
 TAKE, IOTA = primitive("take"), primitive("iota")
 

@@ -13,9 +13,9 @@ from chainrule.graph.sizes import same_shape
 from chainrule.nn.functional.reduction import check_tensors, reduced, reduction_of
 from chainrule.tensors.apply import apply2
 from chainrule.tensors.arithmetic import clamp, exp, log, where, xlogy
-from chainrule.tensors.shaping import unsqueeze
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.views import unsqueeze
 
 
 def kl_div(

@@ -99,6 +99,11 @@ class ChainedScheduler(_Combined):
         self._check(self.optimizer)
         self._last_lr = current_rates(self.optimizer)
 
+    def _start(self) -> None:
+        for scheduler in self._schedulers:
+            scheduler._step_count = 0
+        super()._start()
+
     def step(self) -> None:  # type: ignore[override]  # each schedule counts its own epochs
         """Go to the next epoch in each schedule."""
         if STATE.mode == TRACE and STATE.trace is not None:

@@ -1,0 +1,155 @@
+"""Arguments and results of a compiled function, taken apart: the tensors in them, and the form that holds these."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ArgumentTypeError
+from chainrule.graph.sizes import Size as Dim
+from chainrule.graph.sizes import evaluate as with_sizes
+from chainrule.tensors.tensor import Size, Tensor
+
+Form = tuple[Any, ...]  # ("tensor", place), ("value", type, value, …), ("named" or a type, parts): see rebuild
+
+SEQUENCES = (list, tuple, Size)
+MAPPINGS = (dict, OrderedDict)
+
+
+class Nest:
+    """Lists, tuples and dicts of tensors and other values: the tensors, each once, with names for messages; the form.
+
+    Two nests have equal forms if they differ in nothing but their tensors, and the same tensors stand twice in both.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self.names: list[str] = []
+        self.form: Form = ()
+        self._places: dict[int, int] = {}
+
+    def flatten(self, value: Any, name: str) -> Form:
+        """Return the form of ``value``; its tensors join the others."""
+        kind = type(value)
+        if isinstance(value, Tensor):
+            place = self._places.get(id(value))
+            if place is None:
+                place = self._places[id(value)] = len(self.tensors)
+                self.tensors.append(value)
+                self.names.append(name)
+            return ("tensor", place)
+        if kind in SEQUENCES:
+            return (kind, tuple([self.flatten(part, f"{name}[{k}]") for k, part in enumerate(value)]))
+        if kind in MAPPINGS:
+            return (kind, tuple([(key, self.flatten(part, f"{name}[{key!r}]")) for key, part in value.items()]))
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            parts = zip(value._fields, value, strict=True)
+            return ("named", kind, tuple([self.flatten(part, f"{name}.{field}") for field, part in parts]))
+        return self.leaf(value, name)
+
+    def leaf(self, value: Any, name: str) -> Form:
+        """Return the form of what is neither a tensor nor a nest."""
+        raise NotImplementedError
+
+
+class Arguments(Nest):
+    """The arguments of one call. Arrays are tensors; the rest (which the trace holds fixed) must be hashable."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: tuple[str, ...]) -> None:
+        super().__init__()
+        self._arrays: list[Any] = []  # so that an array given twice is one tensor
+        known = len(parameters)
+        given = [self.flatten(x, parameters[k] if k < known else f"argument {k}") for k, x in enumerate(args)]
+        named = [(key, self.flatten(x, key)) for key, x in kwargs.items()] if kwargs else []
+        self.form = (tuple, ((tuple, tuple(given)), (dict, tuple(named))))
+
+    def leaf(self, value: Any, name: str) -> Form:
+        if isinstance(value, np.ndarray):
+            for array, tensor in self._arrays:
+                if array is value:
+                    return self.flatten(tensor, name)
+            tensor = Tensor(value)
+            self._arrays.append((value, tensor))
+            return self.flatten(tensor, name)
+        try:
+            hash(value)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"compiled function: {name} is a {type(value).__name__}",
+                expected="tensors, arrays, numbers, strings, or lists, tuples and dicts of them",
+            ) from None
+        if type(value) is float:
+            return ("value", float, value, value.hex())  # 0.0 and -0.0 are equal, and differ
+        return ("value", type(value), value)
+
+
+class Results(Nest):
+    """What a function returned. What is neither a tensor nor a nest is returned by every run as it is."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.form = self.flatten(value, "the result")
+
+    def leaf(self, value: Any, name: str) -> Form:
+        if isinstance(value, np.ndarray):
+            return ("array", value)
+        return ("size" if isinstance(value, Dim) else "value", type(value), value)
+
+
+def rebuild(form: Form, tensors: list[Any], sizes: dict[str, int]) -> Any:
+    """Return the value that ``form`` describes, with these tensors in it, and numbers for symbolic sizes."""
+    kind = form[0]
+    if kind == "tensor":
+        return tensors[form[1]]
+    if kind == "value":
+        return form[2]
+    if kind == "size":
+        return with_sizes(form[2], sizes)
+    if kind == "array":
+        return np.array(form[1])
+    if kind == "named":
+        return form[1](*[rebuild(part, tensors, sizes) for part in form[2]])
+    if kind in MAPPINGS:
+        return kind([(key, rebuild(part, tensors, sizes)) for key, part in form[1]])
+    return kind([rebuild(part, tensors, sizes) for part in form[1]])
+
+
+def with_types_only(form: Form) -> Form:
+    """Return the form with each value replaced by its type: what calls have in common that differ in values alone.
+
+    >>> with_types_only((list, (("tensor", 0), ("value", int, 3))))
+    (<class 'list'>, (('tensor', 0), ('value', <class 'int'>)))
+    """
+    kind = form[0]
+    if kind == "value":
+        return form[:2]
+    if kind == "tensor":
+        return form
+    if kind == "named":
+        return (*form[:2], tuple([with_types_only(part) for part in form[2]]))
+    if kind in MAPPINGS:
+        return (kind, tuple([(key, with_types_only(part)) for key, part in form[1]]))
+    return (kind, tuple([with_types_only(part) for part in form[1]]))
+
+
+def values_in(form: Form, name: str, parameters: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values in the form of arguments by name, for messages."""
+    found: dict[str, Any] = {}
+    stack: list[tuple[str, Form]] = [
+        *((parameters[k] if k < len(parameters) else f"argument {k}", part) for k, part in enumerate(form[1][0][1])),
+        *form[1][1][1],
+    ]
+    while stack:
+        place, part = stack.pop()
+        kind = part[0]
+        if kind == "value":
+            found[place] = part[2]
+        elif kind == "named":
+            stack.extend((f"{place}.{field}", p) for field, p in zip(part[1]._fields, part[2], strict=True))
+        elif kind in MAPPINGS:
+            stack.extend((f"{place}[{key!r}]", p) for key, p in part[1])
+        elif kind != "tensor":
+            stack.extend((f"{place}[{k}]", p) for k, p in enumerate(part[1]))
+    return found

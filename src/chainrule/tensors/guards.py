@@ -1,0 +1,266 @@
+"""What a trace took for granted beside its arguments, and whether it is still so.
+
+Names    what the function's own code reads from outside by name (globals and variables of enclosing functions): the
+         model, the optimizer, a number
+Modules  everything of a module but the numbers in its tensors: settings, parts, hooks; train or eval
+Tensors  whether they want gradients, their shapes and dtypes
+Answers  of whoever was asked while tracing (an optimizer: which rule do your flags select?)
+
+Names and answers are compared at every call. Modules and tensors are only looked at when the count of changes moved.
+What a guard remembers, it remembers weakly: a trace keeps no replaced layer alive, and does not hold once one is gone.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import math
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from chainrule.tensors.changes import CHANGES
+from chainrule.tensors.tensor import Tensor
+
+SIMPLE = (bool, int, float, str, type(None))
+OWN_NAMES = ("_label",)  # what tracing itself writes into a module
+LONGEST = 1000  # of a list or dict that is compared by its contents
+
+
+class Same:
+    """Equal to another of these if both are about the same object, and that still exists."""
+
+    __slots__ = ("_find",)
+
+    def __init__(self, value: Any) -> None:
+        try:
+            self._find: Callable[[], Any] = weakref.ref(value)
+        except TypeError:
+            self._find = lambda: value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Same):
+            return NotImplemented
+        value = self._find()
+        return value is not None and value is other._find()
+
+    __hash__ = None  # type: ignore[assignment]  # never a key
+
+    def __repr__(self) -> str:
+        value = self._find()
+        return "something that is gone" if value is None else f"another {type(value).__name__}"
+
+
+def fact(value: Any) -> Any:
+    """Return what can be compared of a value: numbers and texts themselves, contents of containers, else identity.
+
+    >>> fact([1, True]) == fact([1, 1]), fact([1, 2.0]) == fact([1, 2.0])
+    (False, True)
+    """
+    kind = type(value)
+    if kind in SIMPLE:
+        if kind is float and math.isnan(value):
+            return (float, "nan")
+        return (kind, value)
+    if isinstance(value, (list, tuple)) and len(value) <= LONGEST:
+        return (kind, [fact(part) for part in value])
+    if isinstance(value, dict) and len(value) <= LONGEST:
+        return (kind, [(key, fact(part)) for key, part in value.items()])
+    return Same(value)
+
+
+def shown(known: Any) -> str:
+    """Return a fact as text."""
+    if not isinstance(known, tuple):
+        return repr(known)
+    return repr(known[1]) if known[0] in SIMPLE or known[1] == "nan" else f"another {known[0].__name__}"
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+class Name:
+    """A global or enclosing variable that a function reads, and what it was."""
+
+    __slots__ = ("_find", "known", "text")
+
+    def __init__(self, text: str, find: Callable[[], Any]) -> None:
+        self.text = text
+        self._find = find
+        self.known = fact(find())
+
+    def holds(self) -> bool:
+        """Return whether it still has the same value."""
+        value = self._find()
+        known = self.known
+        if type(known) is Same:
+            return value is not None and known._find() is value
+        return bool(known == fact(value))
+
+    def difference(self) -> str:
+        """Say what it is now."""
+        return _changed(f"'{self.text}'", self.known, fact(self._find()))
+
+
+def names_read(function: Callable[..., Any]) -> list[Name]:
+    """Return the variables from outside that a function's code reads, and those of the functions it calls by name."""
+    found: dict[tuple[int, str], Name] = {}
+    pending = [_plain_function(function)]
+    seen: set[int] = set()
+    while pending:
+        plain = pending.pop()
+        if plain is None or id(plain) in seen:
+            continue
+        seen.add(id(plain))
+        for place, text, find in _variables(plain):
+            value = find()
+            if isinstance(value, ModuleType):
+                continue
+            found.setdefault((place, text), Name(text, find))
+            called = _plain_function(value)
+            if called is not None and called.__globals__ is plain.__globals__:
+                pending.append(called)
+    return list(found.values())
+
+
+def _plain_function(function: Any) -> FunctionType | None:
+    """Return the Python function behind a method, a partial or a module; None if there is none."""
+    while True:
+        if isinstance(function, FunctionType):
+            return function
+        if isinstance(function, MethodType):
+            function = function.__func__
+        elif isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(getattr(type(function), "forward", None), FunctionType):
+            function = type(function).forward
+        else:
+            return None
+
+
+def _variables(function: FunctionType) -> Iterator[tuple[int, str, Callable[[], Any]]]:
+    """Yield (identity of the place, name, getter) of the variables from outside that exist now."""
+    names = function.__globals__
+    for text in _globals_of(function.__code__):
+        if text in names:
+            yield id(names), text, functools.partial(names.get, text)
+    for text, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        find = functools.partial(_contents, cell)
+        if find() is not None:
+            yield id(cell), text, find
+
+
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+@functools.cache
+def _globals_of(code: CodeType) -> tuple[str, ...]:
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            names.update(_globals_of(part))
+    return tuple(sorted(names))
+
+
+# -- modules and tensors -----------------------------------------------------------------------------------------------
+
+
+class Facts:
+    """What was so of one object (a module, a tensor), by name."""
+
+    __slots__ = ("_find", "_read", "known", "text")
+
+    def __init__(self, text: str, value: Any, read: Callable[[Any], dict[str, Any]]) -> None:
+        self.text = text
+        self._find = weakref.ref(value)
+        self._read = read
+        self.known = read(value)
+
+    def hold(self) -> bool:
+        """Return whether all of it is still so."""
+        value = self._find()
+        return value is not None and bool(self._read(value) == self.known)
+
+    def difference(self) -> str:
+        """Say what is not."""
+        value = self._find()
+        if value is None:
+            return f"{self.text} was replaced"
+        now = self._read(value)
+        for name in {**self.known, **now}:
+            before, after = self.known.get(name), now.get(name)
+            if before != after:
+                return _changed(f"{self.text}.{name}", before, after)
+        return ""
+
+
+def _changed(text: str, before: Any, after: Any) -> str:
+    if isinstance(after, tuple) and after[0] in SIMPLE and before is not None:
+        return f"{text} was {shown(before)} and is {shown(after)}"
+    return f"{text} was replaced"
+
+
+def facts_of_module(module: Any) -> dict[str, Any]:
+    """Return everything of a module that a trace depends on beside the numbers in its tensors."""
+    return {name: fact(value) for name, value in vars(module).items() if name not in OWN_NAMES}
+
+
+def facts_of_tensor(x: Tensor) -> dict[str, Any]:
+    """Return whether a leaf wants a gradient, its shape and its dtype."""
+    return {"requires_grad": (bool, x._node is not None), "shape": (str, str(x._value.shape)), "dtype": x._value.dtype}
+
+
+class Guards:
+    """All that one trace took for granted."""
+
+    def __init__(
+        self,
+        names: Iterable[Name],
+        modules: Iterable[tuple[str, Any]],
+        tensors: Iterable[tuple[str, Tensor]],
+        answers: Iterable[tuple[str, Callable[[], Any], Any]],
+    ) -> None:
+        self.names = list(names)
+        self.facts = [Facts(text, module, facts_of_module) for text, module in modules]
+        self.facts += [Facts(text, x, facts_of_tensor) for text, x in tensors]
+        self.answers = list(answers)
+        self._held_at = CHANGES.count
+        self._failed_at = -1
+
+    def hold(self) -> bool:
+        """Return whether everything is still so."""
+        for name in self.names:
+            if not name.holds():
+                return False
+        for _, ask, answer in self.answers:
+            if ask() != answer:
+                return False
+        count = CHANGES.count
+        if count == self._held_at:
+            return True
+        if count == self._failed_at:
+            return False
+        if all([facts.hold() for facts in self.facts]):
+            self._held_at = count
+            return True
+        self._failed_at = count
+        return False
+
+    def can_hold_again(self) -> bool:
+        """Return whether every module and tensor still exists."""
+        return all(facts._find() is not None for facts in self.facts)
+
+    def difference(self) -> str:
+        """Say in words what is not so any more."""
+        for name in self.names:
+            if not name.holds():
+                return name.difference()
+        for text, ask, answer in self.answers:
+            if ask() != answer:
+                return f"{text} changed"
+        return next((text for facts in self.facts if (text := facts.difference())), "")
