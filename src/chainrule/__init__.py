@@ -50,7 +50,7 @@ from chainrule.tensors.generator import (
     seed,
     set_rng_state,
 )
-from chainrule.tensors.options import contiguous_format, preserve_format, strided
+from chainrule.tensors.options import channels_last, channels_last_3d, contiguous_format, preserve_format, strided
 from chainrule.tensors.tensor import Size, Tensor, device
 
 __version__ = "0.1.0"

@@ -568,7 +568,7 @@ def test_the_flow_can_be_read_by_name_and_place() -> None:
     assert isinstance(flow[0], LayerFlow)
     assert flow["2"] is flow[1] is flow[-1]
     assert len(flow) == 2
-    with pytest.raises(NameUnknown, match="it has 0, 2"):
+    with pytest.raises(NameUnknown, match="It has 0, 2"):
         flow["hidden"]
     with pytest.raises(IndexingError, match="layer 5 of 2"):
         flow[5]

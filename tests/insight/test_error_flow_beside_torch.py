@@ -78,4 +78,4 @@ def test_delta_and_contribution_are_those_of_autograd(
         rounding = np.finfo(dtype).eps * 64 * np.abs((kept[a] * kept[a].grad).detach().numpy()).max()
         assert np.abs(layer.contribution - product).max() <= rounding
         assert layer.share.sum() == pytest.approx(1.0)
-    assert flow.loss == pytest.approx(float(losses.mean()), rel=1e-5 if dtype == "float32" else 1e-12)
+    assert flow.loss == pytest.approx(float(losses.detach().mean()), rel=1e-5 if dtype == "float32" else 1e-12)

@@ -140,8 +140,6 @@ def test_an_embedding_names_the_index_and_its_place() -> None:
         layer(cr.tensor([-1]))
     with pytest.raises(DtypeError, match="long"):
         layer(cr.tensor([1.0]))
-    with pytest.raises(ArgumentError, match="sparse"):
-        nn.Embedding(5, 2, sparse=True)
     with pytest.raises(ArgumentError, match="padding_idx=5"):
         nn.Embedding(5, 2, padding_idx=5)
 

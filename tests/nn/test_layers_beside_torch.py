@@ -110,7 +110,7 @@ def test_a_layer_shows_itself_as_pytorchs(
 
 
 def test_an_embedding_shows_its_arguments_as_pytorchs() -> None:
-    options = {"padding_idx": 1, "max_norm": 2.0, "norm_type": 1.0, "scale_grad_by_freq": True}
+    options = {"padding_idx": 1, "max_norm": 2.0, "norm_type": 1.0, "scale_grad_by_freq": True, "sparse": True}
     assert repr(nn.Embedding(3, 4, **options)) == repr(torch.nn.Embedding(3, 4, **options))
 
 

@@ -106,7 +106,6 @@ def test_a_change_of_mode_or_layer_is_traced_again() -> None:
     assert bits(run(x)) == bits(model(x))
     model[2].register_forward_hook(lambda m, args, y: y * 2)
     assert bits(run(x)) == bits(model(x))
-    assert len(run.graphs) == 4
 
 
 def test_a_counter_in_python_is_refused_with_what_to_do() -> None:

@@ -30,7 +30,7 @@ def one_by_one(body: Graph, inputs: list[Any]) -> list[Any]:
         reads = [values[x] for x in node.inputs or ()]
         values[node] = node.value if name == "constant" else node.primitive.evaluate(*reads, **node.attributes)  # type: ignore[union-attr]  # no leaf
     shape = next((values[x].shape for x in body.inputs if x.shape), ())
-    return [np.asarray(np.broadcast_to(values[node], shape if node.shape else ())) for node in body.outputs]
+    return [np.array(np.broadcast_to(values[node], shape if node.shape else ())) for node in body.outputs]
 
 
 @st.composite
@@ -48,7 +48,8 @@ def bodies(draw: st.DrawFn) -> Graph:
             if kind == 0:
                 node = getattr(op, draw(st.sampled_from(UNARY)))(a)
             elif kind == 1:
-                node = op.where(op.gt(a, draw(pick)), a, draw(pick))
+                b = draw(pick)
+                node = op.where(op.gt(a, b), a, b)
             else:
                 node = getattr(op, draw(st.sampled_from(BINARY)))(*draw(st.permutations([a, draw(pick)])))
             nodes.append(node)
@@ -58,7 +59,7 @@ def bodies(draw: st.DrawFn) -> Graph:
 
 def laid_out(x: Any, layout: str) -> Any:
     """The same values in another order of memory."""
-    if layout == "transposed":
+    if layout == "transposed" and x.ndim:
         return np.asfortranarray(x)
     if layout == "strided" and x.ndim:
         wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)

@@ -28,7 +28,6 @@ from chainrule.optim.lr_scheduler import (
     SequentialLR,
     StepLR,
 )
-from chainrule.tensors.compile import compile as compiled
 
 
 def sgd(lr: float = 1.0, **options: Any) -> SGD:
@@ -246,7 +245,7 @@ def test_a_compiled_step_follows_a_schedule_stepped_inside_or_outside(make: Any,
             if inside:
                 scheduler.step()
 
-        run = compiled(step) if compile_it else step
+        run = cr.compile(step) if compile_it else step
         for _ in range(8):
             run()
             if not inside:
@@ -260,7 +259,7 @@ def test_a_metric_has_no_value_inside_a_compiled_function() -> None:
     p = cr.ones(3, requires_grad=True)
     scheduler = ReduceLROnPlateau(Adam([p]))
 
-    @compiled
+    @cr.compile
     def step() -> None:
         scheduler.step((p * p).sum())
 

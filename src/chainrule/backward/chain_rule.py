@@ -16,18 +16,19 @@ them; recorded gradients have gradients, to any order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
-from chainrule.errors import GradientError
+from chainrule.errors import GradientError, ShapeError
 from chainrule.graph import Node, op
-from chainrule.graph.primitive import Primitive
+from chainrule.graph.sizes import same_shape
 
-Pending = dict[Node, "Node | list[Node | None]"]
+Gradient = Node | list[Node | None]  # of a node with several outputs: one for each, None where none arrived
 
 
 def chain_rule(
     outputs: Sequence[Node], seeds: Sequence[Node], wanted: Iterable[Node] | None = None, *, free: bool = False
 ) -> dict[Node, Node]:
-    """Return the gradients at ``wanted`` nodes (None: at every leaf, and where an owner asks for it) of Σₖ ⟨seedₖ, outputₖ⟩.
+    """Return the gradients of Σₖ ⟨seedₖ, outputₖ⟩ at the ``wanted`` nodes (None: at every node with an owner).
 
     A wanted node that no path reaches is absent from the result. With ``free``, each node drops its inputs and kept
     value as soon as its rule ran.
@@ -35,40 +36,29 @@ def chain_rule(
     targets = None if wanted is None else set(wanted)
     uses = _count_uses(outputs)
     useful = None if targets is None else _towards(uses, targets)
-    pending: Pending = {}
+    pending: dict[Node, Gradient] = {}
     for node, seed in zip(outputs, seeds, strict=True):
         _add(pending, node, None, seed)
     found: dict[Node, Node] = {}
-    ready = list(dict.fromkeys(node for node in outputs if uses.get(node) == 0))
+    ready = [node for node in dict.fromkeys(outputs) if uses.get(node) == 0]
     while ready:
         node = ready.pop()
         g = pending.pop(node, None)
-        if g is not None and (_collects(node) if targets is None else node in targets):
-            found[node] = _summed(g)
-        if node.primitive is None:
-            continue
-        inputs = node.inputs
-        if inputs is None:
-            node.check_not_freed()
-            continue
-        if g is not None:
-            need = tuple([child.requires_grad and (useful is None or child in useful) for child in inputs])
-            if True in need:
-                for child, part in zip(inputs, _apply_rule(node.primitive, node, inputs, g, need), strict=True):
-                    if part is not None:
-                        _add(pending, child, node, part)
+        if type(g) is Node and (node.owner is not None if targets is None else node in targets):
+            found[node] = g
+        inputs = node.inputs or ()
+        need = tuple([child.requires_grad and (useful is None or child in useful) for child in inputs])
+        if g is not None and True in need:
+            for child, part in _apply_rule(node, inputs, g, need):
+                _add(pending, child, node, part)
+            if free:
+                node.free()
         for child in inputs:
             if child.requires_grad:
                 uses[child] -= 1
                 if uses[child] == 0:
                     ready.append(child)
-        if free:
-            node.free()
     return found
-
-
-def _collects(node: Node) -> bool:
-    return node.primitive is None or node.owner is not None
 
 
 def _count_uses(outputs: Sequence[Node]) -> dict[Node, int]:
@@ -77,10 +67,8 @@ def _count_uses(outputs: Sequence[Node]) -> dict[Node, int]:
     stack = list(uses)
     while stack:
         node = stack.pop()
-        if node.inputs is None:
-            node.check_not_freed()
-            continue
-        for child in node.inputs:
+        node.check_not_freed()
+        for child in node.inputs or ():
             if child.requires_grad:
                 if child in uses:
                     uses[child] += 1
@@ -107,37 +95,52 @@ def _towards(uses: dict[Node, int], targets: set[Node]) -> set[Node]:
 
 
 def _apply_rule(
-    primitive: Primitive, node: Node, inputs: tuple[Node, ...], g: Node | list[Node | None], need: tuple[bool, ...]
-) -> Sequence[Node | None]:
-    """Call the rule of one operation, for the inputs that need a gradient, on values that nobody has written since."""
+    node: Node, inputs: tuple[Node, ...], g: Gradient, need: tuple[bool, ...]
+) -> list[tuple[Node, Node]]:
+    """Call the rule of one operation on values that nobody has written since; return (input, its gradient), where needed."""
+    primitive = node.primitive
+    assert primitive is not None, "a node with inputs is an operation"
     saved, reads_output = primitive.kept(need)
     for index in saved:
         inputs[index].check_unchanged()
     if reads_output:
         node.check_unchanged()
     given = primitive.vjp(g, node, *inputs, need=need, **node.attributes)
-    parts: tuple[Node | None, ...] = given if type(given) is tuple else (given,)
+    parts = given if type(given) is tuple else (given,)
     if len(parts) != len(inputs):
         raise GradientError(
-            f"{primitive.name}: its vjp rule gave {len(parts)} gradients", expected=f"{len(inputs)}, one per input"
+            f"{primitive.name}: its vjp rule gave {len(parts)} gradients",
+            expected=f"a tuple of {len(inputs)}, one per input, None where none is needed",
         )
-    return parts
+    arrived = []
+    for x, part, wanted in zip(inputs, parts, need, strict=True):
+        if wanted and part is not None:
+            if type(part) is not Node or not (isinstance(x.dtype, tuple) or same_shape(part.shape, x.shape)):
+                _refuse(primitive.name, parts.index(part), x, part)
+            arrived.append((x, part))
+    return arrived
 
 
-def _add(pending: Pending, node: Node, source: Node | None, g: Node) -> None:
-    """Add ``g`` to what arrived at ``node``; a node with several outputs collects one gradient for each."""
-    if node.primitive is not None and node.primitive.outputs > 1:
-        index = source.attributes["index"] if source is not None else 0
-        slots = pending.setdefault(node, [None] * node.primitive.outputs)
-        if isinstance(slots, list):
-            before = slots[index]
-            slots[index] = g if before is None else op.add(before, g)
-        return
-    arrived = pending.get(node)
-    pending[node] = g if arrived is None else op.add(arrived, g)
+def _refuse(name: str, index: int, x: Node, g: Any) -> NoReturn:
+    """Say why ``g`` cannot be the gradient of ``x``."""
+    if type(g) is not Node:
+        raise GradientError(
+            f"{name}: its vjp rule gave a {type(g).__name__} for input {index}",
+            expected="a node, made by operations of the graph, or None",
+        )
+    raise ShapeError(
+        f"{name}: its vjp rule gave a gradient of shape {tuple(g.shape)} for input {index}",
+        expected=f"the input's {tuple(x.shape)}",
+        fix="sum over the axes along which the input was broadcast: op.sum_to(g, shape=x.shape)",
+    )
 
 
-def _summed(g: Node | list[Node | None]) -> Node:
-    if isinstance(g, list):
-        raise GradientError("a gradient was asked for at a node with several outputs", fix="ask for one of its outputs")
-    return g
+def _add(pending: dict[Node, Gradient], node: Node, source: Node | None, g: Node) -> None:
+    """Add ``g``, which comes from ``source``, to what arrived at ``node``."""
+    if isinstance(node.dtype, tuple) and source is not None:  # several outputs, of which ``source`` is one
+        index = source.attributes["index"]
+        slots: Any = pending.setdefault(node, [None] * len(node.dtype))
+        slots[index] = g if slots[index] is None else op.add(slots[index], g)
+    else:
+        arrived = pending.get(node)
+        pending[node] = g if arrived is None else op.add(arrived, g)

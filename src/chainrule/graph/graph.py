@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.graph.node import Node
-from chainrule.graph.primitive import Dtype, Primitive, Spec, primitive
+from chainrule.graph.primitive import Array, Dtype, Primitive, Spec, primitive
 from chainrule.graph.sizes import Shape, Size
+
+SMALL = 16  # elements of a constant that is worth looking for an equal one
 
 
 class Graph:
@@ -20,6 +22,12 @@ class Graph:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.nodes = _in_order(self.inputs, self.outputs)
+
+    def without_unused_inputs(self) -> Graph:
+        """Return the graph with those inputs only that some node reads or that are outputs."""
+        read = {child for node in self.nodes for child in node.inputs or ()}
+        read.update(self.outputs)
+        return Graph([node for node in self.inputs if node in read], self.outputs, self.name)
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.inputs)} inputs, {len(self.nodes)} nodes, {len(self.outputs)} outputs>"
@@ -50,7 +58,18 @@ class Recording:
     def __init__(self) -> None:
         self.keeps_gradients = True
         self.label = ""
-        self._constants: dict[tuple[Any, ...], Node] = {}
+        self._constants: dict[tuple[Any, ...], Node] = {}  # by contents
+        self._numbers: dict[tuple[Any, ...], Node] = {}
+
+    def constant(self, value: Array) -> Node:
+        """Return a node that holds ``value``; equal small values share one."""
+        if value.size > SMALL:
+            return constant(value)
+        key = (value.dtype, value.shape, value.tobytes())
+        node = self._constants.get(key)
+        if node is None:
+            node = self._constants[key] = constant(value)
+        return node
 
     def apply(self, primitive: Primitive, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Node:
         """Return the new node of one operation."""

@@ -15,7 +15,7 @@ class Axis:
     >>> axis.ticks, [axis.label(tick) for tick in axis.ticks]
     ([0.0, 1.0, 2.0, 3.0], ['0', '1', '2', '3'])
     >>> Axis(0.001, 3.0, log=True).ticks
-    [0.001, 0.01, 0.1, 1.0, 10.0]
+    [0.001, 0.01, 0.1, 1.0]
     """
 
     def __init__(
@@ -27,12 +27,13 @@ class Axis:
             margin = abs(low) * 0.1 or 0.5
             low, high = (low / 2, high * 2) if log else (low - margin, high + margin)
         if log:
-            self.ticks = _log_ticks(low, high)
             self.step = 0.0
+            self.low, self.high = _log_ends(low, high)
+            self.ticks = _log_ticks(self.low, self.high)
         else:
             self.step = nice_step((high - low) / count)
             self.ticks = _ticks(low, high, self.step, outward=nice)
-        self.low, self.high = (self.ticks[0], self.ticks[-1]) if nice or log else (low, high)
+            self.low, self.high = (self.ticks[0], self.ticks[-1]) if nice else (low, high)
 
     def position(self, value: float) -> float:
         """Return where ``value`` lies: 0 at the low end, 1 at the high end."""
@@ -86,11 +87,22 @@ def _ticks(low: float, high: float, step: float, *, outward: bool) -> list[float
     return [round(k * step, 12) if step > 1e-9 else k * step for k in range(first, last + 1)]
 
 
+def _log_ends(low: float, high: float) -> tuple[float, float]:
+    """Return the nearest numbers of the form 1, 2 or 5 times a power of ten around a range above 0."""
+    power = 10.0 ** math.floor(math.log10(low))
+    below = max(f * power for f in (0.5, 1, 2, 5) if f * power <= low * (1 + 1e-9))
+    return below, nice_step(high)
+
+
 def _log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers from ``low`` to ``high``: 1, 2 and 5 times powers of ten if they are few, else powers of ten."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    stride = max(math.ceil((last - first) / 6), 1)
-    last = first + math.ceil((last - first) / stride) * stride
-    return [10.0**k for k in range(first, last + 1, stride)]
+    fine = [f * 10.0**k for k in range(first, last + 1) for f in (1, 2, 5)]
+    fine = [tick for tick in fine if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+    if len(fine) <= 6:
+        return fine
+    powers = [10.0**k for k in range(first, last + 1) if low * (1 - 1e-9) <= 10.0**k <= high * (1 + 1e-9)]
+    return powers[:: -(-len(powers) // 7)]
 
 
 def epoch_ticks(epochs: int, count: int = 6) -> list[int]:

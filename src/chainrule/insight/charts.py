@@ -15,14 +15,14 @@ import numpy as np
 
 from chainrule.graph import Array
 from chainrule.insight.axis import Axis, epoch_ticks
-from chainrule.insight.figures import counted, number
+from chainrule.insight.figures import counted, minus, number
 
-WIDTH, HEIGHT = 420, 268
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
+WIDTH, HEIGHT = 420, 276
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 42, 44
 MOST_VERTICES = 400  # of a curve
 MOST_HINTS = 250  # epochs with a text of their own
 MOST_POINTS = 2000  # of a cloud
-LOG_FROM = 60.0  # a curve that spans this factor is drawn on a logarithmic axis
+LOG_FROM = 20.0  # a curve that spans this factor is drawn on a logarithmic axis
 
 
 class Chart(NamedTuple):
@@ -80,7 +80,7 @@ def _at(value: float) -> str:
 
 def _text(x: float, y: float, text: str, kind: str, *, anchor: str = "start") -> str:
     where = f' text-anchor="{anchor}"' if anchor != "start" else ""
-    return f'<text class="{kind}" x="{_at(x)}" y="{_at(y)}"{where}>{escape(text)}</text>'
+    return f'<text class="{kind}" x="{_at(x)}" y="{_at(y)}"{where}>{escape(minus(text))}</text>'
 
 
 # -- curves ------------------------------------------------------------------------------------------------------------
@@ -113,14 +113,13 @@ def curves(
     if best_epoch is not None and epochs > 1:
         x = _at(area.across(best_epoch))
         area.marks.append(f'<line class="best" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        side = "end" if best_epoch > 0.6 * epochs else "start"
-        gap = -5 if side == "end" else 5
-        area.marks.append(_text(float(x) + gap, TOP + 10, f"best: epoch {best_epoch}", "mark", anchor=side))
+        middle = min(max(float(x), LEFT + 40), WIDTH - RIGHT - 40)
+        area.marks.append(_text(middle, TOP - 6, f"best: epoch {best_epoch}", "mark", anchor="middle"))
     for k, values in enumerate(series.values()):
-        area.marks += _line(area, values, k)
+        area.marks += _line(area, values, k % 4)
         if best_epoch is not None and best_epoch <= len(values) and math.isfinite(values[best_epoch - 1]):
             x, at = area.across(best_epoch), area.down(values[best_epoch - 1])
-            area.marks.append(f'<circle class="dot s{k}" cx="{_at(x)}" cy="{_at(at)}" r="3.5"/>')
+            area.marks.append(f'<circle class="dot s{k % 4}" cx="{_at(x)}" cy="{_at(at)}" r="3.5"/>')
     area.marks += _hints(area, series, epochs)
     parts = [f"{name} from {number(values[0])} to {number(values[-1])}" for name, values in series.items() if len(values)]
     return Chart(title, area.svg(f"{title} over {counted(epochs, 'epoch')}: {'; '.join(parts)}"), notes)
@@ -138,13 +137,16 @@ def _not_finite(series: Mapping[str, Sequence[float]]) -> tuple[str, ...]:
 
 
 def _legend(area: Area, names: Sequence[str]) -> None:
+    """Draw which line is which, from the right; a name that finds no room is cut."""
     if len(names) < 2:
         return
-    x = WIDTH - RIGHT - sum(7.0 * min(len(name), 24) + 34 for name in names)
-    for k, name in enumerate(names):
-        area.axes.append(f'<line class="line s{k}" x1="{_at(x)}" x2="{_at(x + 18)}" y1="11" y2="11"/>')
-        area.axes.append(_text(x + 23, 15, name if len(name) <= 24 else name[:23] + "…", "name"))
-        x += 7.0 * min(len(name), 24) + 34
+    room = (WIDTH - RIGHT - LEFT - 40) // len(names) - 34
+    texts = [name if 6.8 * len(name) <= room else name[: max(int(room / 6.8) - 1, 1)] + "…" for name in names]
+    x = WIDTH - RIGHT - sum(6.8 * len(text) + 34 for text in texts) + 10
+    for k, text in enumerate(texts):
+        area.axes.append(f'<line class="line s{k % 4}" x1="{_at(x)}" x2="{_at(x + 18)}" y1="11" y2="11"/>')
+        area.axes.append(_text(x + 23, 15, text, "name"))
+        x += 6.8 * len(text) + 34
 
 
 def _line(area: Area, values: Sequence[float], kind: int) -> list[str]:
@@ -258,7 +260,7 @@ def residuals(actual: Array, predicted: Array, target: str) -> Chart:
     error = p - a
     largest = float(np.abs(error).max())
     area = Area(
-        Axis(p.min(), p.max(), count=4), Axis(-largest, largest, count=4), f"predicted {target}".strip(), "predicted - actual"
+        Axis(p.min(), p.max(), count=4), Axis(-largest, largest, count=4), f"predicted {target}".strip(), "predicted − actual"
     )
     area.draw_axes()
     zero = _at(area.down(0.0))
@@ -284,7 +286,7 @@ def residual_histogram(actual: Array, predicted: Array) -> Chart:
     outside = int(((error < axis.low) | (error > axis.high)).sum())
     if outside:
         notes = (*notes, f"{counted(outside, 'row')} beyond the ends {'is' if outside == 1 else 'are'} in the end bars.")
-    area = Area(axis, Axis(0, float(counts.max()), count=4), "predicted - actual", "rows")
+    area = Area(axis, Axis(0, float(counts.max()), count=4), "predicted − actual", "rows")
     area.draw_axes()
     foot = HEIGHT - BOTTOM
     for count, left, right in zip(counts, edges, edges[1:], strict=False):

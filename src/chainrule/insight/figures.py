@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 SHARES = ("accuracy", "error_rate", "balanced_accuracy")  # metrics that are parts of a whole, told in percent
@@ -22,7 +23,7 @@ def number(value: float, digits: int = 4) -> str:
     if value == 0:
         return "0"
     size = math.floor(math.log10(abs(value)))
-    if size >= 15 or size < -5:
+    if size >= 15 or size < -4:
         text = f"{value:.{digits - 1}e}"
         mantissa, _, exponent = text.partition("e")
         return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{exponent}"
@@ -54,6 +55,24 @@ def percent(share: float) -> str:
     if 99.9 < points < 100:
         return f"{math.floor(points * 100) / 100:.2f} %"  # never rounded up to 100
     return f"{points:.1f}".removesuffix(".0") + " %"
+
+
+def points(share: float) -> str:
+    """Return a part of a whole in percent with one decimal, for columns of them.
+
+    >>> points(0.04), points(1.0)
+    ('4.0 %', '100.0 %')
+    """
+    return f"{100 * share:.1f} %" if math.isfinite(share) else "–"
+
+
+def minus(text: str) -> str:
+    """Return text with the minus sign of typography before its numbers.
+
+    >>> minus("-0.5, from -3 to x-ray")
+    '−0.5, from −3 to x-ray'
+    """
+    return re.sub(r"(?<![\w.])-(?=[\d∞])|(?<=\de)-(?=\d)", "−", text)
 
 
 def score(metric: str, value: float) -> str:

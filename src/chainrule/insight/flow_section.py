@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.insight.figures import counted, number, percent, signed
+from chainrule.insight.figures import counted, number, percent, points, signed
 from chainrule.insight.flows import ErrorFlow, LayerFlow
 
 MOST_UNITS = 400  # drawn of a layer
 MOST_ROWS = 10  # of the table of units
 MOST_HEAT = 12  # units beside classes
 LABELLED = 3  # units whose number stands beside them
-ROOM = ((12, "huge"), (24, "large"), (48, "middle"), (110, "small"))  # up to so many units: how much room each has
+FULL = 32, 16  # units in a line of a field, on wide and on narrow pages
+FULL_LARGE, LARGE = (50, 20), 128  # the same for layers of more than so many units
 
 
 def flow_section(flow: ErrorFlow) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def _layer(layer: LayerFlow, flow: ErrorFlow, largest: float) -> dict[str, Any]:
     dead = int(layer.dead.sum()) if layer.activation else 0
     raising, lowering = (float(layer.share[s].sum()) for s in (layer.contribution > 0, layer.contribution < 0))
     drawn = sorted(layer.order[:MOST_UNITS].tolist())
+    wide, narrow = FULL if len(drawn) <= LARGE else FULL_LARGE
     return {
         "name": layer.name,
         "kind": " → ".join(part for part in (layer.kind, layer.activation) if part),
@@ -47,13 +49,24 @@ def _layer(layer: LayerFlow, flow: ErrorFlow, largest: float) -> dict[str, Any]:
         "dead": counted(dead, "unit") if dead else "",
         "silent": layer.is_silent,
         "balance": f"{percent(raising)} of the share raises the loss, {percent(lowering)} lowers it",
-        "room": next((name for most, name in ROOM if layer.units <= most), "tiny"),
+        "columns": _columns(len(drawn), wide),
+        "narrow_columns": _columns(len(drawn), narrow),
         "cells": [_cell(layer, flow, unit) for unit in drawn],
         "not_drawn": counted(layer.units - len(drawn), "unit") if len(drawn) < layer.units else "",
         "table": [_row(layer, flow, int(unit)) for unit in layer.order[:MOST_ROWS]],
         "rest": _rest(layer),
         "heat": _heat(layer, flow) if flow.classes else None,
     }
+
+
+def _columns(count: int, most: int) -> int:
+    """Return how many to a line, so that all lines are about full.
+
+    >>> _columns(10, 32), _columns(40, 32), _columns(64, 32)
+    (10, 20, 32)
+    """
+    lines = -(-count // most)
+    return -(-count // lines) if lines else 1
 
 
 def _part(value: float, largest: float) -> str:
@@ -107,14 +120,14 @@ def _row(layer: LayerFlow, flow: ErrorFlow, unit: int) -> dict[str, Any]:
     largest = float(layer.share.max())
     return {
         "unit": unit,
-        "share": percent(layer.share[unit]),
+        "share": points(layer.share[unit]),
         "width": _part(float(layer.share[unit]), largest),
         "sign": _sign(layer, unit),
         "contribution": signed(layer.contribution[unit]),
         "mean_delta": signed(layer.mean_delta[unit]),
         "mean_size": number(layer.mean_abs_delta[unit], 3),
         "mean_activation": number(layer.mean_activation[unit], 3),
-        "inactive": percent(layer.inactive[unit]),
+        "inactive": points(layer.inactive[unit]),
         "worst": _worst_class(layer, flow, unit),
     }
 
@@ -143,7 +156,7 @@ def _heat(layer: LayerFlow, flow: ErrorFlow) -> dict[str, Any]:
                 f"unit {unit}, class {name}: mean δ {signed(value)}, "
                 f"mean |δ| {number(layer.abs_delta_by_class[k, unit], 3)}"
             )
-            sign = "up" if value > 0 else "down"
+            sign = "up" if value > 0 else "down" if value < 0 else "none"
             cells.append({"sign": sign, "strength": f"{abs(value) / largest if largest else 0:.2f}", "hint": hint})
         rows.append({"unit": unit, "cells": cells})
     return {"rows": rows, "largest": number(largest, 3), "some": len(units) < layer.units}

@@ -14,7 +14,7 @@ from typing import Any
 from chainrule.errors import FileError
 from chainrule.insight import sections
 from chainrule.insight.advice import advise
-from chainrule.insight.figures import score
+from chainrule.insight.figures import minus, score
 from chainrule.insight.flow_section import flow_section
 from chainrule.insight.summary import Summary
 from chainrule.tensors.files import PathLike, atomic_write
@@ -82,10 +82,12 @@ def _environment() -> Any:
         raise FileError(
             "the report is laid out by Jinja2, which is not installed", fix="pip install 'chainrule[command]'"
         ) from None
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["minus"] = minus
+    return environment

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.graph import Array
 from chainrule.insight import charts
 from chainrule.insight.charts import Chart
-from chainrule.insight.figures import SHARES, counted, listed, number, percent, score
+from chainrule.insight.figures import SHARES, counted, listed, number, percent, points, score
 from chainrule.insight.png import data_address
 from chainrule.insight.summary import Summary, WorstError
 
@@ -104,15 +104,30 @@ def training_curves(summary: Summary) -> list[Chart]:
     best = summary.best_epoch
     found = []
     if losses:
-        found.append(charts.curves("Loss", losses, y_name="loss per row", best_epoch=best))
+        found.append(charts.curves("Loss", _parts(losses), y_name=_where(losses, "loss"), best_epoch=best))
     for metric in sorted(groups, key=lambda name: name != summary.metric):
-        percentage = metric in SHARES
         title = metric.replace("_", " ").capitalize()
-        found.append(charts.curves(title, groups[metric], y_name=metric, best_epoch=best, percent=percentage))
+        series = groups[metric]
+        whole = metric in SHARES
+        found.append(charts.curves(title, _parts(series), y_name=_where(series, ""), best_epoch=best, percent=whole))
     rates = history.get("lr", [])
     if any(a != b for a, b in pairwise(rates)):
-        found.append(charts.curves("Learning rate", {"lr": rates}, y_name="lr", best_epoch=best))
+        found.append(charts.curves("Learning rate", {"learning rate": rates}, y_name="", best_epoch=best))
     return found
+
+
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def _parts(series: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Return the series named for the rows they are of, where that tells them apart."""
+    parts = {PARTS.get(name.partition("_")[0], name): values for name, values in series.items()}
+    return parts if len(parts) == len(series) else series
+
+
+def _where(series: dict[str, list[float]], name: str) -> str:
+    part = PARTS.get(next(iter(series)).partition("_")[0])
+    return f"{name} on {part} rows".strip() if len(series) == 1 and part else name
 
 
 def epoch_table(summary: Summary) -> dict[str, Any]:
@@ -190,7 +205,7 @@ def confusion_section(summary: Summary) -> dict[str, Any] | None:
 
 
 def _share(part: Any, whole: Any) -> str:
-    return percent(float(part) / float(whole)) if whole else "–"
+    return points(float(part) / float(whole)) if whole else "–"
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
@@ -218,14 +233,16 @@ def worst_section(errors: Sequence[WorstError]) -> list[dict[str, Any]]:
 
 def _worst(error: WorstError) -> dict[str, Any]:
     cells = [(str(name), _text(value)) for name, value in error.cells.items()]
+    actual, predicted = _text(error.actual), _text(error.predicted)
     image = None
     if error.image is not None:
         height, width = np.shape(error.image)[:2]
         image = {"address": data_address(error.image), "width": width, "height": height}
     return {
         "place": error.place,
-        "actual": _text(error.actual),
-        "predicted": _text(error.predicted),
+        "actual": actual,
+        "predicted": predicted,
+        "wrong": actual != predicted,
         "loss": "" if error.loss is None else number(error.loss, 3),
         "probability": "" if error.probability is None else percent(error.probability),
         "cells": cells[:MOST_CELLS],

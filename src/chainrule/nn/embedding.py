@@ -21,6 +21,7 @@ class Embedding(Module):
     ``padding_idx``         the row of this index starts as zeros and is never learned
     ``max_norm``            rows that are looked up and longer (in the ``norm_type``-norm) are first shortened
     ``scale_grad_by_freq``  divide a row's gradient by how often it is looked up in the batch
+    ``sparse``              taken for PyTorch's sake: gradients are as large as the table in any case
 
     ``weight`` starts standard normal.
     """
@@ -43,8 +44,6 @@ class Embedding(Module):
     ) -> None:
         super().__init__()
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if sparse:
-            raise ArgumentError("Embedding: sparse gradients are not here", fix="leave out sparse=True")
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise ArgumentError(
@@ -106,12 +105,8 @@ class Embedding(Module):
     def extra_repr(self) -> str:
         """Return sizes and what differs from the defaults."""
         text = f"{self.num_embeddings}, {self.embedding_dim}"
-        for name, default in (
-            ("padding_idx", None),
-            ("max_norm", None),
-            ("norm_type", 2),
-            ("scale_grad_by_freq", False),
-        ):
+        usual = {"padding_idx": None, "max_norm": None, "norm_type": 2, "scale_grad_by_freq": False, "sparse": False}
+        for name, default in usual.items():
             if (value := getattr(self, name)) != default:
                 text += f", {name}={value}"
         return text

@@ -23,7 +23,6 @@ from chainrule.errors import DtypeError, ShapeError, VerifyError
 from chainrule.graph import Array, Dtype, Graph, Node, Primitive, Recording, Spec, graph_input, no_gradient, primitive
 from chainrule.graph.sizes import same_shape, symbol
 from chainrule.ops.compare import Cast
-from chainrule.ops.compare import Cast
 
 BLOCK_BYTES = 1 << 17  # of one operand: half a dozen of them fit the second-level cache
 CAST = primitive(Cast.name)

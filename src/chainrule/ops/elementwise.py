@@ -432,10 +432,13 @@ class Piecewise(Elementwise, abstract=True):
 
 
 class Sign(Piecewise):
-    """y = -1, 0 or 1; NaN stays NaN"""
+    """y = -1, 0 or 1; 0 for NaN, as in PyTorch"""
 
     name = "sign"
-    evaluate = np.sign
+
+    def evaluate(self, x: Array) -> Array:
+        y: Array = np.subtract(np.greater(x, 0), np.less(x, 0), dtype=x.dtype)
+        return y
 
 
 class Floor(Piecewise):

@@ -183,7 +183,7 @@ class RunningPlace(Primitive, abstract=True):
 
     def evaluate(self, x: Array, *, axis: int) -> Any:
         attained = (x == self.running.accumulate(x, axis=axis)) | (x != x)
-        places = np.arange(x.shape[axis]).reshape(with_ones(x.shape, without_axes(tuple(range(x.ndim)), (axis,))))
+        places = np.arange(x.shape[axis]).reshape([-1 if k == axis else 1 for k in range(x.ndim)])
         return np.maximum.accumulate(np.where(attained, places, 0), axis=axis)
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError
+from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.graph import Array, Dtype, Graph, Node, primitive, recording
 from chainrule.ops.body import BodyRecording, run_body, scalar_input, vector_input
 from chainrule.optim.saved import Handle, load, save
@@ -25,6 +25,7 @@ from chainrule.tensors.dtypes import F64, default_float
 from chainrule.tensors.memory import overwrite, write
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, concrete, current_node
+from chainrule.tensors.trace import Trace
 
 CALL, GET = primitive("call"), primitive("get")
 
@@ -184,10 +185,10 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with np.errstate(all="ignore"):
-            for group in self.param_groups:
-                if STATE.mode == TRACE:
-                    self._trace_group(group)
-                else:
+            if STATE.mode == TRACE and STATE.trace is not None:
+                self._trace(STATE.trace)
+            else:
+                for group in self.param_groups:
                     self._step_group(group)
         self._stepped = True
         for hook in self._after_step.values():
@@ -217,43 +218,41 @@ class Optimizer:
                 if t._storage is not None:
                     t._storage.version += 1
 
-    def _trace_group(self, group: Group) -> None:
-        """Write one call of the body per parameter into the open trace."""
-        trace: Any = STATE.trace
-        flags = self.structure(group)
-        count = len(self.param_groups)
+    def _trace(self, trace: Trace) -> None:
+        """Write one call of the body per parameter into the open trace, which refers to this optimizer weakly."""
+        name = type(self).__name__
+        trace.expect(f"what selects the rule of {name}", self, _structures)
+        for k, group in enumerate(self.param_groups):
+            flags = self.structure(group)
+            values = self.values(group, fresh=False)
+            shared = trace.ask_rates(
+                [*values], self, lambda o, k=k: [*o.values(o.param_groups[k], fresh=False).values()]
+            )
+            for place, p in enumerate(group["params"]):
+                gradient = p.grad
+                if gradient is None:
+                    continue
+                state = self.state[p]
+                body = self._body(p, group, state, flags)
+                numbers = shared
+                if p in self._fresh and trace.is_first((id(self), id(p))):
+                    if self.values(group, fresh=True) != values:
+                        numbers = trace.ask_rates([*values], self, lambda o, at=(k, place): o._values_at(*at))
+                    trace.after_each_run(self, lambda o, at=(k, place): o._fresh.discard(o._parameter(*at)))
+                for key, t in state.items():
+                    trace.names[id(t)] = (key, p)
+                operands = [current_node(t) for t in (p, gradient, *state.values())]
+                call = trace.recording.apply(CALL, (*operands, *numbers), {"body": body})
+                with no_grad():
+                    for index, t in enumerate((p, *state.values())):
+                        write(t, trace.tensor(trace.recording.apply(GET, (call,), {"index": index})))
 
-        def reader(name: str, p: Tensor | None) -> Callable[[], float]:
-            def read() -> float:
-                if self.structure(group) != flags or len(self.param_groups) != count:
-                    raise TraceError(
-                        f"{type(self).__name__}: options that select the rule changed after the step was compiled: "
-                        f"{flags} became {self.structure(group)} in a group",
-                        fix="compile the function again after changing them",
-                    )
-                return self.values(group, fresh=p in self._fresh)[name]
+    def _parameter(self, k: int, place: int) -> Tensor:
+        parameter: Tensor = self.param_groups[k]["params"][place]
+        return parameter
 
-            return read
-
-        values = self.values(group, fresh=False)
-        shared = {name: trace.scalar(reader(name, None), name) for name in values}
-        for p in group["params"]:
-            gradient = p.grad
-            if gradient is None:
-                continue
-            state = self.state[p]
-            body = self._body(p, group, state, flags)
-            numbers = dict(shared)
-            if p in self._fresh:
-                first = self.values(group, fresh=True)
-                numbers.update({k: trace.scalar(reader(k, p), k) for k in values if first[k] != values[k]})
-                trace.after_each_run(lambda p=p: self._fresh.discard(p))
-            tensors = [p, *state.values()]
-            operands = [current_node(t) for t in (p, gradient, *state.values())]
-            call = trace.recording.apply(CALL, (*operands, *numbers.values()), {"body": body})
-            with no_grad():
-                for k, t in enumerate(tensors):
-                    write(t, Tensor(None, trace.recording.apply(GET, (call,), {"index": k})))
+    def _values_at(self, k: int, place: int) -> list[float]:
+        return [*self.values(self.param_groups[k], fresh=self._parameter(k, place) in self._fresh).values()]
 
     def _body(self, p: Tensor, group: Group, state: State, flags: Mapping[str, Any]) -> Graph:
         """Return the recorded update for a parameter; its state is made if there is none."""
@@ -316,6 +315,11 @@ class Optimizer:
             lines.append(f"Parameter Group {k}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join(lines) + "\n)"
+
+
+def _structures(optimizer: Optimizer) -> list[Any]:
+    """Return what a compiled step takes for granted of an optimizer."""
+    return [(optimizer.structure(group), len(group["params"])) for group in optimizer.param_groups]
 
 
 # -- what rules are written with ---------------------------------------------------------------------------------------

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ShapeError
-from chainrule.graph import Graph, Node, Primitive
+from chainrule.errors import ChainruleError, ShapeError
+from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.sizes import Size
 from chainrule.graph.sizes import evaluate as with_sizes
+from chainrule.ops.body import run_body
+from chainrule.run.interpret import explain
+
+CALL, GET, CONSTANT = primitive("call"), primitive("get"), primitive("constant")
+# Beside views, what may return an array that it was given, or a view of it: a test compares this with what they do.
+MAY_SHARE = frozenset(primitive(name) for name in ("cast", "stop", "set_value", "sum_to"))
 
 
 class Step:
-    """One operation: its primitive, the slots it reads and fills, and the slots nobody reads afterwards."""
+    """One operation: its primitive, the slots it reads and fills, and the slots nobody reads afterwards.
 
-    __slots__ = ("attributes", "dead", "node", "primitive", "reads", "symbolic", "writes")
+    ``targets``, of a ``call``: for each output the input in whose memory it is to be written, or -1.
+    """
+
+    __slots__ = ("attributes", "dead", "node", "primitive", "reads", "symbolic", "targets", "writes")
 
     def __init__(self, node: Node, primitive: Primitive, reads: tuple[int, ...], writes: int) -> None:
         self.node = node
@@ -25,7 +34,13 @@ class Step:
         self.writes = writes
         self.attributes = node.attributes
         self.symbolic = any(_is_symbolic(value) for value in node.attributes.values())
+        self.targets: tuple[int, ...] = ()
         self.dead: tuple[int, ...] = ()
+
+    @property
+    def may_share(self) -> bool:
+        """Whether the result may be memory of what it reads."""
+        return self.primitive.view or self.primitive in MAY_SHARE
 
 
 def _is_symbolic(value: Any) -> bool:
@@ -37,35 +52,86 @@ def _is_symbolic(value: Any) -> bool:
 class Program:
     """A graph ready to run on NumPy arrays.
 
-    ``run`` takes one array per graph input and returns one per output. Values are dropped as soon as nobody reads them.
+    ``in_place`` says for outputs which input's memory they may be written into (by position): what an optimizer assigns
+    to its parameters. They are where nothing else needs the old value any more.
+
+    ``run`` takes one array per graph input (or a Python number, for those that only ``call`` and random operations read)
+    and returns one array per output. These are the caller's own: they share memory with nothing, unless written in place.
+    Values are dropped as soon as nobody reads them.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, in_place: Mapping[int, int] | None = None) -> None:
         self.graph = graph
         slots: dict[Node, int] = {node: k for k, node in enumerate(graph.inputs)}
         self.constants: list[tuple[int, Any]] = []
         self.steps: list[Step] = []
-        for node in graph.nodes:
+        for node in late_calls(graph):
             slot = slots[node] = len(slots)
-            if node.primitive is not None and node.primitive.name == "constant":
+            if node.primitive is CONSTANT:
                 self.constants.append((slot, node.value))
             elif node.primitive is not None:
                 self.steps.append(Step(node, node.primitive, tuple([slots[i] for i in node.inputs or ()]), slot))
         self.size = len(slots)
         self.outputs = tuple([slots[node] for node in graph.outputs])
+        memories = self._memories()
+        if in_place:
+            self._write_in_place(in_place, memories)
+        self._copied = self._shared_outputs(memories)
         self._find_dead()
         self._resolved: dict[tuple[tuple[str, int], ...], list[dict[str, Any]]] = {}
+
+    def _memories(self) -> list[frozenset[int]]:
+        """Return for each slot whose memory it may be: slots of inputs, of constants, and of steps that make their own."""
+        memories = [frozenset((slot,)) for slot in range(self.size)]
+        for step in self.steps:
+            if step.may_share:
+                memories[step.writes] = frozenset().union(*[memories[slot] for slot in step.reads])
+        return memories
+
+    def _write_in_place(self, in_place: Mapping[int, int], memories: list[frozenset[int]]) -> None:
+        """Let calls write where their outputs belong, if nobody reads the old value after them."""
+        last_read: dict[int, int] = {}
+        for k, step in enumerate(self.steps):
+            for slot in step.reads:
+                for memory in memories[slot]:
+                    last_read[memory] = k
+        for slot in self.outputs:
+            for memory in memories[slot]:
+                last_read[memory] = len(self.steps)
+        wanted = {self.outputs[k]: target for k, target in in_place.items()}
+        calls = {step.writes: (k, step) for k, step in enumerate(self.steps) if step.primitive is CALL}
+        for step in self.steps:
+            target = wanted.get(step.writes)
+            if step.primitive is not GET or target is None:
+                continue
+            k, call = calls.get(step.reads[0], (0, step))
+            is_free = last_read.get(target, -1) <= k
+            is_free = is_free and all(slot == target or target not in memories[slot] for slot in call.reads)
+            if call.primitive is CALL and is_free:
+                targets = list(call.targets or (-1,) * len(call.node.shape))
+                targets[step.attributes["index"]] = target
+                call.targets = tuple(targets)
+
+    def _shared_outputs(self, memories: list[frozenset[int]]) -> tuple[int, ...]:
+        """Return the outputs that may share memory with inputs, constants or other outputs, and are to be copied."""
+        taken = set(range(len(self.graph.inputs))) | {slot for slot, _ in self.constants}
+        copied = []
+        for k, slot in enumerate(self.outputs):
+            if not taken.isdisjoint(memories[slot]):
+                copied.append(k)
+            taken |= memories[slot]
+        return tuple(copied)
 
     def _find_dead(self) -> None:
         kept = set(self.outputs) | {slot for slot, _ in self.constants}
         for step in reversed(self.steps):
-            dead = [slot for slot in dict.fromkeys(step.reads) if slot not in kept]
+            dead = [slot for slot in dict.fromkeys((*step.reads, step.writes)) if slot not in kept]
             step.dead = tuple(dead)
             kept.update(dead)
 
     def attributes(self, sizes: dict[str, int]) -> list[dict[str, Any]]:
         """Return each step's attributes with the sizes put in."""
-        key = tuple(sorted(sizes.items()))
+        key = tuple(sizes.items())
         found = self._resolved.get(key)
         if found is None:
             found = []
@@ -89,12 +155,56 @@ class Program:
             values[slot] = value
         with np.errstate(all="ignore"):
             for step, attributes in zip(self.steps, self.attributes(sizes or {}), strict=True):
-                out = step.primitive.evaluate(*[values[slot] for slot in step.reads], **attributes)
+                operands = [values[slot] for slot in step.reads]
+                try:
+                    if step.targets:
+                        out = call_in_place(step, operands, inputs)
+                    else:
+                        out = step.primitive.evaluate(*operands, **attributes)
+                except (ValueError, TypeError, IndexError) as error:
+                    raise told(error, step, operands, attributes) from error
                 if type(out) is not np.ndarray and step.primitive.outputs == 1:
                     out = np.asarray(out)
                 values[step.writes] = out
                 for slot in step.dead:
                     values[slot] = None
-        return [values[slot] for slot in self.outputs]
+        outputs = [values[slot] for slot in self.outputs]
+        for k in self._copied:
+            outputs[k] = np.array(outputs[k])
+        return outputs
 
 
+def late_calls(graph: Graph) -> list[Node]:
+    """Return the nodes in an order in which each call comes after all that does not depend on it.
+
+    So an optimizer writes its parameters when nobody needs the old ones any more, and after whatever may fail.
+    """
+    depth: dict[Node, int] = dict.fromkeys(graph.inputs, 0)
+    for node in graph.nodes:
+        below = max([depth[child] for child in node.inputs or ()], default=0)
+        depth[node] = below + 1 if node.primitive is CALL else below
+    return sorted(graph.nodes, key=lambda node: 2 * depth[node] - (node.primitive is CALL))
+
+
+def call_in_place(step: Step, operands: list[Any], inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """Run the body of a call; outputs with a target are written there."""
+    body = step.attributes["body"]
+    like = next(x for x, taken in zip(operands, body.inputs, strict=True) if taken.shape)
+    outputs = [
+        inputs[target] if target >= 0 else np.empty_like(like, dtype=node.dtype) if node.shape else np.empty((), node.dtype)
+        for target, node in zip(step.targets, body.outputs, strict=True)
+    ]
+    run_body(body, operands, outputs)
+    return tuple(outputs)
+
+
+def told(error: Exception, step: Step, operands: list[Any], attributes: dict[str, Any]) -> ChainruleError:
+    """Return the error of an operation as the user knows it: with its place, in the words of the shape rule if it objects."""
+    place = step.node.label or step.primitive.name
+    if isinstance(error, ChainruleError):
+        return error.within(place)
+    try:
+        explain(step.primitive, tuple(operands), attributes)
+    except ChainruleError as explained:
+        return explained.within(place)
+    return ShapeError(f"{place}: {step.primitive.name}: {error}")

@@ -139,7 +139,7 @@ class Config:
             raise DataError(f"the configuration has format {saved.get('format')!r}", expected=str(FORMAT))
         try:
             return cls(
-                DataConfig(**_tuples(saved["data"])),
+                data_config(saved["data"]),
                 NetworkConfig(**_tuples(saved["network"])),
                 TrainingConfig(**saved["training"]),
                 saved["seed"],
@@ -160,6 +160,11 @@ class Config:
         if self.seed != other.seed:
             said.append(f"seed: {self.seed} and {other.seed}")
         return said
+
+
+def data_config(saved: Mapping[str, Any]) -> DataConfig:
+    """Make it again from saved plain values."""
+    return DataConfig(**_tuples(saved))
 
 
 Settings = TypeVar("Settings", NetworkConfig, TrainingConfig)

@@ -56,7 +56,8 @@ class ImageInputs:
         if parts.min() == parts.max():
             what = f"{images.source}: every pixel of {len(images):,} images is {int(images.pixels.flat[0])}"
             raise DataError(what, expected="images that differ")
-        return cls(*images.pixels.shape[1:], largest, float(parts.mean()), float(parts.std()))
+        height, width = images.pixels.shape[1:]
+        return cls(height, width, largest, float(parts.mean()), float(parts.std()))
 
     @property
     def num_inputs(self) -> int:

@@ -46,7 +46,7 @@ def build_network(config: NetworkConfig, num_inputs: int, num_outputs: int, seed
     return nn.Sequential(*layers)
 
 
-def outputs(model: nn.Module, X: npt.NDArray[Any]) -> npt.NDArray[np.float32]:  # noqa: N803 - a matrix
+def outputs(model: nn.Module, X: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return the outputs of a network for rows X: float32 [rows, outputs]."""
     model.eval()
     with no_grad():

@@ -1,8 +1,8 @@
 """The parts of the data: rows to learn from, rows to stop by, rows that are looked at once, at the end.
 
-    all rows ─┬─ test         a fraction, or a file of its own; looked at once, at the end
-              └─ the rest ─┬─ validation   a fraction, or a file; early stopping and the choice of the epoch see it
-                           └─ training     the weights and every encoder are made from these rows alone
+all rows ─┬─ test         a fraction, or a file of its own; looked at once, at the end
+          └─ the rest ─┬─ validation   a fraction, or a file; early stopping and the choice of the epoch see it
+                       └─ training     the weights and every encoder are made from these rows alone
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from chainrule.data import Encoded, Schema, Table, TableEncoder, TargetEncoder, fingerprint, infer_schema, read_table
 from chainrule.errors import ArgumentError, DataError
-from chainrule.tasks.config import NO_LIMIT, DataConfig, NetworkConfig, TrainingConfig
+from chainrule.tasks.config import NO_LIMIT, DataConfig, NetworkConfig, TrainingConfig, data_config
 from chainrule.tasks.parts import TEST_FRACTION, Array, Part, Prepared, fraction, split
 
 MOST_NOTES = 12  # columns with missing cells or unseen categories that are named one by one
@@ -73,9 +73,8 @@ class TableInputs:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> TableInputs:
         """Make the same again from what ``to_dict`` returned."""
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in saved["data"].items()}
         encoder = TableEncoder.from_dict(saved["encoder"])
-        return cls(DataConfig(**fields), saved["target_column"], encoder)
+        return cls(data_config(saved["data"]), saved["target_column"], encoder)
 
 
 def read(source: object, config: DataConfig) -> Table:

@@ -78,7 +78,9 @@ def record(
 def traced(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[str, Any]) -> Tensor:
     """Write the operation into the open trace."""
     nodes = tuple([current_node(o) if isinstance(o, Tensor) else o for o in operands])
-    return Tensor(None, STATE.trace.recording.apply(primitive, nodes, attributes))  # type: ignore[union-attr]  # mode TRACE
+    trace: Any = STATE.trace
+    y: Tensor = trace.tensor(trace.recording.apply(primitive, nodes, attributes))
+    return y
 
 
 def apply1(primitive: Primitive, x: Tensor) -> Tensor:

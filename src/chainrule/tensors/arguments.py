@@ -134,7 +134,7 @@ def with_types_only(form: Form) -> Form:
     return (kind, tuple([with_types_only(part) for part in form[1]]))
 
 
-def values_in(form: Form, name: str, parameters: tuple[str, ...]) -> dict[str, Any]:
+def values_in(form: Form, parameters: tuple[str, ...]) -> dict[str, Any]:
     """Return the values in the form of arguments by name, for messages."""
     found: dict[str, Any] = {}
     stack: list[tuple[str, Form]] = [

@@ -150,7 +150,7 @@ def _floating_binary(name: str, text: str) -> Callable[[Tensor, Tensor], Tensor]
     made_by = primitive(name)
 
     def function(input: Tensor, other: Tensor) -> Tensor:
-        return binary(made_by, input, other, floating=True)
+        return binary(made_by, checked(input, name), checked(other, name), floating=True)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"Return {text}."
@@ -165,7 +165,7 @@ hypot = _floating_binary("hypot", "√(input² + other²), without overflow")
 def _function(name: str, text: str) -> Callable[[Tensor], Tensor]:
     made_by = primitive(name)
 
-    def function(input: Tensor) -> Tensor:
+    def function(input: Any) -> Tensor:
         value = input._value if isinstance(input, Tensor) else None
         if value is None or value.dtype.kind != "f":
             input = as_float(checked(input, name), name)
@@ -421,7 +421,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 FUNCTIONS = (
     add, sub, rsub, mul, div, floor_divide, remainder, fmod, neg, positive, pow, float_power, square, maximum, minimum,
     atan2, logaddexp, hypot, exp, exp2, expm1, log, log2, log10, log1p, sqrt, sin, cos, tan, asin, acos, atan, sinh,
-    cosh, tanh, asinh, acosh, atanh, sigmoid, rsqrt, reciprocal, abs, relu, sign, floor, ceil, trunc, round, frac, clamp,
+    cosh, tanh, asinh, acosh, atanh, sigmoid, erf, erfc, erfinv, rsqrt, reciprocal, abs, relu, sign, floor, ceil, trunc, round, frac, clamp,
     clip, clamp_min, clamp_max, lerp, addcmul, addcdiv, logit, deg2rad, rad2deg, xlogy, nan_to_num, clone,
     *logic.FUNCTIONS,
 )  # fmt: skip
@@ -433,8 +433,7 @@ ALIASES = {
 }  # fmt: skip
 
 IN_PLACE = (
-    add, sub, mul, div, floor_divide, remainder, fmod, neg, pow, float_power, square, atan2, hypot, exp, exp2, expm1,
-    log, log2, log10, log1p, sqrt, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, asinh, acosh, atanh, sigmoid, erf, erfc, erfinv,
+    add, sub, mul, div, floor_divide, remainder, fmod, neg, pow, square, atan2, hypot, exp, exp2, expm1, log, log2, log10, log1p, sqrt, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, asinh, acosh, atanh, sigmoid, erf, erfc, erfinv,
     rsqrt, reciprocal, abs, relu, sign, floor, ceil, trunc, round, frac, clamp, clip, clamp_min, clamp_max, lerp,
     addcmul, addcdiv, logit, deg2rad, rad2deg, xlogy, nan_to_num, *logic.IN_PLACE,
 )  # fmt: skip

@@ -17,6 +17,7 @@ from chainrule.graph import Node, recording
 from chainrule.graph.recorder import Recorder
 from chainrule.graph.sizes import same_shape
 from chainrule.run import Evaluating, value_node
+from chainrule.tensors.memory import write
 from chainrule.tensors.state import PLAIN, STATE, TAPE, TRACE
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, concrete, current_node, numpy_dtype, shared_storage
 
@@ -191,7 +192,7 @@ def _sweep(
                 raise GradientError(f"the gradient with respect to input {k}, which does not require grad")
             wanted[node] = x
     elif trace is not None:
-        wanted = dict(trace.leaves)
+        wanted = {**trace.leaves, **trace.retained}
     recorder: Recorder
     if trace is not None:
         recorder = trace.recording
@@ -241,8 +242,8 @@ def _seed(output: Tensor, gradient: Tensor | None, node: Node) -> Node:
 
 def to_tensor(node: Node, create_graph: bool) -> Tensor:
     """Return the tensor of a gradient."""
-    if STATE.mode == TRACE:
-        return Tensor(None, node)
+    if STATE.mode == TRACE and STATE.trace is not None:
+        return STATE.trace.tensor(node)
     if not create_graph or not node.requires_grad:
         return Tensor(node.value)
     y = Tensor(node.value, node)
@@ -253,8 +254,12 @@ def to_tensor(node: Node, create_graph: bool) -> Tensor:
 def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> None:
     """Add a gradient to ``owner.grad``. Arrays that are read-only, shared or the caller's are copied first."""
     if STATE.mode == TRACE:
-        fresh, before = Tensor(None, node), owner.grad
-        owner.grad = fresh if before is None else before + fresh
+        fresh, before = to_tensor(node, create_graph), owner.grad
+        if before is None or create_graph or before.requires_grad:
+            owner.grad = fresh if before is None else before + fresh
+        else:
+            with no_grad():
+                write(before, before + fresh)
         return
     if create_graph:
         new = to_tensor(node, True)
@@ -281,7 +286,9 @@ def retain_grad(tensor: Tensor) -> None:
     node = current_node(tensor)
     if node is None or not node.requires_grad:
         raise GradientError("retain_grad() on a tensor that does not require grad")
-    if node.owner is None:
+    if STATE.mode == TRACE and STATE.trace is not None:
+        STATE.trace.retain_grad(tensor)
+    elif node.owner is None:
         concrete(tensor, "retain_grad()")
         node.owner = weakref.ref(tensor)
 

@@ -16,7 +16,8 @@ FULL = primitive("full")
 def binary(made_by: Primitive, a: Any, b: Any, *, floating: bool = False) -> Tensor:
     """Apply an operation to two operands, one a tensor, in their common dtype (with ``floating``: a floating one)."""
     if type(b) is float or type(b) is int:  # the two fast paths: nothing to convert
-        if isinstance(a, Tensor) and a._value is not None and (a._value.dtype is F32 or a._value.dtype is F64):
+        p = a._value if isinstance(a, Tensor) else None
+        if p is not None and (p.dtype is F32 or p.dtype is F64):
             return apply2(made_by, a, b)
     elif isinstance(a, Tensor) and isinstance(b, Tensor):
         p, q = a._value, b._value
@@ -50,7 +51,7 @@ def zero_dimensional(value: float, dtype: Dtype) -> Tensor:
     return apply(FULL, (), {"shape": (), "dtype": dtype, "value": value})
 
 
-def scaled(x: Any, factor: float, name: str, *others: Any) -> Any:
+def scaled(x: Any, factor: Any, name: str, *others: Any) -> Any:
     """Return factor · x; a fraction does not scale integers."""
     if isinstance(factor, float) and all(
         numpy_dtype(other).kind != "f" if isinstance(other, Tensor) else not isinstance(other, float)

@@ -7,218 +7,92 @@ array argument (the batch) is a symbol, and so is that of every argument that sh
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import ArgumentTypeError, TraceError
-from chainrule.graph import Graph, Node, show
+from chainrule.graph import Graph, show
 from chainrule.graph.sizes import UndecidedSize, symbol
-from chainrule.run import Program
-from chainrule.tensors.changes import CHANGES
-from chainrule.tensors.memory import refresh
+from chainrule.tensors.arguments import Arguments, rebuild, values_in, with_types_only
+from chainrule.tensors.dtypes import default_float
+from chainrule.tensors.guards import Name, names_read
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import NOT_KEPT, Tensor
 from chainrule.tensors.trace import Trace, tracing
+from chainrule.tensors.traced import Traced
 
 MOST_TRACES = 8
 N = symbol("n")
+PACKAGE = str(Path(__file__).parent.parent) + os.sep
 
 
-class Arguments:
-    """The arguments of one call: tensors apart, the rest (which the trace holds fixed) as a key."""
+class Call:
+    """One call: its arguments, and what the choice of a trace depends on.
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...] = ()) -> None:
-        self.tensors: list[Tensor] = []
-        self.names: list[str] = []
-        given = tuple([self._flatten(v, names[k] if k < len(names) else f"argument {k}") for k, v in enumerate(args)])
-        named = tuple([(key, self._flatten(value, key)) for key, value in kwargs.items()])
-        self.structure: Any = ("tuple", (("tuple", given), ("dict", named)))
+    ``kind``      form and kinds of the arguments, and the state of the thread
+    ``shapes``    of the tensors, with a symbol for the batch, whose size is in ``sizes``
+    """
 
-    def _flatten(self, value: Any, name: str) -> Any:
-        if isinstance(value, np.ndarray):
-            value = Tensor(value)
-        if isinstance(value, Tensor):
-            self.tensors.append(value)
-            self.names.append(name)
-            return ("tensor", len(self.tensors) - 1)
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            parts = tuple([self._flatten(v, f"{name}.{k}") for k, v in zip(value._fields, value, strict=True)])
-            return ("named", type(value), parts)
-        if isinstance(value, (list, tuple)):
-            parts = tuple([self._flatten(v, f"{name}[{k}]") for k, v in enumerate(value)])
-            return (type(value).__name__, parts)
-        if isinstance(value, dict):
-            return ("dict", tuple([(k, self._flatten(v, f"{name}[{k!r}]")) for k, v in value.items()]))
-        try:
-            hash(value)
-        except TypeError:
-            raise ArgumentTypeError(
-                f"compiled function: {name} is a {type(value).__name__}",
-                expected="tensors, arrays, numbers, strings, or lists, tuples and dicts of them",
-            ) from None
-        return ("value", type(value), value)
+    def __init__(self, given: Arguments, batch_axis: int) -> None:
+        self.given = given
+        tensors = given.tensors
+        kinds = tuple([(x._value.dtype, x._node is not None, x._value.ndim) for x in tensors])
+        self.kind = (given.form, kinds, STATE.mode, default_float())
+        self.concrete: tuple[Any, ...] = tuple([x._value.shape for x in tensors])
+        self.shapes = self.concrete
+        self.sizes: dict[str, int] = {}
+        batch = next((shape[batch_axis] for shape in self.concrete if len(shape) > batch_axis), 0)
+        if batch >= 2:
+            self.sizes = {"n": batch}
+            before, after = batch_axis, batch_axis + 1
+            self.shapes = tuple(
+                [
+                    (*shape[:before], N, *shape[after:])
+                    if len(shape) > batch_axis and shape[batch_axis] == batch
+                    else shape
+                    for shape in self.concrete
+                ]
+            )
 
+    @property
+    def key(self) -> Any:
+        """What a trace must have been made for to serve this call."""
+        return self.kind, self.shapes
 
-def rebuild(structure: Any, tensors: list[Any]) -> Any:
-    """Return the value that ``structure`` describes, with these tensors in it."""
-    kind = structure[0]
-    if kind == "tensor":
-        return tensors[structure[1]]
-    if kind == "value":
-        return structure[2]
-    if kind == "named":
-        return structure[1](*[rebuild(part, tensors) for part in structure[2]])
-    if kind == "dict":
-        return {key: rebuild(part, tensors) for key, part in structure[1]}
-    parts = [rebuild(part, tensors) for part in structure[1]]
-    return parts if kind == "list" else tuple(parts)
+    @property
+    def family(self) -> Any:
+        """What it has in common with calls that differ in values and sizes alone: the traces of a family are counted."""
+        return (with_types_only(self.given.form), *self.kind[1:])
 
+    def fix_sizes(self) -> None:
+        """Let the batch be a number like all other sizes."""
+        self.shapes, self.sizes = self.concrete, {}
 
-class Traced:
-    """One trace of a function, ready to run: the program, what it reads from outside, what it writes there."""
-
-    def __init__(self, trace: Trace, stand_ins: list[Tensor], result: Any, *, keep_gradients: bool, name: str) -> None:
-        self.trace = trace
-        self.bound = list(trace.bound.values())
-        flat = Arguments((result,), {})
-        self.structure = flat.structure
-        outputs: list[Node] = [trace.node_of(t) if t._value is not None else t._node for t in flat.tensors]  # type: ignore[misc]  # traced
-        self.returned = len(outputs)
-        self.broken_tape = [
-            node.requires_grad and not trace.backward_called and trace.recording.keeps_gradients for node in outputs
+    def text(self) -> str:
+        """Return names, dtypes and shapes of the arguments."""
+        parts = [
+            f"{name} {x._value.dtype}[{', '.join(map(str, shape))}]"
+            for name, x, shape in zip(self.given.names, self.given.tensors, self.shapes, strict=True)
         ]
-        self.arguments = len(stand_ins)
-        self.written_arguments = [k for k, t in enumerate(stand_ins) if t._node is not trace.inputs[k]]
-        outputs += [stand_ins[k]._node for k in self.written_arguments]  # type: ignore[misc]  # traced
-        self.written = [bound for bound in self.bound if bound.node is not bound.input]
-        outputs += [bound.node for bound in self.written]
-        places = {id(t): k for k, t in enumerate(stand_ins)}
-        self.grads: list[tuple[Any, bool]] = []  # (tensor or argument number, kept)
-        self.cleared: list[Any] = []
-        for grad in trace.grads.values():
-            where = places.get(id(grad.tensor), grad.tensor)
-            if grad.now is None:
-                self.cleared.append(where)
-            elif grad.now is not grad.before:
-                kept = keep_gradients or not grad.cleared
-                self.grads.append((where, kept))
-                if kept:
-                    outputs.append(grad.now._node if grad.now._value is None else trace.node_of(grad.now))  # type: ignore[arg-type]  # traced
-        self.read_grads = [(places.get(id(g.tensor), g.tensor), g.before) for g in trace.grads.values() if not g.cleared]
-        self.graph = Graph(trace.inputs, outputs, name)
-        self.program = Program(self.graph)
-        self.changes = CHANGES.count
-        self.signature = self.describe()
-        self.runs = 0
-
-    def describe(self) -> tuple[Any, ...]:
-        """Return what the trace took for granted: modules' settings, and which tensors want gradients."""
-        modules = tuple([module_signature(module) for module in self.trace.modules.values()])
-        return modules, tuple([bound.tensor._node is not None for bound in self.bound])
-
-    def holds(self, tensors: list[Tensor]) -> bool:
-        """Return whether what the trace took for granted is still so."""
-        for where, before in self.read_grads:
-            tensor = tensors[where] if isinstance(where, int) else where
-            now = None if tensor._grad is NOT_KEPT else tensor._grad
-            if (now is None) != (before is None) or (before is not None and now is not before):
-                return False
-        if self.changes != CHANGES.count:
-            if self.describe() != self.signature:
-                return False
-            self.changes = CHANGES.count
-        return True
-
-    def run(self, tensors: list[Tensor], sizes: dict[str, int]) -> Any:
-        """Run the graph on these arguments, write what it assigns, and return what it returns."""
-        values: dict[Node, Any] = {bound.input: bound.tensor._value for bound in self.bound}
-        for node, getter in self.trace.getters:
-            values[node] = np.asarray(getter(), node.dtype)
-        inputs = [t._value for t in tensors] + [values[node] for node in self.graph.inputs[self.arguments :]]
-        outputs = self.program.run(inputs, sizes)
-        results = self._results(outputs, inputs)
-        at = self.returned
-        for k in self.written_arguments:
-            _write(tensors[k], outputs[at])
-            at += 1
-        for bound in self.written:
-            _write(bound.tensor, outputs[at])
-            at += 1
-        for where, kept in self.grads:
-            owner = tensors[where] if isinstance(where, int) else where
-            if kept:
-                owner._grad = Tensor(_owned(outputs[at], inputs))
-                at += 1
-            else:
-                owner._grad = NOT_KEPT
-        for where in self.cleared:
-            owner = tensors[where] if isinstance(where, int) else where
-            owner._grad = None
-        for generator, _, _, count in self.trace.generators.values():
-            generator.draw += count
-        for call in self.trace.calls:
-            call()
-        self.runs += 1
-        return rebuild(self.structure, results)[0][0]
-
-    def _results(self, outputs: list[Any], inputs: list[Any]) -> list[Tensor]:
-        results = []
-        for k in range(self.returned):
-            y = Tensor(_owned(outputs[k], inputs))
-            if self.broken_tape[k]:
-                y._node = Node(STOPPED, None, {}, y._value.shape, y._value.dtype, True)
-            results.append(y)
-        return results
+        return ", ".join(parts) or "no tensors"
 
 
-class _Stopped:
-    """Stands on the tape for a result of a compiled function: a backward pass through it says what to do."""
+class Entry:
+    """A trace of a function, for which call it was made, and why."""
 
-    name = "compiled"
-    outputs = 1
-
-
-STOPPED: Any = _Stopped()
-
-
-def _owned(value: Any, inputs: list[Any]) -> Any:
-    """Return an array of its own: what the function returns must not change when its inputs are written."""
-    if value.base is not None or not value.flags.writeable or any(value is other for other in inputs):
-        return np.array(value)
-    return value
-
-
-def _write(tensor: Tensor, value: Any) -> None:
-    np.copyto(tensor._value, value)
-    if tensor._storage is not None:
-        tensor._storage.version += 1
-    refresh(tensor)
-
-
-def module_signature(module: Any) -> tuple[Any, ...]:
-    """Return everything of a module that a trace depends on beside the numbers in its tensors."""
-    parts: list[Any] = [id(module)]
-    for name, value in sorted(vars(module).items()):
-        if isinstance(value, (bool, int, float, str, tuple, type(None))):
-            parts.append((name, value))
-        elif isinstance(value, dict):
-            parts.append((name, tuple([(key, id(part)) for key, part in value.items()])))
-        else:
-            parts.append((name, id(value)))
-    return tuple(parts)
-
-
-def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of a function's parameters (of a module's ``forward``), for messages."""
-    try:
-        return tuple(inspect.signature(getattr(function, "forward", function)).parameters)
-    except (TypeError, ValueError):
-        return ()
+    def __init__(self, traced: Traced, call: Call, reason: str) -> None:
+        self.traced = traced
+        self.key = call.key
+        self.family = call.family
+        self.names = call.given.names
+        self.text = call.text()
+        self.reason = reason
 
 
 class Compiled:
@@ -231,113 +105,209 @@ class Compiled:
         self.parameters = parameter_names(function)
         self.batch_axis = batch_axis
         self.keep_gradients = keep_gradients
-        self.traces: dict[Any, list[Traced]] = {}
-        self.fixed: dict[Any, str] = {}
-        self.log: list[str] = []
-        self.given_up: dict[Any, str] = {}
+        self._entries: list[Entry] = []
+        self._by_key: dict[Any, list[Entry]] = {}
+        self._decided: dict[Any, str] = {}  # keys for which the code decides on the symbol: how
+        self._given_up: dict[Any, str] = {}  # families: why
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["function"], name)
 
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        """Return the method of ``instance``, compiled by itself."""
+        if instance is None:
+            return self
+        method = self.function.__get__(instance, owner)
+        bound = Compiled(method, batch_axis=self.batch_axis, keep_gradients=self.keep_gradients)
+        instance.__dict__[self.name] = bound
+        return bound
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        function = copy.deepcopy(self.function, memo)
+        return Compiled(function, batch_axis=self.batch_axis, keep_gradients=self.keep_gradients)
+
     def __repr__(self) -> str:
-        return f"<compiled {self.name}: {sum(map(len, self.traces.values()))} traces>"
+        return f"<compiled {self.name}: {len(self._entries)} traces>"
 
     @property
     def graphs(self) -> list[Graph]:
         """The graph of each trace."""
-        return [traced.graph for traces in self.traces.values() for traced in traces]
+        return [entry.traced.graph for entry in self._entries]
 
     @property
     def graph(self) -> Graph:
         """The graph of the first trace."""
-        if not self.traces:
+        if not self._entries:
             raise TraceError(f"{self.name} has not been traced", fix="call it once")
-        return self.graphs[0]
-
-    def report(self) -> str:
-        """Return when it was traced, and why."""
-        return "\n".join(self.log) or f"{self.name}: not yet called"
+        return self._entries[0].traced.graph
 
     def show(self) -> str:
         """Return the graph of the first trace as text."""
         return show(self.graph)
 
+    def report(self) -> str:
+        """Return when it was traced, and why, and how often each trace ran."""
+        count = len(self._entries)
+        lines = [f"{self.name}: {count} trace{'s' * (count != 1)}"]
+        for k, entry in enumerate(self._entries, 1):
+            lines.append(f"  {k}. {entry.text}: {len(entry.traced.graph.nodes)} operations, ran {entry.traced.runs} times")
+            if entry.reason:
+                lines.append(f"     traced since {entry.reason}")
+        lines += [f"  uncompiled: {reason}" for reason in self._given_up.values()]
+        return "\n".join(lines)
+
+    # -- calling -------------------------------------------------------------------------------------------------------
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function as a graph; trace it first if these kinds of arguments are new."""
         if STATE.mode == TRACE:
             return self.function(*args, **kwargs)
-        given = Arguments(args, kwargs, self.parameters)
-        tensors = given.tensors
-        shapes, sizes = self._shapes(given)
-        kind = (given.structure, STATE.mode, tuple([(t._value.dtype, t.requires_grad, t._value.ndim) for t in tensors]))
-        if kind in self.fixed:
-            shapes, sizes = [t._value.shape for t in tensors], {}
-        key = (kind, tuple(shapes))
-        for traced in self.traces.get(key, ()):
+        call = Call(Arguments(args, kwargs, self.parameters), self.batch_axis)
+        key = call.key
+        if key in self._decided:
+            call.fix_sizes()
+            key = call.key
+        tensors = call.given.tensors
+        for entry in self._by_key.get(key, ()):
+            traced = entry.traced
             if traced.holds(tensors):
-                return traced.run(tensors, sizes)
-        if kind in self.given_up:
-            return self.function(*args, **kwargs)
-        if self._count(kind) >= MOST_TRACES:
-            return self._give_up(kind, given, args, kwargs)
-        traced_now = self._trace(given, kind, shapes, sizes)
-        return traced_now.run(tensors, {} if kind in self.fixed else sizes)
+                values = traced.inputs(tensors)
+                if values is not None:
+                    return traced.run(tensors, values, call.sizes)
+        return self._first_call(call)
 
-    def _count(self, kind: Any) -> int:
-        return sum(len(traces) for (other, _), traces in self.traces.items() if other == kind)
-
-    def _give_up(self, kind: Any, given: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        text = (
-            f"{self.name}: traced {MOST_TRACES} times for arguments that differ only in sizes or state; it runs "
-            f"uncompiled from here on. {self.fixed.get(kind, 'Keep the shapes of its arguments the same')} "
-            f"({', '.join(f'{n} {t._value.shape}' for n, t in zip(given.names, given.tensors, strict=True))})"
-        )
-        self.given_up[kind] = text
-        self.log.append(text)
-        warnings.warn(text, stacklevel=3)
+    def _first_call(self, call: Call) -> Any:
+        """Trace the function for a call that no trace serves, and run it; or run it uncompiled if there are too many."""
+        family, tensors = call.family, call.given.tensors
+        if family not in self._given_up:
+            self._forget_gone()
+            reason = self._why(call)
+            if sum(entry.family == family for entry in self._entries) >= MOST_TRACES:
+                self._give_up(call, reason)
+            else:
+                traced = self._trace(call, reason)
+                values = traced.inputs(tensors)
+                if values is None:
+                    raise TraceError(f"{self.name}: a tensor from outside went away while the function was traced")
+                return traced.run(tensors, values, call.sizes)
+        args, kwargs = rebuild(call.given.form, tensors, {})
         return self.function(*args, **kwargs)
 
-    def _shapes(self, given: Arguments) -> tuple[list[Any], dict[str, int]]:
-        """Return the shapes, with a symbol for the batch, and its size."""
-        axis = self.batch_axis
-        batch = next((t._value.shape[axis] for t in given.tensors if t._value.ndim > axis), 0)
-        if batch < 2:
-            return [t._value.shape for t in given.tensors], {}
-        shapes = []
-        for t in given.tensors:
-            shape = t._value.shape
-            if len(shape) > axis and shape[axis] == batch:
-                shape = (*shape[:axis], N, *shape[axis + 1 :])
-            shapes.append(shape)
-        return shapes, {"n": batch}
+    def _forget_gone(self) -> None:
+        """Forget traces of models that do not exist any more."""
+        self._entries = [entry for entry in self._entries if entry.traced.guards.can_hold_again()]
+        self._index()
 
-    def _trace(self, given: Arguments, kind: Any, shapes: list[Any], sizes: dict[str, int]) -> Traced:
+    def _index(self) -> None:
+        by_key: dict[Any, list[Entry]] = {}
+        for entry in self._entries:
+            by_key.setdefault(entry.key, []).append(entry)
+        self._by_key = by_key
+
+    def _trace(self, call: Call, reason: str) -> Traced:
+        traced: Traced | None = None
         try:
-            traced = self._trace_with(given, shapes)
+            traced = self._traced(call)
         except UndecidedSize as undecided:
-            if not sizes:
+            if not call.sizes:
                 raise
-            concrete = [t._value.shape for t in given.tensors]
-            traced = self._trace_with(given, concrete)
-            reason = f"The code decides on the batch size ({undecided.question}), so each size is traced"
-            self.fixed[kind] = reason
-            shapes = concrete
-            self.log.append(f"{self.name}: {reason}: now {sizes['n']}")
-        self.traces.setdefault((kind, tuple(shapes)), []).append(traced)
-        text = ", ".join(f"{n} {list(map(str, s))}" for n, s in zip(given.names, shapes, strict=True)).replace("'", "")
-        self.log.append(f"{self.name}: traced for {text or 'no arguments'}: {len(traced.graph.nodes)} nodes")
+            name = next(n for n, s in zip(call.given.names, call.shapes, strict=True) if N in s)
+            decided = (
+                f"the code decides on the size of axis {self.batch_axis} of {name} ({undecided.question}?"
+                f"{user_line(undecided.__traceback__)})"
+            )
+        if traced is None:
+            self._decided[call.key] = decided
+            size = call.sizes["n"]
+            call.fix_sizes()
+            reason = f"{decided}: now {size}"
+            traced = self._traced(call)
+        self._entries.append(Entry(traced, call, reason))
+        self._index()
         return traced
 
-    def _trace_with(self, given: Arguments, shapes: list[Any]) -> Traced:
+    def _traced(self, call: Call) -> Traced:
+        names = names_read(self.function)
         trace = Trace(self.name)
-        with tracing(trace):
-            stand_ins = [
-                trace.argument(t, shape, name)
-                for t, shape, name in zip(given.tensors, shapes, given.names, strict=True)
-            ]
-            args, kwargs = rebuild(given.structure, stand_ins)
-            result = self.function(*args, **kwargs)
-            return Traced(trace, stand_ins, result, keep_gradients=self.keep_gradients, name=self.name)
+        try:
+            with tracing(trace):
+                traced = self._run_in(trace, call, names)
+        finally:
+            trace.close()
+        traced.settle()
+        return traced
+
+    def _run_in(self, trace: Trace, call: Call, names: list[Name]) -> Traced:
+        given = call.given
+        stand_ins = [
+            trace.argument(x, shape, name)
+            for x, shape, name in zip(given.tensors, call.shapes, given.names, strict=True)
+        ]
+        args, kwargs = rebuild(given.form, stand_ins, {})
+        return Traced(
+            trace, stand_ins, self.function(*args, **kwargs), names, keep_gradients=self.keep_gradients
+        )
+
+    # -- why -----------------------------------------------------------------------------------------------------------
+
+    def _why(self, call: Call) -> str:
+        """Say in what this call differs from one that was traced before; nothing for the first of its family."""
+        family = [entry for entry in self._entries if entry.family == call.family]
+        same = [entry for entry in family if entry.key == call.key]
+        if same:
+            return next((text for entry in reversed(same) if (text := entry.traced.guards.difference())), "") or (
+                "a gradient is there that was not, or the reverse"
+            )
+        for entry in reversed(family):
+            if entry.key[0] == call.kind:
+                return self._other_shape(call, entry)
+        for entry in reversed(family):
+            return self._other_value(call, entry)
+        return ""
+
+    def _other_shape(self, call: Call, entry: Entry) -> str:
+        decided = self._decided.get((call.kind, entry.key[1]))
+        for name, now, before in zip(call.given.names, call.shapes, entry.key[1], strict=True):
+            for axis, (n, m) in enumerate(zip(now, before, strict=True)):
+                if n is not m and str(n) != str(m):
+                    if decided is not None or "n" in (str(n), str(m)):
+                        own = [size for size in (n, m) if size is not N]
+                        return f"{name} has the size {n} in axis {axis}, and {own[0]} has a graph of its own"
+                    return f"{name} has the size {n} in axis {axis} (it was {m})"
+        return ""
+
+    def _other_value(self, call: Call, entry: Entry) -> str:
+        now = values_in(call.given.form, self.parameters)
+        before = values_in(entry.key[0][0], self.parameters)
+        for name, value in now.items():
+            if name in before and before[name] is not value and before[name] != value:
+                return f"{name} is {value!r} (it was {before[name]!r})"
+        return ""
+
+    def _give_up(self, call: Call, reason: str) -> None:
+        decided = next((text for (kind, _), text in self._decided.items() if kind == call.kind), "")
+        text = f"{self.name} was traced {MOST_TRACES} times, and would be again, since {decided or reason}"
+        self._given_up[call.family] = text
+        warnings.warn(f"{text}. It runs uncompiled from here on, where no trace fits", stacklevel=4)
+
+
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a function's parameters (of a module's ``forward``), for messages."""
+    try:
+        return tuple(inspect.signature(getattr(function, "forward", function)).parameters)
+    except (TypeError, ValueError):
+        return ()
+
+
+def user_line(trace: TracebackType | None) -> str:
+    """Return file and line of the innermost frame that is not in this package, as text that may follow a question."""
+    found = ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not code.co_filename.startswith(PACKAGE):
+            found = f" {Path(code.co_filename).name}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
 
 
 def compile(

@@ -14,9 +14,9 @@ from chainrule.tensors.apply import cast
 from chainrule.tensors.arithmetic import add, clone, div, log1p, mul, neg
 from chainrule.tensors.binary import checked
 from chainrule.tensors.dtypes import (
-    DType,
     F32,
     F64,
+    DType,
     bool_,
     float32,
     float64,

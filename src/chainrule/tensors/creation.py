@@ -194,6 +194,8 @@ def arange(
         start, end = 0, start
     fractions = any(isinstance(n, float) for n in (start, end, step))
     wanted = dtype_or(dtype, default_float() if fractions else I64)
+    if any(isinstance(n, float) and not math.isfinite(n) for n in (start, end, step)):
+        raise ArgumentError(f"arange: from {start} to {end} by {step}", expected="finite numbers")
     if fractions and wanted == I64:  # as PyTorch: integers are counted, not fractions
         start, end, step = int(start), int(end), int(step)
     if step == 0 or (isinstance(start, (int, float)) and isinstance(end, (int, float)) and (end - start) * step < 0):
@@ -209,8 +211,10 @@ def arange(
 
 def _steps(start: Any, end: Any, steps: Any, wanted: Dtype, name: str) -> Any:
     """Return ``steps`` numbers from start to end in float64, each computed from the nearer end."""
-    if int(steps) < 0:
-        raise ArgumentError(f"{name}: got steps={steps}", expected="a number that is not negative")
+    if not isinstance(steps, (int, np.integer)) or steps < 0:
+        raise ArgumentError(f"{name}: got steps={steps!r}", expected="an integer that is not negative")
+    if any(isinstance(x, Tensor) and x.ndim > 0 for x in (start, end)):
+        raise ShapeError(f"{name}: got a tensor with axes as start or end", expected="numbers or 0-d tensors")
     first, last = [float(x) if wanted.kind == "f" else float(int(x)) for x in (start, end)]
     count = int(steps)
     step = (last - first) / (count - 1) if count > 1 else 0.0
@@ -400,6 +404,8 @@ def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """Return ``num_samples`` indices drawn with the weights in the last axis of ``input``."""
+    if numpy_dtype(input).kind != "f":
+        raise ArgumentTypeError(f"multinomial: got weights of {numpy_dtype(input)}", expected="floats")
     if input.ndim not in (1, 2) or num_samples <= 0:
         raise ShapeError(
             f"multinomial: got shape {tuple(input.shape)}, {num_samples} samples", expected="one or two axes, a sample"

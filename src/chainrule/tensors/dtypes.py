@@ -69,7 +69,7 @@ class _Default:
 _default = _Default()
 
 
-def set_default_dtype(dtype: DType) -> None:
+def set_default_dtype(dtype: Any) -> None:
     """Set the dtype that floating-point tensors are created with: float32 or float64."""
     if not isinstance(dtype, DType) or not dtype.is_floating_point:
         raise ArgumentTypeError(f"set_default_dtype: got {dtype!r}", expected="float32 or float64")

@@ -15,7 +15,7 @@ from chainrule.tensors.views import diagonal, permuted, squeeze
 CONTRACT = primitive("contract")
 
 
-def einsum(equation: str, *operands: Any) -> Tensor:
+def einsum(equation: Any, *operands: Any) -> Tensor:
     """Return the sum of products that the equation says: einsum("bij,bjk->bik", a, b).
 
     Letters are axes; those missing after ``->`` are summed; ``...`` are axes that broadcast.

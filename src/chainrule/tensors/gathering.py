@@ -52,7 +52,7 @@ def _checked_index(x: Tensor, dim: int, index: Tensor, name: str) -> tuple[Tenso
 
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Return y[i][j] = input[index[i][j]][j] for dim 0, input[i][index[i][j]] for dim 1, …"""
-    if isinstance(index, Tensor) and index.ndim != input.ndim and numel(tuple(index.shape)) == 0:
+    if checked(index, "gather").ndim != input.ndim and numel(tuple(index.shape)) == 0:
         return apply(TAKE, (ravel(input), cast(index, I64)), {"axes": (0,)})  # nothing is asked for: any shape will do
     x, places, axis = _checked_index(input, dim, index, "gather")
     return reshaped(take_along(x, places, axis), tuple(index.shape))
@@ -80,12 +80,12 @@ def scatter(
     """Return a copy of input with src (or a number) written at index along an axis: the inverse of gather."""
     x, places, axis = _checked_index(input, dim, index, "scatter")
     part = _source(src if value is None else value, places, x)
-    grid = grid(tuple(places.shape), axis, places)
+    index_grid = grid(tuple(places.shape), axis, places)
     axes = tuple(range(x.ndim))
     if reduce == "add":
-        y = add(x, apply(SPREAD, (part, *grid), {"axes": axes, "shape": tuple(x.shape)}))
+        y = add(x, apply(SPREAD, (part, *index_grid), {"axes": axes, "shape": tuple(x.shape)}))
     elif reduce is None:
-        y = apply(PUT, (x, part, *grid), {"axes": axes})
+        y = apply(PUT, (x, part, *index_grid), {"axes": axes})
     else:
         raise ArgumentError(f"scatter: got reduce={reduce!r}", expected="None or 'add'")
     return y if input.ndim else reshaped(y, ())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ArgumentTypeError
+from chainrule.errors import ArgumentTypeError, TraceError
 from chainrule.graph import Primitive
 from chainrule.tensors.apply import apply, traced
 from chainrule.tensors.state import STATE, TRACE
@@ -33,6 +33,7 @@ class Generator:
         """Start again from ``seed``."""
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise ArgumentTypeError(f"manual_seed: got {seed!r}", expected="an integer")
+        self._check_not_traced("manual_seed()")
         self.seed_value = int(seed) & WORD
         self.draw = 0
         return self
@@ -52,13 +53,21 @@ class Generator:
 
     def set_state(self, state: dict[str, int]) -> None:
         """Continue from a state that ``get_state`` returned."""
+        self._check_not_traced("set_state()")
         self.seed_value, self.draw = int(state["seed"]), int(state["draw"])
+
+    def _check_not_traced(self, asked: str) -> None:
+        if STATE.mode == TRACE:
+            raise TraceError(
+                f"{asked} of a generator inside a compiled function: Python would do it once and never again",
+                fix="seed outside of the compiled function",
+            )
 
     def next(self, primitive: Primitive, attributes: dict[str, Any]) -> Tensor:
         """Return the next draw: ``primitive`` is one of the random operations."""
         if STATE.mode == TRACE and STATE.trace is not None:
-            seed, draw, offset = STATE.trace.generator_inputs(self)
-            return traced(primitive, (Tensor(None, seed), Tensor(None, draw)), {"offset": offset, **attributes})
+            seed, draw, offset = STATE.trace.draw_from(self)
+            return traced(primitive, (seed, draw), {"offset": offset, **attributes})
         number = self.draw
         self.draw = number + 1
         return apply(primitive, (self.seed_value, number), {"offset": 0, **attributes})

@@ -81,14 +81,19 @@ def shown(known: Any) -> str:
 
 
 class Name:
-    """A global or enclosing variable that a function reads, and what it was."""
+    """A global or enclosing variable that a function reads, and what it was: of a list or dict, which one, not its contents
+    (a function that appends what it computed to a list is told so when that is used)."""
 
     __slots__ = ("_find", "known", "text")
 
     def __init__(self, text: str, find: Callable[[], Any]) -> None:
         self.text = text
         self._find = find
-        self.known = fact(find())
+        self.known = self._fact()
+
+    def _fact(self) -> Any:
+        value = self._find()
+        return Same(value) if isinstance(value, (list, dict)) else fact(value)
 
     def holds(self) -> bool:
         """Return whether it still has the same value."""
@@ -96,11 +101,11 @@ class Name:
         known = self.known
         if type(known) is Same:
             return value is not None and known._find() is value
-        return bool(known == fact(value))
+        return bool(known == self._fact())
 
     def difference(self) -> str:
         """Say what it is now."""
-        return _changed(f"'{self.text}'", self.known, fact(self._find()))
+        return _changed(f"'{self.text}'", self.known, self._fact())
 
 
 def names_read(function: Callable[..., Any]) -> list[Name]:
@@ -146,9 +151,7 @@ def _variables(function: FunctionType) -> Iterator[tuple[int, str, Callable[[], 
         if text in names:
             yield id(names), text, functools.partial(names.get, text)
     for text, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        find = functools.partial(_contents, cell)
-        if find() is not None:
-            yield id(cell), text, find
+        yield id(cell), text, functools.partial(_contents, cell)
 
 
 def _contents(cell: CellType) -> Any:
@@ -180,6 +183,10 @@ class Facts:
         self._find = weakref.ref(value)
         self._read = read
         self.known = read(value)
+
+    def exist(self) -> bool:
+        """Return whether the object still exists."""
+        return self._find() is not None
 
     def hold(self) -> bool:
         """Return whether all of it is still so."""
@@ -215,22 +222,31 @@ def facts_of_tensor(x: Tensor) -> dict[str, Any]:
     return {"requires_grad": (bool, x._node is not None), "shape": (str, str(x._value.shape)), "dtype": x._value.dtype}
 
 
+def label_of(module: Any) -> str:
+    """Return how a module is called in messages: its path in the model and its class."""
+    path, kind = module.__dict__.get("_label", ""), type(module).__name__
+    return kind if path in ("", kind) else f"{path} ({kind})"
+
+
 class Guards:
     """All that one trace took for granted."""
 
     def __init__(
-        self,
-        names: Iterable[Name],
-        modules: Iterable[tuple[str, Any]],
-        tensors: Iterable[tuple[str, Tensor]],
-        answers: Iterable[tuple[str, Callable[[], Any], Any]],
+        self, names: list[Name], modules: Iterable[Any], answers: list[tuple[str, Callable[[], Any], Any]]
     ) -> None:
-        self.names = list(names)
-        self.facts = [Facts(text, module, facts_of_module) for text, module in modules]
-        self.facts += [Facts(text, x, facts_of_tensor) for text, x in tensors]
-        self.answers = list(answers)
+        self.names = names
+        self.answers = answers
+        self.facts = [Facts(label_of(module), module, facts_of_module) for module in modules]
         self._held_at = CHANGES.count
         self._failed_at = -1
+
+    def watch(self, x: Tensor, name: str) -> None:
+        """Let it matter what ``x`` is like."""
+        self.facts.append(Facts(name, x, facts_of_tensor))
+
+    def forget_gone(self) -> None:
+        """Forget the modules that the function itself made and dropped."""
+        self.facts = [facts for facts in self.facts if facts.exist()]
 
     def hold(self) -> bool:
         """Return whether everything is still so."""
@@ -253,7 +269,7 @@ class Guards:
 
     def can_hold_again(self) -> bool:
         """Return whether every module and tensor still exists."""
-        return all(facts._find() is not None for facts in self.facts)
+        return all([facts.exist() for facts in self.facts])
 
     def difference(self) -> str:
         """Say in words what is not so any more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.errors import ArgumentTypeError, DtypeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, DtypeError
 from chainrule.graph import primitive
 from chainrule.graph.sizes import same_shape
 from chainrule.tensors.apply import apply, apply1, cast, common_dtype, converted
@@ -57,6 +57,8 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8
     dtype = numpy_dtype(checked(input, "isclose"))
     if dtype != numpy_dtype(checked(other, "isclose")):
         raise DtypeError(f"isclose: got {dtype} and {numpy_dtype(other)}", expected="one dtype")
+    if rtol < 0 or atol < 0:
+        raise ArgumentError(f"isclose: got rtol={rtol}, atol={atol}", expected="numbers that are not negative")
     equal = eq(input, other)
     a, b = (input, other) if dtype.kind == "f" else (cast(input, default_float()), cast(other, default_float()))
     near = le(apply1(ABS, a - b), apply1(ABS, b * rtol) + atol)

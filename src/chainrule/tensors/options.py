@@ -1,6 +1,7 @@
 """Arguments of PyTorch that leave no choice here: device, layout, memory format, pinned memory.
 
-They are accepted where they say what is so anyway, and raise where they ask for something that is not here.
+They are accepted where they say what is so anyway, and raise where they ask for something that is not here. A memory
+format changes no value of a result: it is accepted, and the memory stays in the order that the operation gives it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ class Option:
 strided = Option("strided")
 contiguous_format = Option("contiguous_format")
 preserve_format = Option("preserve_format")
+channels_last = Option("channels_last")
+channels_last_3d = Option("channels_last_3d")
 
 ACCEPTED: dict[str, tuple[Any, ...]] = {
     "layout": (None, strided),
-    "memory_format": (None, contiguous_format, preserve_format),
+    "memory_format": (None, contiguous_format, preserve_format, channels_last, channels_last_3d),
     "pin_memory": (None, False),
     "non_blocking": (None, False, True),
 }

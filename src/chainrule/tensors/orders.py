@@ -17,8 +17,8 @@ from chainrule.tensors.indexing import take_along
 from chainrule.tensors.logic import bitwise_and, bitwise_or, eq, isnan, where
 from chainrule.tensors.memory import SET_VALUE
 from chainrule.tensors.reductions import ValuesAndIndices, any, first_place, floating, picked, sum
-from chainrule.tensors.shaping import movedim, ravel, reshaped, slice_axis, squeeze, unsqueeze
 from chainrule.tensors.tensor import Tensor, concrete, numpy_dtype
+from chainrule.tensors.views import movedim, ravel, reshaped, slice_axis, squeeze, unsqueeze
 
 INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
@@ -68,8 +68,10 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
 
 
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """Return the median (the lower of two), NaN if any element is: of all (ties share the gradient evenly), or along an
-    axis the values and their places."""
+    """Return the median (the lower of two), or along an axis (values, indices); NaN if any element is.
+
+    Ties share the gradient of the median of all elements evenly; along an axis one place is chosen.
+    """
     if dim is not None:
         axis = normalize_axis(dim, input.ndim)
         if input.ndim == 0:
@@ -116,11 +118,13 @@ def quantile(
     y = _quantiles(rows, _fractions(q, x), interpolation)
     if not isinstance(q, Tensor) or q.ndim == 0:
         y = squeeze(y, -1)
-        return unsqueeze(y, axis) if keepdim and dim is not None else reshaped(y, (1,) * x.ndim) if keepdim else y
-    y = movedim(y, -1, 0)
-    if not keepdim:
-        return y
-    return unsqueeze(y, axis + 1) if dim is not None else reshaped(y, (y.shape[0], *[1] * x.ndim))
+    else:
+        y = movedim(y, -1, 0)
+        axis += 1
+    front = tuple(y.shape)[: y.ndim - rows.ndim + 1]
+    if not keepdim or x.ndim == 0:
+        return y if x.ndim else reshaped(y, front)
+    return unsqueeze(y, axis) if dim is not None else reshaped(y, (*front, *[1] * x.ndim))
 
 
 def _fractions(q: Any, like: Tensor) -> Tensor:

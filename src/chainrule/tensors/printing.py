@@ -75,8 +75,9 @@ def set_printoptions(
 
 def tensor_repr(tensor: Tensor) -> str:
     """Return the text of a tensor; one without a value, inside a compiled function, shows its dtype and shape."""
-    if tensor._value is None or STATE.mode == TRACE:
-        known: Any = tensor._node if tensor._value is None else tensor._value  # nothing that would join the trace
+    has_value = isinstance(tensor._value, np.ndarray)
+    if not has_value or STATE.mode == TRACE:
+        known: Any = tensor._value if has_value else tensor._node  # nothing that would join the trace
         return f"<traced {known.dtype}[{', '.join(map(str, known.shape))}]>"
     array: Array = tensor._value
     suffixes = []

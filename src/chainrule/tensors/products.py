@@ -17,6 +17,7 @@ from chainrule.tensors.tensor import Tensor, current_node, numpy_dtype
 from chainrule.tensors.views import diagonal, expand, unsqueeze
 
 CONTRACT = primitive("contract")
+FLOATS = (F32, F64)
 MATRICES = {"batch": ((), ()), "contracted": ((1,), (0,))}
 
 
@@ -46,7 +47,7 @@ def _axes(name: str, a: Any, b: Any, of_a: int, of_b: int) -> None:
         raise ShapeError(f"{name}: got {a.ndim} and {b.ndim} axes", expected=f"{of_a} and {of_b}")
 
 
-def matmul(input: Tensor, other: Tensor) -> Tensor:
+def matmul(input: Any, other: Any) -> Tensor:
     """Return the matrix product of the last two axes, the others broadcast; 1-d factors as row and column.
 
     >>> import chainrule as cr
@@ -56,9 +57,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     a, b = input, other
     if STATE.mode != TRACE and isinstance(a, Tensor) and isinstance(b, Tensor):
         p, q = a._value, b._value
-        if p is not None and q is not None and p.ndim == 2 == q.ndim and p.dtype is q.dtype:
-            if (p.dtype is F32 or p.dtype is F64) and p.shape[1] == q.shape[0]:
-                return _product_of_matrices(a, b, p, q)
+        if p.ndim == 2 == q.ndim and p.dtype is q.dtype and p.dtype in FLOATS and p.shape[1] == q.shape[0]:
+            return _product_of_matrices(a, b, p, q)
     _pair("matmul", a, b)
     n, m = a.ndim, b.ndim
     if n == 0 or m == 0:

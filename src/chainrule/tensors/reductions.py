@@ -18,8 +18,9 @@ from chainrule.tensors.dtypes import BOOL, I64, to_numpy_dtype
 from chainrule.tensors.indexing import take_along
 from chainrule.tensors.logic import bitwise_not, eq, isnan, ne, where
 from chainrule.tensors.memory import detach
-from chainrule.tensors.shaping import cat, ravel, reshaped, slice_axis, squeeze
+from chainrule.tensors.shaping import cat
 from chainrule.tensors.tensor import Tensor, numpy_dtype
+from chainrule.tensors.views import ravel, reshaped, slice_axis, squeeze
 
 SUM, PROD, AMAX, AMIN = primitive("sum"), primitive("prod"), primitive("amax"), primitive("amin")
 
@@ -272,7 +273,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor 
 
 
 def _extreme(x: Tensor, dim: int, keepdim: bool, place: str) -> ValuesAndIndices:
-    axis = normalize_axis(dim, x.ndim)
+    axis = normalize_axis(dim, checked(x, place.removeprefix("arg")).ndim)
     if x.ndim == 0:
         return ValuesAndIndices(clone(x), first_place())
     index = reshaped(apply(primitive(place), (x,), {"axis": axis}), with_ones(tuple(x.shape), (axis,)))

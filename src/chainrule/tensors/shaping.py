@@ -21,8 +21,8 @@ from chainrule.tensors.binary import checked, zero_dimensional
 from chainrule.tensors.dtypes import BOOL, I64
 from chainrule.tensors.memory import EXPAND, view
 from chainrule.tensors.tensor import Tensor, concrete, numpy_dtype
-from chainrule.tensors.views import expand, listed, reshaped, sizes_of
 from chainrule.tensors.views import diagonal as diagonal
+from chainrule.tensors.views import expand, listed, own_axis, reshaped, sizes_of
 from chainrule.tensors.views import movedim as movedim
 from chainrule.tensors.views import narrow as narrow
 from chainrule.tensors.views import ravel as ravel
@@ -39,10 +39,10 @@ IOTA, TAKE, PUT_DIAGONAL = primitive("iota"), primitive("take"), primitive("put_
 
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Return views of parts of this size (the last may be smaller), or of these sizes, along an axis."""
-    axis = normalize_axis(dim, tensor.ndim)
-    size = tensor.shape[axis] if tensor.ndim else 0
+    axis = own_axis(tensor, dim, "split")
+    size = tensor.shape[axis]
     part = split_size_or_sections
-    if tensor.ndim == 0 or (isinstance(part, int) and (part < 0 or (part == 0 and size != 0))):
+    if isinstance(part, int) and (part < 0 or (part == 0 and size != 0)):
         raise ArgumentError(f"split: got a size of {part} for shape {tuple(tensor.shape)}", expected="at least 1")
     if isinstance(part, int):
         count = 1 if part == 0 else max(1, -(-int(size) // part))
@@ -60,9 +60,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Return views of about equal parts, or of the parts between indices, along an axis."""
-    axis = normalize_axis(dim, input.ndim)
-    if input.ndim == 0:
-        raise ShapeError("tensor_split: got a 0-d tensor", expected="at least one axis")
+    axis = own_axis(input, dim, "tensor_split")
     size = int(input.shape[axis])
     given = indices_or_sections
     if isinstance(given, Tensor):
@@ -79,8 +77,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Return at most ``chunks`` views of equal size (the last may be smaller)."""
     if chunks < 1:
         raise ArgumentError(f"chunk: got {chunks}", expected="at least 1")
-    axis = normalize_axis(dim, input.ndim)
-    size = int(input.shape[axis]) if input.ndim else 0
+    axis = own_axis(input, dim, "chunk")
+    size = int(input.shape[axis])
     return split(input, -(-size // chunks) if size else [0] * chunks, axis)
 
 
@@ -182,12 +180,12 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
 
 def fliplr(input: Tensor) -> Tensor:
     """Return a copy with axis 1 reversed."""
-    return flip(input, 1)
+    return flip(input, own_axis(input, 1, "fliplr"))
 
 
 def flipud(input: Tensor) -> Tensor:
     """Return a copy with axis 0 reversed."""
-    return flip(input, 0)
+    return flip(input, own_axis(input, 0, "flipud"))
 
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
@@ -202,7 +200,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         raise ArgumentError(f"roll: got {len(moves)} shifts and {len(axes)} dims", expected="as many of both")
     y = input
     for shift, dim in zip(moves, axes, strict=True):
-        axis = normalize_axis(dim, y.ndim)
+        axis = own_axis(y, dim, "roll")
         size = y.shape[axis]
         if isinstance(size, int) and size == 0:
             continue

@@ -15,11 +15,27 @@ import numpy as np
 from chainrule.errors import ArgumentTypeError, GradientError, NameUnknown, TraceError, nearest
 from chainrule.graph import Array, Node, Primitive, Storage, primitive
 from chainrule.graph.sizes import numel
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import FROM_NUMPY, DType
 from chainrule.tensors.state import STATE, TRACE
 
 NO_ATTRIBUTES: dict[str, Any] = {}
 NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep
+
+
+class Leaked:
+    """Stands for the value of a tensor whose trace is over: whoever asks is told where the tensor came from."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+
+    def __getattr__(self, name: str) -> Any:
+        raise TraceError(
+            f"a tensor that was made while tracing '{self.function}' is used after it, and has no value",
+            fix="return it from the compiled function",
+        )
 
 
 class Size(tuple[Any, ...]):
@@ -159,10 +175,9 @@ class Tensor:
         """Make this leaf collect its gradient in ``grad`` (or not any more)."""
         if requires_grad == self.requires_grad:
             return self
-        if self._value is None:
-            raise TraceError(
-                "requires_grad_() on a tensor made while tracing", fix="create the leaf outside the compiled function"
-            )
+        if STATE.mode == TRACE and STATE.trace is not None:
+            STATE.trace.require_grad(self, requires_grad)
+            return self
         if not self.is_leaf:
             raise GradientError(
                 "requires_grad_(False) on a tensor that an operation made", fix="use detach() to cut it off"
@@ -172,6 +187,8 @@ class Tensor:
                 f"requires_grad_() on a tensor of {self._value.dtype}", expected="a floating-point dtype"
             )
         self._node = new_leaf(self) if requires_grad else None
+        if self._storage is not None:  # else no trace has ever seen it
+            CHANGES.bump()
         return self
 
     def __hash__(self) -> int:
@@ -269,6 +286,8 @@ class Tensor:
     else:
 
         def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):  # a protocol, which NumPy asks for with every array; the nearest names cost a ms
+                raise AttributeError(name)
             raise NameUnknown(f"a tensor has no attribute {name!r}", fix=nearest(name, dir(type(self))))
 
 

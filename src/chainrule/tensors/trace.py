@@ -1,37 +1,49 @@
 """A trace: the graph of a function of tensors, written while the function runs once without values.
 
 Tensors that exist outside (parameters, buffers, optimizer state, data) become inputs when first touched; what the
-function assigns to them becomes outputs that are written back in place. Scalars that may change between runs (rates,
-draw numbers) are inputs too, read through a getter at each run.
+function assigns to them becomes outputs that are written back in place. Numbers that may change between runs (rates,
+draw numbers) are inputs too, read again before each run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from chainrule.errors import InPlaceError, TraceError
+from chainrule.errors import GradientError, InPlaceError, TraceError
 from chainrule.graph import Array, Node, Recording, Storage, graph_input, op, recording
 from chainrule.graph import constant as constant_node
 from chainrule.graph.sizes import Shape
 from chainrule.tensors.dtypes import F64, I64
+from chainrule.tensors.generator import default_generator
 from chainrule.tensors.memory import put_back
-from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import NOT_KEPT, STOP, Tensor, shared_storage
+from chainrule.tensors.state import PLAIN, STATE, TRACE
+from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, shared_storage
+
+T = TypeVar("T")
+
+
+class Ambient:
+    """Stands for the generator that the caller draws from when the function runs."""
 
 
 class Bound:
-    """A tensor from outside inside a trace: the input it became, the node it is now, and how often it was rebound."""
+    """A tensor from outside inside a trace: the input it became, the node it is now, and how often it was rebound.
 
-    __slots__ = ("input", "node", "rebound", "tensor")
+    ``gradient_of`` is the tensor whose ``grad`` it was: each run takes the gradient that is there then.
+    """
 
-    def __init__(self, tensor: Tensor, node: Node) -> None:
+    __slots__ = ("gradient_of", "input", "node", "rebound", "tensor")
+
+    def __init__(self, tensor: Tensor, node: Node, gradient_of: Tensor | None) -> None:
         self.tensor = tensor
         self.input = node
         self.node = node
         self.rebound = 0
+        self.gradient_of = gradient_of
 
 
 class Grad:
@@ -46,23 +58,57 @@ class Grad:
         self.cleared = cleared
 
 
+class Draws:
+    """The draws that a trace makes from one generator, or from ``Ambient``."""
+
+    __slots__ = ("count", "draw", "generator", "seed")
+
+    def __init__(self, generator: Any, seed: Node, draw: Node) -> None:
+        self.generator = generator
+        self.seed = seed
+        self.draw = draw
+        self.count = 0
+
+
 class Trace:
     """An open trace of one function."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.recording = Recording()
-        self.bound: dict[int, Bound] = {}
-        self.storages: dict[Storage, Tensor] = {}
-        self.views: dict[int, tuple[Tensor, int, Node]] = {}
-        self.getters: list[tuple[Node, Callable[[], Any]]] = []
-        self.leaves: dict[Node, Tensor] = {}
-        self.generators: dict[int, tuple[Any, Node, Node, int]] = {}
-        self.grads: dict[int, Grad] = {}
-        self.calls: list[Callable[[], Any]] = []
-        self.modules: dict[int, Any] = {}
-        self.backward_called = False
         self.inputs: list[Node] = []
+        self.made: list[Tensor] = []  # every tensor without a value, to be marked when the trace is over
+        self.bound: dict[int, Bound] = {}
+        self.storages: dict[Storage, str] = {}
+        self.views: dict[int, tuple[Tensor, int, Node]] = {}
+        self.leaves: dict[Node, Tensor] = {}
+        self.retained: dict[Node, Tensor] = {}
+        self.grads: dict[int, Grad] = {}
+        self.numbers: list[tuple[list[Node], Callable[[], Sequence[Any] | None]]] = []
+        self.draws: dict[int, Draws] = {}
+        self.calls_before: list[Callable[[], Any]] = []
+        self.calls_after: list[Callable[[], Any]] = []
+        self.modules: dict[int, Any] = {}
+        self.answers: list[tuple[str, Callable[[], Any], Any]] = []
+        self.names: dict[int, tuple[str, Tensor]] = {}
+        self.backward_called = False
+        self._drawn_from = STATE.generator
+        self._asked: set[Any] = set()
+        self._rates_asked = self._rates_changed = False
+
+    def tensor(self, node: Node) -> Tensor:
+        """Return a traced tensor."""
+        y = Tensor(None, node)
+        self.made.append(y)
+        return y
+
+    def close(self) -> None:
+        """Mark every tensor that the trace made, so that whoever still has one is told where it is from; let all others go."""
+        gone: Any = Leaked(self.name)
+        for y in self.made:
+            y._value = gone
+        self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
+        self.grads, self.modules, self.names, self.storages = {}, {}, {}, {}
 
     # -- tensors from outside -------------------------------------------------------------------------------------
 
@@ -73,13 +119,18 @@ class Trace:
     def argument(self, x: Tensor, shape: Shape, name: str) -> Tensor:
         """Return the traced tensor that stands for an argument of the function; its sizes may be symbols."""
         leaf = self._is_plain_leaf(x, name)
-        node = graph_input(name, shape, x._value.dtype, requires_grad=leaf)
-        self.inputs.append(node)
-        stand_in = Tensor(None, node)
+        node = self._input(name, shape, x._value.dtype, requires_grad=leaf)
+        self.storages.setdefault(shared_storage(x), name)
+        stand_in = self.tensor(node)
         stand_in._grad = x._grad
         if leaf:
             self.leaves[node] = stand_in
         return stand_in
+
+    def _input(self, name: str, shape: Shape, dtype: Any, *, requires_grad: bool = False) -> Node:
+        node = graph_input(name, shape, dtype, requires_grad=requires_grad)
+        self.inputs.append(node)
+        return node
 
     def _is_plain_leaf(self, x: Tensor, name: str) -> bool:
         node = x._node
@@ -87,26 +138,27 @@ class Trace:
             return False
         if node.primitive is not None:
             raise TraceError(
-                f"{name} was computed outside of the compiled function '{self.name}' with a tape that leads there",
+                f"{name} (shape {x._value.shape}) was computed outside of the compiled function '{self.name}', with a tape",
+                expected="tensors through which no gradient flows to the outside",
                 fix="compute it inside, or detach() it",
             )
         return True
 
-    def bind(self, x: Tensor, name: str) -> Bound:
+    def bind(self, x: Tensor, gradient_of: Tensor | None = None) -> Bound:
         """Make a tensor from outside an input of the graph."""
         storage = shared_storage(x)
         other = self.storages.get(storage)
         if other is not None:
             raise TraceError(
-                f"{name} shares memory with another tensor that the compiled function '{self.name}' uses",
+                f"the compiled function '{self.name}' uses a tensor of shape {x._value.shape} from outside that shares "
+                f"memory with {other}",
                 expected="tensors with memory of their own",
-                fix="clone() one of them",
+                fix="use one of the two, or clone() one outside of the function",
             )
-        self.storages[storage] = x
-        leaf = self._is_plain_leaf(x, name)
-        node = graph_input(name, x._value.shape, x._value.dtype, requires_grad=leaf)
-        self.inputs.append(node)
-        found = self.bound[id(x)] = Bound(x, node)
+        self.storages[storage] = "another one"
+        leaf = self._is_plain_leaf(x, "a tensor from outside")
+        node = self._input(f"tensor {len(self.bound)}", x._value.shape, x._value.dtype, requires_grad=leaf)
+        found = self.bound[id(x)] = Bound(x, node, gradient_of)
         if leaf:
             self.leaves[node] = x
         return found
@@ -117,7 +169,7 @@ class Trace:
         if bound is not None:
             return bound.node
         if x._parent is None:
-            return self.bind(x, f"tensor{len(self.bound)}").node
+            return self.bind(x).node
         base = x
         while base._parent is not None and id(base) not in self.bound:
             base = base._parent
@@ -138,28 +190,68 @@ class Trace:
             return bound is None or bound.node is bound.input or bound.node in self.leaves
         return x._node is None or not x._node.requires_grad or x._node in self.leaves
 
-    # -- scalars and random numbers ----------------------------------------------------------------------------------
+    # -- numbers, draws, and what else is asked at each run ------------------------------------------------------------
 
-    def scalar(self, getter: Callable[[], Any], name: str, dtype: Any = F64) -> Node:
-        """Return a 0-d input whose value is ``getter()`` at each run."""
-        node = graph_input(name, (), np.dtype(dtype))
-        self.inputs.append(node)
-        self.getters.append((node, getter))
-        return node
+    def ask_rates(self, names: Sequence[str], owner: T, read: Callable[[T], Sequence[Any]]) -> list[Node]:
+        """Return 0-d inputs whose values are what ``read(owner)`` returns before each run: the numbers of an optimizer."""
+        if self._rates_changed:
+            raise TraceError(
+                f"an optimizer's step, a scheduler's step and again an optimizer's step in the compiled function "
+                f"'{self.name}', which reads the rates once",
+                fix="call the scheduler at the end of the compiled function, or outside of it",
+            )
+        self._rates_asked = True
+        return self._ask_numbers(names, owner, read, F64)
 
-    def generator_inputs(self, generator: Any) -> tuple[Node, Node, int]:
-        """Return the inputs for seed and draw number of a generator, and how many draws came before this one."""
-        known = self.generators.get(id(generator))
+    def _ask_numbers(
+        self, names: Sequence[str], owner: T, read: Callable[[T], Sequence[Any]], dtype: Any
+    ) -> list[Node]:
+        # given to the operations as Python numbers, which `call` and random operations take
+        nodes = [self._input(name, (), np.dtype(dtype)) for name in names]
+        self.numbers.append((nodes, weakly(owner, read)))
+        return nodes
+
+    def draw_from(self, generator: Any) -> tuple[Tensor, Tensor, int]:
+        """Return seed and draw number of a generator, and how many draws came before this one."""
+        known = self.draws.get(id(generator))
         if known is None:
-            seed = self.scalar(lambda: np.uint64(generator.seed_value).astype(I64), "seed", I64)
-            draw = self.scalar(lambda: generator.draw, "draw", I64)
-            known = (generator, seed, draw, 0)
-        self.generators[id(generator)] = (*known[:3], known[3] + 1)
-        return known[1], known[2], known[3]
+            chosen = Ambient if generator is (self._drawn_from or default_generator) else generator
+            seed, draw = self._ask_numbers(("seed", "draw"), chosen, _state_of, I64)
+            known = self.draws[id(generator)] = Draws(chosen, seed, draw)
+        known.count += 1
+        return self.tensor(known.seed), self.tensor(known.draw), known.count - 1
+
+    def expect(self, text: str, owner: T, ask: Callable[[T], Any]) -> None:
+        """Let the trace hold only while ``ask(owner)`` returns what it returns now; ``text`` says what that is about."""
+        self.answers.append((text, weakly(owner, ask), ask(owner)))
+
+    def name(self, x: Tensor, what: str, of: Tensor) -> None:
+        """Say, for the text of the graph, that ``x`` from outside is ``what`` of another (a state of a parameter)."""
+        self.names[id(x)] = (what, of)
+
+    def is_first(self, key: Any) -> bool:
+        """Return whether this is asked for the first time in this trace."""
+        known = key in self._asked
+        self._asked.add(key)
+        return not known
+
+    def at_each_run(self, owner: T, call: Callable[[T], Any]) -> None:
+        """Let ``call(owner)``, which may change rates (a scheduler's step), happen at every run: before it, or after it if
+        rates were asked for already."""
+        self._rates_changed = self._rates_asked
+        (self.calls_after if self._rates_asked else self.calls_before).append(weakly(owner, call))
+
+    def after_each_run(self, owner: T, call: Callable[[T], Any]) -> None:
+        """Let ``call(owner)``, which changes nothing that is asked for, happen after every run."""
+        self.calls_after.append(weakly(owner, call))
+
+    def note_module(self, module: Any) -> None:
+        """Note a module whose attributes the trace depends on."""
+        self.modules[id(module)] = module
 
     def constant(self, value: Array) -> Node:
         """Return a node that holds ``value``."""
-        return constant_node(value)
+        return self.recording.constant(value)
 
     # -- writes ------------------------------------------------------------------------------------------------------
 
@@ -189,11 +281,11 @@ class Trace:
         old = self.node_of(x) if x._value is not None else _traced_node(x)
         if not tracked and old.requires_grad:
             if old in self.leaves:
-                node = self._fresh_leaf(x, node)
+                node = self._new_leaf(x, node)
             else:
                 node = self._with_gradient_of(old, node)
         if x._value is not None:
-            bound = self.bound.get(id(x)) or self.bind(x, f"tensor{len(self.bound)}")
+            bound = self.bound[id(x)]
             bound.node = node
             bound.rebound += 1
         else:
@@ -202,7 +294,7 @@ class Trace:
             storage.rebound += 1
             x._seen = storage.rebound
 
-    def _fresh_leaf(self, x: Tensor, node: Node) -> Node:
+    def _new_leaf(self, x: Tensor, node: Node) -> Node:
         with recording(self.recording):
             leaf = op.stop(node)
         leaf.requires_grad = True
@@ -217,13 +309,38 @@ class Trace:
         finally:
             self.recording.keeps_gradients = before
 
-    # -- gradients and effects ---------------------------------------------------------------------------------------
+    # -- gradients ---------------------------------------------------------------------------------------------------
+
+    def require_grad(self, x: Tensor, wanted: bool) -> None:
+        """Let a tensor that this trace made, and through which no gradient flows, collect its gradient."""
+        if x._value is not None:
+            raise TraceError(
+                f"requires_grad_({wanted}) on a tensor from outside of the compiled function '{self.name}': Python would "
+                "do it once and never again",
+                fix="call it before the compiled function",
+            )
+        if not wanted:
+            raise GradientError(
+                "requires_grad_(False) on a tensor that an operation made", fix="use detach() to cut it off"
+            )
+        x._node = self._new_leaf(x, _traced_node(x))
+
+    def retain_grad(self, x: Tensor) -> None:
+        """Let ``backward`` collect the gradient of a tensor that an operation of this trace made."""
+        self.retained[_traced_node(x)] = x
 
     def read_grad(self, x: Tensor) -> Tensor | None:
         """Return ``x.grad`` as it is at this point of the function."""
         known = self.grads.get(id(x))
         if known is None:
-            before = None if x._grad is NOT_KEPT else x._grad
+            before = x._grad
+            if before is NOT_KEPT:
+                raise GradientError(
+                    "the gradient of this tensor was computed inside a compiled function, which did not keep it",
+                    fix="compile with chainrule.compile(…, keep_gradients=True), or clear it with zero_grad() first",
+                )
+            if before is not None and not self.owns(before):
+                self.bind(before, gradient_of=x)
             known = self.grads[id(x)] = Grad(x, before, before, cleared=False)
         return known.now
 
@@ -236,13 +353,26 @@ class Trace:
         else:
             known.now = new
 
-    def after_each_run(self, call: Callable[[], Any]) -> None:
-        """Let ``call`` happen after every run: what Python must do beside the graph (a scheduler's step)."""
-        self.calls.append(call)
 
-    def note_module(self, module: Any) -> None:
-        """Note a module whose attributes the trace depends on."""
-        self.modules[id(module)] = module
+def weakly(owner: T, call: Callable[[T], Any]) -> Callable[[], Any]:
+    """Return the function that gives ``call(owner)``, or None when the owner is gone; it does not keep the owner alive."""
+    find = weakref.ref(owner)
+
+    def called() -> Any:
+        found = find()
+        return None if found is None else call(found)
+
+    return called
+
+
+def current_generator(chosen: Any) -> Any:
+    """Return a generator, for ``Ambient`` the one that this thread draws from now."""
+    return chosen if chosen is not Ambient else STATE.generator or default_generator
+
+
+def _state_of(chosen: Any) -> tuple[int, int]:
+    generator = current_generator(chosen)
+    return generator.seed_value, generator.draw
 
 
 def _traced_node(x: Tensor) -> Node:
@@ -261,7 +391,7 @@ class tracing:  # noqa: N801 - a context, like no_grad
         if STATE.mode == TRACE:
             raise TraceError("a compiled function inside another being traced")
         self.before = (STATE.mode, STATE.trace)
-        self.trace.recording.keeps_gradients = STATE.mode != 0
+        self.trace.recording.keeps_gradients = STATE.mode != PLAIN
         STATE.mode, STATE.trace = TRACE, self.trace
         return self.trace
 

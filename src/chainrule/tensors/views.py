@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,9 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, IndexingError, Sh
 from chainrule.graph.sizes import Size, broadcast_shapes, infer_reshape, normalize_axes, normalize_axis, numel
 from chainrule.tensors.arithmetic import clone
 from chainrule.tensors.memory import DIAGONAL, EXPAND, PERMUTE, RESHAPE, SLICE, view
-from chainrule.tensors.options import check_options
+from chainrule.tensors.options import channels_last, channels_last_3d, check_options
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.tensor import Tensor, numpy_dtype
 
 
 def listed(args: tuple[Any, ...], named: Any = None) -> tuple[Any, ...]:
@@ -214,9 +215,13 @@ def slice_axis(x: Tensor, axis: int, start: Any, stop: Any, step: int = 1) -> Te
 
 def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
     """Return a view of ``length`` elements from ``start`` along an axis."""
-    axis = _own_axis(input, dim, "narrow")
+    axis = own_axis(input, dim, "narrow")
     size = input.shape[axis]
-    first = int(start) if isinstance(start, Tensor) else start
+    if isinstance(start, Tensor) and (start.ndim > 0 or numpy_dtype(start).kind not in "iu"):
+        raise ArgumentError(
+            f"narrow: got a start of shape {tuple(start.shape)}", expected="an integer, or one in a 0-d tensor"
+        )
+    first = operator.index(start) if isinstance(start, Tensor) else start
     if first < 0:
         first = first + size
     if first < 0 or length < 0 or first + length > size:
@@ -226,7 +231,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
 
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """Return a view of one place along an axis, which vanishes."""
-    axis = _own_axis(input, dim, "select")
+    axis = own_axis(input, dim, "select")
     shape = tuple(input.shape)
     place = int(index) if isinstance(index, (Tensor, np.integer)) else index
     if place < -shape[axis] or place >= shape[axis]:
@@ -238,11 +243,12 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Return a view of each place along an axis."""
-    axis = _own_axis(input, dim, "unbind")
+    axis = own_axis(input, dim, "unbind")
     return tuple([select(input, axis, k) for k in range(int(input.shape[axis]))])
 
 
-def _own_axis(x: Tensor, dim: int, name: str) -> int:
+def own_axis(x: Tensor, dim: int, name: str) -> int:
+    """Return the axis counted from the front; a 0-d tensor has none."""
     if x.ndim == 0:
         raise IndexingError(f"{name}: got a 0-d tensor", expected="at least one axis")
     return normalize_axis(dim, x.ndim)
@@ -261,7 +267,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 def contiguous(input: Tensor, **options: Any) -> Tensor:
     """Return the tensor if its memory is in row-major order, else a copy that is."""
-    check_options("contiguous", options)
+    _only_row_major("contiguous", options)
     if is_contiguous(input):
         return input
     y = clone(input)
@@ -271,8 +277,14 @@ def contiguous(input: Tensor, **options: Any) -> Tensor:
 
 def is_contiguous(input: Tensor, **options: Any) -> bool:
     """Return whether the memory is in row-major order."""
-    check_options("is_contiguous", options)
+    _only_row_major("is_contiguous", options)
     return STATE.mode == TRACE or bool(input._value.flags.c_contiguous)
+
+
+def _only_row_major(name: str, options: dict[str, Any]) -> None:
+    check_options(name, options)
+    if options.get("memory_format") in (channels_last, channels_last_3d):
+        raise ArgumentError(f"{name}: got memory_format={options['memory_format']}", expected="row-major memory")
 
 
 FUNCTIONS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,7 +16,6 @@ from chainrule.tensors.tensor import Tensor
 from chainrule.training.form import Form
 from chainrule.training.objective import class_weights
 from chainrule.training.rows import Rows as Rows
-from chainrule.training.rows import as_array
 from chainrule.utils.data import DataLoader
 from chainrule.utils.data.dataset import arrays_of
 
@@ -24,13 +23,15 @@ MOST_CONVERTED = 1 << 30  # bytes: inputs that would take more in the model's dt
 
 
 class Batch(NamedTuple):
-    """Some rows as tensors; ``rows`` are their numbers (None: in the order of the data), ``size`` is Σ of the weights."""
+    """Some rows as tensors; ``size`` is how much they count: their number, or the sum of their weights."""
 
     X: Tensor
     y: Tensor
     weight: Tensor | None
     size: float
-    rows: Array | None
+
+
+Check = Callable[[Array, str], None]  # of targets, and whose they are
 
 
 class Batches(Protocol):
@@ -42,8 +43,8 @@ class Batches(Protocol):
     def first(self) -> tuple[Array, Array]:
         """Return a few rows, (X, y), to look at before training."""
 
-    def prepare(self, form: Form) -> None:
-        """Take note of what the model and the loss want."""
+    def prepare(self, form: Form, check: Check) -> None:
+        """Take note of what the model and the loss want; ``check`` raises for targets that do not fit."""
 
     def epoch(self, generator: Generator | None) -> Iterator[Batch]:
         """Yield the batches of an epoch, in an order drawn from ``generator`` (None: in the order of the data)."""
@@ -76,12 +77,14 @@ class ArrayBatches:
         """Return the first two rows, and all targets."""
         return self.rows.X[:2], self.rows.y
 
-    def prepare(self, form: Form) -> None:
-        """Convert everything now, unless the inputs would take much more memory than they do."""
+    def prepare(self, form: Form, check: Check) -> None:
+        """Check all targets, and convert everything now, unless the inputs would take much more memory than they do."""
+        check(self.rows.y, self.name)
         self.form = form
         self.X, self.y = self.rows.X, form.targets(self.rows.y, f"{self.name}: y")
         self.row_weight = form.weights(self.weight)
-        if self.X.size * form.dtype.itemsize <= max(MOST_CONVERTED, self.X.nbytes):
+        self.is_converted = self.X.size * form.dtype.itemsize <= max(MOST_CONVERTED, self.X.nbytes)
+        if self.is_converted:
             self.X = form.inputs(self.X, f"{self.name}: X")
 
     def epoch(self, generator: Generator | None) -> Iterator[Batch]:
@@ -90,25 +93,24 @@ class ArrayBatches:
         starts = batch_starts(num_rows, self.batch_size)
         if generator is None or len(starts) == 1:
             for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
-                yield self._part(slice(start, stop), None)
+                yield self._part(slice(start, stop))
             return
         order = philox.permutation(generator.seed_value, generator.draw, num_rows)
         generator.draw += 1
         for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
             rows = order[start:stop]
             weight = None if self.row_weight is None else self.row_weight.take(rows)
-            yield self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight, rows)
+            yield self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
 
-    def _part(self, part: slice, rows: Array | None) -> Batch:
+    def _part(self, part: slice) -> Batch:
         """Return consecutive rows without copying them; a model that writes into its input is told so."""
         weight = None if self.row_weight is None else _read_only(self.row_weight[part])
-        return self._batch(_read_only(self.X[part]), _read_only(self.y[part]), weight, rows)
+        return self._batch(_read_only(self.X[part]), _read_only(self.y[part]), weight)
 
-    def _batch(self, X: Array, y: Array, weight: Array | None, rows: Array | None) -> Batch:
-        X = self.form.inputs(X, f"{self.name}: X")
-        if weight is None:
-            return Batch(Tensor(X), Tensor(y), None, float(len(X)), rows)
-        return Batch(Tensor(X), Tensor(y), Tensor(weight), float(weight.sum(dtype=np.float64)), rows)
+    def _batch(self, X: Array, y: Array, weight: Array | None) -> Batch:
+        if not self.is_converted:
+            X = self.form.inputs(X, f"{self.name}: X")
+        return _batch(X, y, weight)
 
     def generators(self) -> list[Generator]:
         """Return none: the order is drawn from the trainer's."""
@@ -138,10 +140,16 @@ class GivenBatches:
         self.source = source
         self.name = name
         self.class_weight = class_weight
+        self._first: tuple[Array, Array] | None = None
         self.count: int | None = len(source) if hasattr(source, "__len__") else None
 
     def first(self) -> tuple[Array, Array]:
-        """Return the first batch; generators are left as they were."""
+        """Return the first batch, read once; generators are left as they were."""
+        if self._first is None:
+            self._first = self._read_first()
+        return self._first
+
+    def _read_first(self) -> tuple[Array, Array]:
         generator = Generator().manual_seed(0)
         states = [(other, other.get_state()) for other in self.generators()]
         try:
@@ -163,9 +171,9 @@ class GivenBatches:
                 raise DataError(f"{name}: got {got}", expected="(X, y) or (X, y, row weights)")
             yield Rows(*batch, name=name)
 
-    def prepare(self, form: Form) -> None:
-        """Take note of what the model and the loss want."""
-        self.form = form
+    def prepare(self, form: Form, check: Check) -> None:
+        """Take note of what the model and the loss want; ``check`` raises for targets that do not fit."""
+        self.form, self.check = form, check
 
     def epoch(self, generator: Generator | None) -> Iterator[Batch]:
         """Yield the batches as they come."""
@@ -174,10 +182,9 @@ class GivenBatches:
             if self.class_weight is not None:
                 by_class = class_weights(rows.y, self.class_weight, complete=False)
                 weight = by_class if weight is None else weight * by_class
+            self.check(rows.y, rows.name)
             X, y = self.form.inputs(rows.X, f"{rows.name}: X"), self.form.targets(rows.y, f"{rows.name}: y")
-            weight = self.form.weights(weight)
-            size = float(len(rows)) if weight is None else float(weight.sum(dtype=np.float64))
-            yield Batch(Tensor(X), Tensor(y), None if weight is None else Tensor(weight), size, None)
+            yield _batch(X, y, self.form.weights(weight))
 
     def generators(self) -> list[Generator]:
         """Return the generators of a DataLoader and its sampler."""
@@ -248,6 +255,12 @@ def batch_starts(num_rows: int, batch_size: int | None) -> list[int]:
     if num_rows % batch_size == 1 and batch_size > 1:
         starts.pop()
     return starts
+
+
+def _batch(X: Array, y: Array, weight: Array | None) -> Batch:
+    if weight is None:
+        return Batch(Tensor(X), Tensor(y), None, float(len(X)))
+    return Batch(Tensor(X), Tensor(y), Tensor(weight), float(weight.sum(dtype=np.float64)))
 
 
 def hash_of(arrays: Iterable[Array]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import ArgumentTypeError
 from chainrule.tensors.tensor import Tensor
@@ -28,7 +28,7 @@ class Callback:
         """Called after an epoch with its row of the history."""
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """Called once at the end, the best weights restored, also after an interruption."""
+        """Called once at the end, the best weights restored, also after an interruption; not after an error."""
 
 
 class OnEpochEnd(Callback):
@@ -42,12 +42,14 @@ class OnEpochEnd(Callback):
         self.function(trainer, epoch, row)
 
 
-def as_callback(callback: Callback | Callable[[Trainer, int, dict[str, float]], object]) -> Callback:
+def as_callback(callback: Any) -> Callback:
     """Return a callback: itself, or a function called at the end of each epoch."""
     if isinstance(callback, Callback):
         return callback
     if callable(callback) and not isinstance(callback, type):
         return OnEpochEnd(callback)
     raise ArgumentTypeError(
-        f"callbacks: got {callback!r}", expected="Callback objects, or functions f(trainer, epoch, row)"
+        f"callbacks: got {callback!r}",
+        expected="Callback objects, or functions f(trainer, epoch, row)",
+        fix=f"write {callback.__name__}()" if isinstance(callback, type) else "",
     )

@@ -112,10 +112,10 @@ def load(trainer: Trainer, path: Any) -> Standing:
         best=None if values["best"] is None else Best.from_dict(values["best"]),
     )
     _warn_of_differences(trainer, values)
+    put_back(trainer, kept)
     trainer.history = History.from_dict(values["history"])
     trainer.fingerprint = values["fingerprint"]
     trainer.planned_epochs = values["planned_epochs"]
-    put_back(trainer, kept)
     return kept
 
 
@@ -150,7 +150,9 @@ def _different_lines(then: str, now: str) -> list[str]:
 
 def _warn_of_differences(trainer: Trainer, values: dict[str, Any]) -> None:
     here = environment()
-    differ = [f"{k}: {v} then, {here.get(k)} now" for k, v in _of(values["environment"], BITS_DEPEND_ON) if here.get(k) != v]
+    differ = [
+        f"{k}: {v} then, {here.get(k)} now" for k, v in _of(values["environment"], BITS_DEPEND_ON) if here.get(k) != v
+    ]
     if differ:
         warnings.warn(
             f"resuming in another environment ({'; '.join(differ)}): results may differ in the last bits", stacklevel=4
@@ -158,7 +160,9 @@ def _warn_of_differences(trainer: Trainer, values: dict[str, Any]) -> None:
     now = settings(trainer)
     differ = [f"{k}: {v} then, {now.get(k)} now" for k, v in _of(values["settings"], SETTINGS) if now.get(k) != v]
     if differ:
-        warnings.warn(f"resuming with other settings ({'; '.join(differ)}): training goes on with those of now", stacklevel=4)
+        warnings.warn(
+            f"resuming with other settings ({'; '.join(differ)}): training goes on with those of now", stacklevel=4
+        )
 
 
 def _of(values: dict[str, str], names: tuple[str, ...]) -> list[tuple[str, str]]:

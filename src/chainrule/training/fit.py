@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+from chainrule.errors import ArgumentTypeError, nearest
 from chainrule.nn import Module
 from chainrule.training.history import History
 from chainrule.training.trainer import Trainer
 
+OPTIONS = [name for name in inspect.signature(Trainer).parameters if name != "model"]
+
 
 def fit(model: Module, data: Any, *, val: Any = None, **options: Any) -> History:
-    """Train ``model`` on ``data`` = (X, y) and return the history; the model ends with the best weights, in eval mode.
+    """Train ``model`` on ``data`` and return the history; the model ends with the best weights, in eval mode.
 
-    ``val``      rows (X, y) to watch; needed for early stopping (``patience``)
+    ``data``     (X, y), (X, y, row weights), a TensorDataset, or an iterable of batches such as a DataLoader
+    ``val``      the same to watch after each epoch; early stopping (``patience``) goes by it
     ``options``  as for ``Trainer``: loss, optimizer, lr, epochs, batch_size, metrics, patience, seed, …
 
     >>> import chainrule as cr
@@ -24,4 +29,9 @@ def fit(model: Module, data: Any, *, val: Any = None, **options: Any) -> History
     >>> history["train_loss"][-1] < 0.05
     True
     """
+    for name in options:
+        if name not in OPTIONS:
+            raise ArgumentTypeError(
+                f"fit: got the option {name!r}", expected=f"one of {', '.join(OPTIONS)}", fix=nearest(name, OPTIONS)
+            )
     return Trainer(model, **options).fit(data, val)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chainrule.errors import NameUnknown, nearest
@@ -13,10 +13,12 @@ from chainrule.errors import NameUnknown, nearest
 class History:
     """The numbers of each epoch, by name: ``history["val_loss"]`` is a list with one number per epoch.
 
-    ``best_epoch``  the epoch (from 1) whose weights the model has at the end
-    ``stopped``     why training ended: "epochs", "early stopping", "target", "time", "interrupted" or "callback"
-    ``seconds``     how long training took
-    ``notes``       what a reader should know: a slower path taken, an interruption
+    ``rows``        a dict per epoch
+    ``best_epoch``  the epoch (from 1) that was best by what was monitored; the model ends with its weights
+    ``stopped``     why training ended: "epochs", "early stopping", "target", "time", "interrupted", or what a callback said
+    ``partial``     how much of the last epoch was done when it was ended early ("3 of 10 batches"); "" for all of it
+    ``seconds``     how long training took, all calls of ``fit`` together
+    ``notes``       what a reader should know: a slower path taken, weights changed from outside
 
     >>> history = History()
     >>> history.append({"epoch": 1, "train_loss": 0.5})
@@ -28,12 +30,25 @@ class History:
         self.rows: list[dict[str, float]] = []
         self.best_epoch: int | None = None
         self.stopped = ""
+        self.partial = ""
         self.seconds = 0.0
         self.notes: list[str] = []
 
-    def append(self, row: dict[str, float]) -> None:
+    def append(self, row: Mapping[str, float]) -> None:
         """Add the numbers of one epoch."""
         self.rows.append(dict(row))
+
+    def note(self, text: str) -> None:
+        """Add a note, unless it is there already."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def cut(self, epochs: int, best_epoch: int | None) -> None:
+        """Drop what came after so many epochs."""
+        if len(self.rows) > epochs:
+            del self.rows[epochs:]
+            self.stopped = self.partial = ""
+        self.best_epoch = best_epoch
 
     @property
     def names(self) -> list[str]:
@@ -71,21 +86,16 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        return {
-            "rows": [dict(row) for row in self.rows],
-            "best_epoch": self.best_epoch,
-            "stopped": self.stopped,
-            "seconds": self.seconds,
-            "notes": list(self.notes),
-        }
+        return {**vars(self), "rows": [dict(row) for row in self.rows], "notes": list(self.notes)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> History:
+    def from_dict(cls, values: Mapping[str, Any]) -> History:
         """Return the history that ``to_dict`` gave."""
         history = cls()
         history.rows = [dict(row) for row in values["rows"]]
         history.best_epoch = values["best_epoch"]
-        history.stopped = values["stopped"]
+        history.stopped = str(values["stopped"])
+        history.partial = str(values.get("partial", ""))
         history.seconds = float(values["seconds"])
         history.notes = list(values["notes"])
         return history
@@ -95,10 +105,14 @@ class History:
 
     def __str__(self) -> str:
         names = self.names
-        lines = ["  ".join(f"{name:>12}" for name in names)]
+        widths = [max(12, len(name)) for name in names]
+        lines = ["  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
         for number, row in enumerate(self.rows, 1):
-            cells = [_cell(row.get(name)) for name in names]
-            lines.append("  ".join(f"{cell:>12}" for cell in cells) + ("  best" if number == self.best_epoch else ""))
+            cells = [f"{_cell(row.get(name)):>{width}}" for name, width in zip(names, widths, strict=True)]
+            marks = ["best"] if number == self.best_epoch else []
+            if self.partial and number == len(self.rows):
+                marks.append(f"({self.partial})")
+            lines.append("  ".join([*cells, *marks]))
         if self.stopped:
             lines.append(f"stopped: {self.stopped}, after {self.seconds:.1f} s")
         return "\n".join([*lines, *self.notes])

@@ -1,57 +1,180 @@
-"""Where a NaN or an infinity came from: the first layer whose outputs are not finite though its inputs are."""
+"""Where a NaN or an infinity came from: the first layer that makes one out of finite numbers, forward or backward."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.nn import Module
-from chainrule.tensors.autograd import enable_grad
+from chainrule.tensors.autograd import enable_grad, grad
 from chainrule.tensors.tensor import Tensor
+from chainrule.training.batches import Batch
+from chainrule.training.rows import is_finite
+from chainrule.training.step import Penalty
 
 
-def find_nonfinite(model: Module, objective: Any, X: Tensor, y: Tensor, weight: Tensor | None) -> str:  # noqa: N803
-    """Return in words where the first value appears that is not finite, in one forward and backward pass."""
-    for name, parameter in model.named_parameters():
-        if not np.isfinite(parameter._value).all():
-            return f"the parameter {name} is not finite before the batch"
-    found: list[str] = []
+class Call(NamedTuple):
+    """One call of a layer that holds no others: what went in and came out."""
 
-    def look(name: str, module: Module) -> Any:
-        def hook(_: Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if not found and isinstance(output, Tensor) and not _finite(output):
-                before = [t for t in inputs if isinstance(t, Tensor)]
-                if all(_finite(t) for t in before):
-                    largest = max([float(np.abs(t._value).max()) for t in before if t._value.size] or [0.0])
-                    found.append(f"layer {name} ({type(module).__name__}), whose inputs go up to {largest:.3g}")
+    layer: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
 
-        return hook
 
-    handles = [
-        module.register_forward_hook(look(name or "model", module))
-        for name, module in model.named_modules()
-        if not list(module.children())
-    ]
+def where_not_finite(model: Module, objective: Any, batch: Batch, penalty: Penalty | None = None) -> str:
+    """Return where the first value that is not finite appears in one forward and backward pass, in words.
+
+    "" if all values are finite. The model's tensors are finite before; gradients are not kept.
+    """
+    with _watched(model) as watch, enable_grad():
+        output = model(batch.X)
+        if watch.found:
+            return f"the output of {watch.found}"
+        error = objective(output, batch.y, batch.weight)
+        if not _finite(error):
+            return (
+                f"the loss ({getattr(objective, 'name', 'loss')}) of outputs that are finite, {_range([output])}: "
+                "see the targets, or use a loss on logits"
+            )
+        total = error if penalty is None else error + penalty(model)
+        if not _finite(total):
+            return f"the penalty on the weights, {_range(model.parameters())}"
+        return _backward(model, total, output, watch.calls)
+
+
+def where_not_finite_in_use(model: Module, objective: Any, batch: Batch) -> str:
+    """Return the same for a forward pass alone, in the mode the model is in."""
+    with _watched(model) as watch:
+        output = model(batch.X)
+        if watch.found:
+            return f"the output of {watch.found}"
+        finite = _finite(objective(output, batch.y, batch.weight))
+        return "" if finite else f"the loss ({objective.name}) of outputs that are finite, {_range([output])}"
+
+
+# -- forward -----------------------------------------------------------------------------------------------------------
+
+
+class _Watch:
+    """Sees every module's inputs and outputs in the order in which they are computed.
+
+    ``found``  the first place with a value that is not finite, in words
+    ``calls``  of layers that hold no others, in order
+    """
+
+    def __init__(self) -> None:
+        self.found = ""
+        self.calls: list[Call] = []
+        self.open: list[str] = []  # the modules being called, outermost first
+
+    def before(self, layer: str, args: Any) -> None:
+        if not self.found and not all(map(_finite, _tensors(args))):
+            self.found = self._between(f"before {layer}")
+        self.open.append(layer)
+
+    def after(self, layer: str, module: Module, args: Any, output: Any) -> None:
+        self.open.pop()
+        inputs, outputs = _tensors(args), _tensors(output)
+        if next(module.children(), None) is None:
+            self.calls.append(Call(layer, inputs, outputs))
+            if not self.found and not all(map(_finite, outputs)):
+                self.found = f"{layer}, whose inputs {_range(inputs)}{_weights(module)}"
+        elif not self.found and not all(map(_finite, outputs)):
+            self.open.append(layer)
+            self.found = self._between("at its end")
+            self.open.pop()
+
+    def _between(self, until: str) -> str:
+        """Name the module whose own code computed something between the layers that it calls."""
+        owner = self.open[-1] if self.open else "the model"
+        if not self.calls:
+            return f"what {owner} computes {until}"
+        last = self.calls[-1]
+        return f"what {owner} computes after {last.layer} and {until}; that layer's output {_range(last.outputs)}"
+
+
+@contextmanager
+def _watched(model: Module) -> Iterator[_Watch]:
+    watch = _Watch()
+    handles = []
+    for path, module in model.named_modules():
+        layer = f"layer {path} ({type(module).__name__})" if path else f"the model ({type(module).__name__})"
+        handles.append(module.register_forward_pre_hook(_before(watch, layer)))
+        handles.append(module.register_forward_hook(_after(watch, layer)))
     try:
-        with enable_grad():
-            output = model(X)
-            if found:
-                return f"the output of {found[0]}"
-            error = objective(output, y, weight)
-            if not _finite(error):
-                return "the loss, of outputs that are finite: see the targets, or use a loss on logits"
-            for parameter in model.parameters():
-                parameter.grad = None
-            error.backward()
+        yield watch
     finally:
         for handle in handles:
             handle.remove()
-    for name, parameter in reversed(list(model.named_parameters())):
-        if parameter.grad is not None and not _finite(parameter.grad):
-            return f"the gradient of {name}"
-    return "the update: the step is too large"
+
+
+def _before(watch: _Watch, layer: str) -> Callable[[Module, Any], None]:
+    return lambda _, args: watch.before(layer, args)
+
+
+def _after(watch: _Watch, layer: str) -> Callable[[Module, Any, Any], None]:
+    return lambda module, args, output: watch.after(layer, module, args, output)
+
+
+# -- backward ----------------------------------------------------------------------------------------------------------
+
+
+def _backward(model: Module, total: Tensor, output: Tensor, calls: list[Call]) -> str:
+    """Follow the gradient from the loss back through the layers to the first value that is not finite."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    passed = [output, *[t for call in calls for t in (*call.inputs, *call.outputs)]]
+    known = {id(t): t for t in (*passed, *parameters.values()) if t.requires_grad}
+    found = dict(zip(known, grad(total, list(known.values()), allow_unused=True), strict=True))
+
+    def bad(t: Tensor) -> bool:
+        gradient = found.get(id(t))
+        return gradient is not None and not _finite(gradient)
+
+    if bad(output):
+        return f"the gradient of the loss at the outputs, which {_range([output])}"
+    later = "the loss"
+    for call in reversed(calls):
+        if any(map(bad, call.outputs)):
+            return f"the gradient between {call.layer} and {later}; that layer's output {_range(call.outputs)}"
+        for name, p in parameters.items():
+            if bad(p) and call.layer.startswith(f"layer {name.rpartition('.')[0]} ("):
+                return f"the gradient of {name}, computed in {call.layer}, whose inputs {_range(call.inputs)}"
+        if any(map(bad, call.inputs)):
+            return f"the gradient that {call.layer} passes back; its inputs {_range(call.inputs)}"
+        later = call.layer
+    return next((f"the gradient of {name}" for name, p in parameters.items() if bad(p)), "")
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Return the tensors in what a module takes or gives."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [t for part in value for t in _tensors(part)] if isinstance(value, (list, tuple)) else []
 
 
 def _finite(x: Tensor) -> bool:
-    return x._value.dtype.kind != "f" or bool(np.isfinite(x._value).all())
+    return is_finite(x._value)
+
+
+def _range(tensors: Any) -> str:
+    """Say from where to where finite numbers reach."""
+    arrays = [t._value for t in tensors if t._value.size]
+    if not arrays:
+        return "are empty"
+    low, high = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
+    return f"reach from {low:.3g} to {high:.3g}"
+
+
+def _weights(module: Module) -> str:
+    parameters = [p for p in module.parameters() if p._value.size]
+    if not parameters:
+        return ""
+    return f" and whose weights go up to {max(float(np.abs(p._value).max()) for p in parameters):.3g}"

@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
+
+NOT_SHOWN = ("epoch", "seconds")
 
 
 class Progress:
-    """Shows epochs. ``wanted`` None: yes."""
+    """Shows epochs and, on a terminal, batches.
 
-    def __init__(self, epochs: int, *, wanted: bool | None) -> None:
+    ``epochs``   how many there will be; ``done``: how many there were before
+    ``batches``  per epoch; None if that is not known
+    ``wanted``   False shows nothing
+    """
+
+    def __init__(self, epochs: int, batches: int | None, *, done: int = 0, wanted: bool | None = None) -> None:
         self.epochs = epochs
+        self.batches = batches
         self.shown = wanted is not False
         self.bar: Any = None
         if self.shown and sys.stderr.isatty():
-            from tqdm import tqdm  # loaded only where a bar is drawn
+            self.bar = _bar(epochs, batches, done)
 
-            self.bar = tqdm(total=epochs, unit="epoch", leave=True, dynamic_ncols=True)
+    def batch(self) -> None:
+        """Show that a batch ended."""
+        if self.bar is not None and self.batches is not None:
+            self.bar.update(1)
 
-    def epoch(self, number: int, row: dict[str, float], *, best: bool) -> None:
+    def epoch(self, number: int, row: Mapping[str, float], *, best: bool) -> None:
         """Show that an epoch ended."""
         if not self.shown:
             return
-        cells = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "seconds"))
+        cells = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in NOT_SHOWN)
         if self.bar is not None:
-            self.bar.set_postfix_str(cells, refresh=False)
-            self.bar.update(1)
+            self.bar.set_postfix_str(f"epoch {number}/{self.epochs}  {cells}", refresh=False)
+            if self.batches is None:
+                self.bar.update(1)
         else:
-            print(f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}  {cells}{'  *' if best else ''}", flush=True)
+            width = len(str(self.epochs))
+            sys.stdout.write(f"epoch {number:>{width}}/{self.epochs}  {cells}{'  *' if best else ''}\n")
+            sys.stdout.flush()
 
     def close(self) -> None:
         """Leave the line."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _bar(epochs: int, batches: int | None, done: int) -> Any:
+    from tqdm import tqdm  # loaded only where a bar is drawn
+
+    size = batches or 1
+    unit = "epoch" if batches is None else "batch"
+    return tqdm(total=epochs * size, initial=done * size, unit=unit, leave=True, dynamic_ncols=True)

@@ -56,8 +56,8 @@ def standing(trainer: Trainer) -> Standing:
 
 def put_back(trainer: Trainer, kept: Standing) -> None:
     """Let training stand where it stood; epochs of the history after that are dropped."""
+    trainer.optimizer.load_state_dict(kept.optimizer)  # raises, before anything is changed, if it does not fit
     set_weights(trainer.model, kept.weights)
-    trainer.optimizer.load_state_dict(kept.optimizer)
     if trainer.scheduler is not None and kept.schedule is not None:
         trainer.scheduler.load_state_dict(copied(kept.schedule))
     for generator, state in zip(trainer.generators(), kept.generators, strict=False):

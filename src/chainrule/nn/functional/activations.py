@@ -45,7 +45,8 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """Return input limited to [min_val, max_val]; the gradient at the limits is 0."""
     if min_val > max_val:
         raise ArgumentError(f"hardtanh: got min_val={min_val} and max_val={max_val}", expected="min_val ≤ max_val")
-    y = where(input <= min_val, min_val, where(input >= max_val, max_val, input))
+    low, high = (min_val, max_val) if numpy_dtype(input).kind == "f" else (int(min_val), int(max_val))
+    y = where(input <= low, low, where(input >= high, high, input))
     return _result(y, input, inplace)
 
 

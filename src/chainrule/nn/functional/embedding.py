@@ -34,11 +34,10 @@ def embedding(
     ``padding_idx``         this row gets no gradient
     ``max_norm``            rows that are looked up and longer (in the ``norm_type``-norm) are first shortened, in place
     ``scale_grad_by_freq``  divide the gradient of a row by how often it is looked up
-    Raises IndexingError for an index that is no row, with its place. ``sparse`` gradients are not here.
+    ``sparse``              taken for PyTorch's sake: the gradient has a number for each element of ``weight`` in any case
+    Raises IndexingError for an index that is no row, with its place.
     """
     check_tensors("embedding", input=input, weight=weight)
-    if sparse:
-        raise ArgumentError("embedding: sparse gradients are not here", fix="leave out sparse=True")
     if weight.ndim != 2:
         raise ShapeError(f"embedding: got a weight of shape {tuple(weight.shape)}", expected="(rows, features)")
     if numpy_dtype(input).kind not in "iu":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 
@@ -29,17 +28,12 @@ def kl_div(
     """Return target · (log target - input): the Kullback-Leibler divergence, for an input of log-probabilities.
 
     ``log_target``  the target holds log-probabilities too
-    ``reduction``   'batchmean' divides the sum by the number of rows: the divergence itself
+    ``reduction``   'batchmean' divides the sum by the number of rows: the divergence itself. 'mean' divides by the number
+                    of elements, so it is smaller by the number of classes
     """
     check_tensors("kl_div", input=input, target=target)
     by_rows = reduction == "batchmean" and size_average is None and reduce is None
     how = "sum" if by_rows else reduction_of(reduction, size_average, reduce)
-    if how == "mean" and size_average is None and reduce is None:
-        warnings.warn(
-            "kl_div: 'mean' divides by the number of elements, not of rows; 'batchmean' is the divergence",
-            UserWarning,
-            stacklevel=2,
-        )
     losses = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     y = reduced(losses, how)
     return y / input.shape[0] if by_rows and input.ndim else y
@@ -79,8 +73,8 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """Return ½ (log var + (input - target)² / var), for a mean and a variance that the network gives.
 
-    ``var`` is one number or has the input's shape; its last axis may be missing or have size 1. It counts at least as
-    ``eps``; the gradient does not see this limit. ``full`` adds ½ log 2π.
+    ``var`` is one number or has the input's shape; its last axis may be missing, or one axis have size 1. It counts at
+    least as ``eps``; the gradient does not see this limit. ``full`` adds ½ log 2π.
     """
     check_tensors("gaussian_nll_loss", input=input, target=target)
     how = reduction_of(reduction)
@@ -101,15 +95,15 @@ def gaussian_nll_loss(
 
 def _fitted_variance(input: Tensor, var: Tensor) -> Tensor:
     shape, of_var = tuple(input.shape), tuple(var.shape)
-    if same_shape(shape, of_var) or (
-        len(of_var) == len(shape) and shape and same_shape(shape[:-1], of_var[:-1]) and of_var[-1] == 1
-    ):
+    if not of_var or same_shape(shape, of_var):
         return var
-    if shape and same_shape(shape[:-1], of_var):
+    if same_shape(shape[:-1], of_var):
         return unsqueeze(var, -1)
-    if len(of_var) == 0:
-        return var
+    if len(of_var) == len(shape):
+        differing = [n for m, n in zip(shape, of_var, strict=True) if not (m is n or m == n)]
+        if len(differing) == 1 and differing[0] == 1:
+            return var
     raise ShapeError(
         f"gaussian_nll_loss: got an input of shape {shape} and a variance of shape {of_var}",
-        expected="one shape; the last axis of the variance may be missing or have size 1",
+        expected="one shape; the last axis of the variance may be missing, or one axis may have size 1",
     )

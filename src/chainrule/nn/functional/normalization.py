@@ -9,7 +9,7 @@ from chainrule.errors import ArgumentError, ShapeError
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.nn.functional.reduction import check_floating, check_tensors
 from chainrule.tensors import reductions
-from chainrule.tensors.arithmetic import rsqrt
+from chainrule.tensors.arithmetic import clone, rsqrt
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.tensor import Tensor
 
@@ -61,6 +61,8 @@ def batch_norm(
     """
     check_tensors("batch_norm", input=input)
     check_floating("batch_norm", input=input)
+    if 0 in [size for size in input.shape if isinstance(size, int)]:
+        return _of_nothing(input, weight, bias)
     if input.ndim < 2:
         raise ShapeError(f"batch_norm: got an input of shape {tuple(input.shape)}", expected="(N, C) or (N, C, …)")
     channels = input.shape[1]
@@ -99,6 +101,14 @@ def batch_norm(
         scale = scale * weight.reshape(along)
     y = centred * scale
     return y if bias is None else y + bias.reshape(along)
+
+
+def _of_nothing(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Return a batch without elements: it has no statistics, and the running ones stay."""
+    y = clone(input)
+    if weight is not None:
+        y = y * weight[:1].sum()
+    return y if bias is None else y + bias[:1].sum()
 
 
 def _follow(running: Tensor, new: Tensor, part: Any) -> None:

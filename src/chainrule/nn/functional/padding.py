@@ -11,6 +11,7 @@ from chainrule.tensors.arithmetic import abs, clamp, remainder
 from chainrule.tensors.creation import arange
 from chainrule.tensors.shaping import constant_pad
 from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.views import slice_axis
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
@@ -38,6 +39,9 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 
 def _extended(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    if mode == "circular" and (before < 0 or after < 0):  # what is cut does not come in again
+        x = slice_axis(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0))
+        before, after = max(before, 0), max(after, 0)
     size = x.shape[axis]
     most = size - 1 if mode == "reflect" else size
     if mode != "replicate" and (before > most or after > most):

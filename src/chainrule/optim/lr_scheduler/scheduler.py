@@ -67,7 +67,7 @@ class LRScheduler:
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch. Inside a compiled function: after each of its runs."""
         if STATE.mode == TRACE and STATE.trace is not None:
-            STATE.trace.after_each_run(lambda: self.step(epoch))
+            STATE.trace.at_each_run(self, lambda scheduler: scheduler.step(epoch))
             return
         if self._step_count == 1:
             self._check_order()

@@ -27,6 +27,7 @@ class DataLoader:
     a Subset of one, is indexed by whole batches.
 
     >>> import chainrule as cr
+    >>> from chainrule.utils.data import TensorDataset
     >>> loader = DataLoader(TensorDataset(cr.arange(5)), batch_size=2)
     >>> [x.tolist() for (x,) in loader]
     [[0, 1], [2, 3], [4]]

@@ -1,0 +1,305 @@
+"""A finished trace: the program, what it reads from outside, what it writes there, and what has to be so for it to hold."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.errors import GradientError, InPlaceError
+from chainrule.graph import Graph, Node, Primitive, primitive
+from chainrule.run import Program
+from chainrule.tensors.arguments import Results, rebuild
+from chainrule.tensors.guards import Guards, Name, label_of
+from chainrule.tensors.memory import refresh
+from chainrule.tensors.tensor import NOT_KEPT, Tensor
+from chainrule.tensors.trace import Grad, Trace, current_generator
+
+CONSTANT = primitive("constant")
+Find = Callable[[list[Tensor]], Any]  # gives the tensor that something is about, for these arguments; None if it is gone
+
+
+class Read(NamedTuple):
+    """A tensor that the function found: the nodes that it was and became; the array it had, if it is of its own."""
+
+    find: Find
+    before: Node
+    after: Node
+    value: Any = None
+
+
+class Assigned(NamedTuple):
+    """A gradient that the function replaced: by the output ``node``, or by ``now``."""
+
+    find: Find
+    node: Node | None
+    now: Any
+
+
+class Ends:
+    """Where a trace ends: what the function returned, wrote and assigned, in terms of nodes. It keeps no tensor alive."""
+
+    def __init__(self, trace: Trace, stand_ins: list[Tensor], result: Any, *, keep_gradients: bool) -> None:
+        self._trace = trace
+        self._places = {id(x): k for k, x in enumerate(stand_ins)}
+        results = Results(result)
+        self._returned = {id(x): k for k, x in enumerate(results.tensors)}
+        self.form = results.form
+        self.results = [self._node(x) for x in results.tensors]
+        tape = trace.recording.keeps_gradients and not trace.backward_called
+        self.cut_off = [tape and node.requires_grad for node in self.results]
+        self.expected: list[tuple[Find, bool]] = []  # gradients that were read, and whether there was none
+        self.assigned: list[Assigned] = []
+        self.of_results: list[tuple[int, Node]] = []
+        for grad in trace.grads.values():
+            self._sort(grad, keep_gradients)
+        self.arguments = [
+            Read(itemgetter(k), trace.inputs[k], self._node(x)) for k, x in enumerate(stand_ins)
+        ]
+        self.outside = []
+        self.gradients = []
+        for bound in trace.bound.values():
+            if bound.gradient_of is None:
+                found = Read(finder(bound.tensor), bound.input, bound.node, bound.tensor._value)
+                self.outside.append(found)
+            else:
+                find = gradient_finder(self._finder(bound.gradient_of))
+                self.gradients.append(Read(find, bound.input, bound.node))
+
+    def _node(self, x: Tensor) -> Node:
+        node: Any = x._node if x._value is None else self._trace.node_of(x)
+        found: Node = node
+        return found
+
+    def _finder(self, x: Tensor) -> Find:
+        place = self._places.get(id(x))
+        return finder(x) if place is None else itemgetter(place)
+
+    def _sort(self, grad: Grad, keep_gradients: bool) -> None:
+        """Note what becomes of ``x.grad``."""
+        x, before, now = grad.tensor, grad.before, grad.now
+        if x._value is None and id(x) not in self._places:  # of a tensor that each run makes anew
+            if id(x) in self._returned and now is not None:
+                self.of_results.append((self._returned[id(x)], self._node(now)))
+            return
+        find = self._finder(x)
+        if not grad.cleared:
+            self.expected.append((find, before is None))
+        if now is None:
+            if before is not None or grad.cleared:
+                self.assigned.append(Assigned(find, None, None))
+        elif now is before or (before is not None and now._storage is not None and now._storage is before._storage):
+            return  # written in place
+        elif now._value is not None:
+            self.assigned.append(Assigned(find, None, now))
+        elif keep_gradients or not grad.cleared:
+            self.assigned.append(Assigned(find, self._node(now), None))
+        else:
+            self.assigned.append(Assigned(find, None, NOT_KEPT))
+
+
+def finder(x: Tensor) -> Find:
+    """Return the function that gives ``x`` as long as somebody else keeps it."""
+    find = weakref.ref(x)
+    return lambda tensors: find()
+
+
+def gradient_finder(find: Find) -> Find:
+    """Return the function that gives the gradient of what ``find`` gives."""
+
+    def gradient(tensors: list[Tensor]) -> Any:
+        x = find(tensors)
+        return None if x is None else x._grad
+
+    return gradient
+
+
+class CutOff(Primitive, abstract=True):
+    """Stands on the tape for what made a result inside a compiled function"""
+
+    name = "compiled"
+
+
+CUT_OFF = CutOff()
+
+
+class Result(Node):
+    """The node of a result whose tape was left inside: a gradient cannot pass."""
+
+    __slots__ = ()
+
+    def check_not_freed(self) -> None:
+        raise GradientError(
+            "backward through the result of a compiled function: its tape stayed inside",
+            fix="call backward() inside the compiled function",
+        )
+
+
+class Traced:
+    """One trace of a function, ready to run once ``settle`` was called.
+
+    The outputs of its graph, in this order: what is returned; what is written in place; new gradients that are kept;
+    gradients of what is returned.
+    """
+
+    def __init__(
+        self, trace: Trace, stand_ins: list[Tensor], result: Any, names: list[Name], *, keep_gradients: bool
+    ) -> None:
+        self.name = trace.name
+        self.runs = 0
+        self._ends = Ends(trace, stand_ins, result, keep_gradients=keep_gradients)
+        self._numbers = trace.numbers
+        self._draws = [(draws.generator, draws.count) for draws in trace.draws.values()]
+        self._before, self._after = trace.calls_before, trace.calls_after
+        name_inputs(trace)
+        self.guards = Guards(names, trace.modules.values(), trace.answers)
+        trace.close()
+
+    def settle(self) -> None:
+        """Build the program, now that the trace and its tensors are gone.
+
+        A tensor from outside that went with them was made by the function, with a value, and each call makes it anew: it
+        becomes a constant, and what was written to it is forgotten.
+        """
+        ends = self._ends
+        found = [*ends.arguments]
+        for read in ends.outside:
+            x = read.find([])
+            if x is None:
+                read.before.primitive, read.before.attributes = CONSTANT, {}
+                read.before.value = read.value
+            else:
+                found.append(read._replace(value=None))
+                self.guards.watch(x, read.before.attributes["name"])
+        self.guards.forget_gone()
+        found += ends.gradients
+        written = [read for read in found if read.after is not read.before]
+        new = [a for a in ends.assigned if a.node is not None]
+        outputs = [*ends.results, *[read.after for read in written], *[a.node for a in new if a.node is not None]]
+        outputs += [node for _, node in ends.of_results]
+        numbers = [node for nodes, _ in self._numbers for node in nodes]
+        self.graph = Graph([*[read.before for read in found], *numbers], outputs, self.name).without_unused_inputs()
+
+        place = {node: k for k, node in enumerate(self.graph.inputs)}
+        self._read = [read.find for read in found if read.before in place]
+        self._numbers = [(nodes, ask) for nodes, ask in self._numbers if nodes[0] in place]
+        self._form, self._cut_off = ends.form, ends.cut_off
+        self._written = [read.find for read in written]
+        self._written_arguments = [k for k, read in enumerate(ends.arguments) if read.after is not read.before]
+        self._new = [a.find for a in new]
+        self._assigned = [(a.find, a.now) for a in ends.assigned if a.node is None]
+        self._of_results = [k for k, _ in ends.of_results]
+        self._expected = ends.expected
+        self._memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
+        first = len(ends.results)
+        targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
+        self.program = Program(self.graph, targets)
+        del self._ends
+
+    def holds(self, tensors: list[Tensor]) -> bool:
+        """Return whether what the trace took for granted is so for these arguments."""
+        for x in tensors:
+            if x._storage is not None and x._storage in self._memories:
+                return False  # an argument is also used as a tensor from outside
+        for find, was_none in self._expected:
+            x = find(tensors)
+            if x is None or x._grad is NOT_KEPT or (x._grad is None) is not was_none:
+                return False
+        return self.guards.hold()
+
+    def inputs(self, tensors: list[Tensor]) -> list[Any] | None:
+        """Return the arrays to run with on these arguments; None if a tensor from outside is gone."""
+        values = []
+        for find in self._read:
+            x = find(tensors)
+            if x is None:
+                return None
+            values.append(x._value)
+        return values
+
+    def run(self, tensors: list[Tensor], values: list[Any], sizes: dict[str, int]) -> Any:
+        """Run the graph on what ``inputs`` returned, write what it assigns, and return what the function returns.
+
+        If an operation raises, nothing has changed.
+        """
+        if self._written_arguments:
+            self._check_arguments(tensors)
+        for call in self._before:
+            call()
+        for _, ask in self._numbers:
+            values += ask()
+        outputs = self.program.run(values, sizes)
+        at = len(self._cut_off)
+        results = [self._result(y, cut_off) for y, cut_off in zip(outputs, self._cut_off, strict=False)]
+        for find in self._written:
+            x = find(tensors)
+            if x is not None:
+                _write(x, outputs[at])
+            at += 1
+        for find in self._new:
+            find(tensors)._grad = Tensor(outputs[at])
+            at += 1
+        for find, now in self._assigned:
+            x = find(tensors)
+            if x is not None:
+                x._grad = now
+        for k in self._of_results:
+            results[k]._grad = Tensor(outputs[at])
+            at += 1
+        for generator, count in self._draws:
+            current_generator(generator).draw += count
+        for call in self._after:
+            call()
+        self.runs += 1
+        return rebuild(self._form, results, sizes)
+
+    def _result(self, value: Any, cut_off: bool) -> Tensor:
+        y = Tensor(value)
+        if cut_off:
+            y._node = Result(CUT_OFF, None, {}, value.shape, value.dtype, True)
+        return y
+
+    def _check_arguments(self, tensors: list[Tensor]) -> None:
+        """Raise if an argument that the function writes to cannot be written, or shares memory with another one."""
+        for k in self._written_arguments:
+            value = tensors[k]._value
+            if not value.flags.writeable or any(s == 0 and n > 1 for s, n in zip(value.strides, value.shape, strict=True)):
+                raise InPlaceError(
+                    f"the compiled function '{self.name}' writes to its argument {k}, whose memory is read-only or shared "
+                    "by several of its elements",
+                    fix="pass a clone() of it",
+                )
+            if any(np.shares_memory(value, x._value) for j, x in enumerate(tensors) if j != k):
+                raise InPlaceError(
+                    f"the compiled function '{self.name}' writes to its argument {k}, which shares memory with another one",
+                    fix="pass a clone() of one of them",
+                )
+
+
+def _write(x: Tensor, value: Any) -> None:
+    if value is not x._value:
+        np.copyto(x._value, value)
+    if x._storage is not None:
+        x._storage.version += 1
+    refresh(x)
+
+
+def name_inputs(trace: Trace) -> None:
+    """Give the inputs that are parameters, buffers, states and gradients the names that the text of the graph shows."""
+    known = {}
+    for module in trace.modules.values():
+        place = label_of(module)
+        for name, x in (*module._parameters.items(), *module._buffers.items()):
+            known[id(x)] = f"{place}.{name}"
+    for bound in trace.bound.values():
+        name = known.get(id(bound.tensor))
+        if name is None and id(bound.tensor) in trace.names:
+            what, of = trace.names[id(bound.tensor)]
+            name = f"{what} of {known.get(id(of), 'a tensor')}"
+        elif bound.gradient_of is not None:
+            name = f"gradient of {known.get(id(bound.gradient_of), 'a tensor')}"
+        if name is not None:
+            bound.input.attributes["name"] = name

@@ -1,0 +1,185 @@
+"""One call of ``fit``: epoch after epoch, until an end is reached."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.errors import DataError, NotFiniteError
+from chainrule.optim.lr_scheduler import ReduceLROnPlateau
+from chainrule.training.batches import ArrayBatches, Batches
+from chainrule.training.interrupt import told_of_interrupt
+from chainrule.training.progress import Progress
+from chainrule.training.replay import explain, explain_in_use
+from chainrule.training.state import first_nonfinite, set_weights, standing, weights_of
+
+if TYPE_CHECKING:
+    from chainrule.training.trainer import Trainer
+
+
+class Loop:
+    """Trains on ``batches`` and looks at ``val`` after each epoch. What lasts is in the trainer."""
+
+    def __init__(self, trainer: Trainer, batches: Batches, val: ArrayBatches | None) -> None:
+        self.trainer = trainer
+        self.batches = batches
+        self.val = val
+        self.began = time.monotonic() - trainer.history.seconds
+        self.progress = Progress(
+            trainer.epochs, batches.count, done=len(trainer.history), wanted=trainer.progress
+        )  # fmt: skip
+        self.in_epoch = False
+        self.written = -1  # epochs done when the checkpoint was written
+
+    def run(self) -> None:
+        """Train until an end is reached; leave the model with the best weights, in eval mode."""
+        trainer = self.trainer
+        trainer.why_stop = ""
+        try:
+            trainer.tell("on_train_begin")
+            if found := first_nonfinite(trainer.model):
+                raise NotFiniteError(f"{found} before training", expected="finite numbers")
+            self.write_checkpoint()
+            with told_of_interrupt(lambda: trainer.stop("interrupted")):
+                while not self.is_over():
+                    self.epoch()
+        finally:
+            self.progress.close()
+            trainer.history.seconds = self.seconds()
+            if self.in_epoch:  # an error: as if the epoch had not begun
+                trainer.go_back()
+        trainer.history.stopped = trainer.why_stop
+        self.leave()
+        self.write_checkpoint()
+        trainer.tell("on_train_end")
+
+    def epoch(self) -> None:
+        """Learn from every batch once, look at the validation rows, and write a row of the history."""
+        trainer, number = self.trainer, len(self.trainer.history) + 1
+        trainer.tell("on_epoch_begin", number)
+        if trainer.why_stop:
+            return
+        trainer.kept, self.in_epoch = standing(trainer), True
+        row, part = self.learn(number)
+        if self.val is not None:
+            row.update(trainer.look(self.val, "val_"))
+            if not math.isfinite(row["val_loss"]):
+                raise explain_in_use(trainer, self.val, f"epoch {number}: the validation loss is {row['val_loss']}")
+        row["lr"] = self.rate
+        row["seconds"] = round(self.seconds(), 3)
+        trainer.history.append(row)
+        trainer.history.partial = part
+        is_best = self.keep_if_best(row)
+        if not part:
+            self.step_schedule(row)
+            trainer.kept = None
+        self.in_epoch = False
+        self.progress.epoch(number, row, best=is_best)
+        trainer.tell("on_epoch_end", number, row)
+        if not part and number % trainer.checkpoint_every == 0:
+            self.write_checkpoint()
+
+    def learn(self, epoch: int) -> tuple[dict[str, float], str]:
+        """Learn from every batch; return a row of the history, and what part was done if the epoch was ended early."""
+        trainer = self.trainer
+        measured: list[tuple[np.ndarray, np.ndarray]] | None = [] if self.val is None and trainer.metrics else None
+        total = size = 0.0
+        number, part = 0, ""
+        trainer.model.train()
+        batches = self.batches.epoch(trainer.generator)
+        for number, batch in enumerate(batches, 1):
+            self.rate = float(trainer.optimizer.param_groups[0]["lr"])
+            loss, outputs = trainer.learn(batch)
+            if not math.isfinite(loss):
+                self.explain(f"epoch {epoch}, batch {number}: the loss is {loss}")
+            total, size = total + loss * batch.size, size + batch.size
+            if measured is not None:
+                measured.append((batch.y._value, outputs._value))
+            for callback in trainer.callbacks:
+                callback.on_batch_end(trainer, epoch, number, loss, outputs)
+            self.progress.batch()
+            if trainer.time_limit is not None and self.seconds() > trainer.time_limit:
+                trainer.stop("time")
+            if trainer.why_stop and next(batches, None) is not None:
+                part = f"{number} of {self.batches.count or 'more'} batches"
+                break
+        if not number:
+            raise DataError(f"{self.batches.name}: the iterable gave no batch", expected="at least one batch (X, y)")
+        if found := first_nonfinite(trainer.model):
+            self.explain(f"epoch {epoch}: {found} after batch {number}")
+        row = {"epoch": epoch, "train_loss": total / size}
+        if measured is not None:
+            targets, outputs_ = (np.concatenate(parts) for parts in zip(*measured, strict=True))
+            row.update(trainer.measured(targets, outputs_, "train_"))
+        return row, part
+
+    def explain(self, seen: str) -> None:
+        """Raise the error that says where the first value that is not finite came from."""
+        self.trainer.go_back()
+        raise explain(self.trainer, self.batches, seen)
+
+    # -- between epochs -----------------------------------------------------------------------------------------------
+
+    def keep_if_best(self, row: dict[str, float]) -> bool:
+        """Note, and keep, the weights of the best epoch so far."""
+        trainer = self.trainer
+        assert trainer.best is not None  # fit made it
+        if not trainer.best.see(row, len(trainer.history)):
+            return False
+        trainer.history.best_epoch = trainer.best.epoch
+        if trainer.keep_best:
+            trainer.best.weights = weights_of(trainer.model)
+        return True
+
+    def step_schedule(self, row: dict[str, float]) -> None:
+        """Let the learning rate follow its schedule, if it does so by epoch."""
+        scheduler, best = self.trainer.scheduler, self.trainer.best
+        if isinstance(scheduler, ReduceLROnPlateau) and best is not None:
+            scheduler.step(row[best.name])
+        elif scheduler is not None and not self.trainer.steps_by_batch:
+            scheduler.step()
+
+    def is_over(self) -> bool:
+        """Say whether training ends here, and note why."""
+        trainer, best = self.trainer, self.trainer.best
+        if trainer.why_stop:
+            return True
+        row = trainer.history.rows[-1] if len(trainer.history) else None
+        if row is not None and best is not None and best.name in row:
+            if trainer.target is not None and best.reaches(row, trainer.target):
+                trainer.stop("target")
+            elif trainer.patience is not None and best.since >= trainer.patience:
+                trainer.stop("early stopping")
+        if trainer.time_limit is not None and self.seconds() > trainer.time_limit:
+            trainer.stop("time")
+        if len(trainer.history) >= trainer.epochs:
+            trainer.stop("epochs")
+        return bool(trainer.why_stop)
+
+    def leave(self) -> None:
+        """Put the best weights into the model, and remember where training stands."""
+        trainer, best = self.trainer, self.trainer.best
+        if trainer.kept is None:
+            trainer.kept = standing(trainer)
+        trainer.left = trainer.kept.weights
+        if trainer.keep_best and best is not None and best.weights is not None:
+            set_weights(trainer.model, best.weights)
+            trainer.left = best.weights
+        elif trainer.history.partial:
+            trainer.left = weights_of(trainer.model)
+        trainer.model.eval()
+
+    def write_checkpoint(self) -> None:
+        """Write the state of training, if that is asked for and it changed since."""
+        trainer = self.trainer
+        done = len(trainer.history) - bool(trainer.history.partial)
+        if trainer.checkpoint is not None and self.written != done:
+            trainer.save(trainer.checkpoint)
+            self.written = done
+
+    def seconds(self) -> float:
+        """Return how long training has taken, earlier calls included."""
+        return time.monotonic() - self.began
