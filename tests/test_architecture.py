@@ -127,7 +127,7 @@ def test_importing_chainrule_loads_numpy_and_nothing_heavier() -> None:
     code = "import sys, numpy; before = set(sys.modules); import chainrule; print(*(set(sys.modules) - before))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {top_level(name) for name in run.stdout.split()}
-    assert loaded - sys.stdlib_module_names == {"chainrule"}
+    assert loaded - sys.stdlib_module_names - {"numpy"} == {"chainrule"}
 
 
 def test_importing_chainrule_takes_less_than_60_ms_beyond_numpy() -> None:
@@ -175,4 +175,4 @@ def test_a_file_leaves_nothing_to_do(file: Path) -> None:
 def test_tests_mirror_the_source() -> None:
     packages = {folder.name for folder in PACKAGE.iterdir() if folder.is_dir()}
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
-    assert folders - {"examples", "docs", "benchmarks"} <= packages
+    assert folders - {"examples", "docs", "benchmarks", "oracles"} <= packages

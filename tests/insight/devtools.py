@@ -1,8 +1,4 @@
-"""A page in headless Chromium, driven through its DevTools pipe (https://chromedevtools.github.io/devtools-protocol/).
-
-    with Page(browser, path, width=420, dark=True) as page:
-        page.evaluate("document.title"); page.problems; page.requests; page.screenshot(file)
-"""
+"""Pages in headless Chromium, driven through its DevTools pipe (https://chromedevtools.github.io/devtools-protocol/)."""
 
 from __future__ import annotations
 
@@ -17,31 +13,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1 --remote-debugging-pipe"
-).split()
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
+    "--force-device-scale-factor=1", "--remote-debugging-pipe",
+]  # fmt: skip
 SECONDS = 60.0
 
 
-class Page:
-    """One loaded page. ``problems``: console errors and exceptions; ``requests``: every address it asked for."""
+class Chromium:
+    """A browser process with a profile of its own; used in a ``with``."""
 
-    def __init__(self, browser: str, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        self.problems: list[str] = []
-        self.requests: list[str] = []
+    def __init__(self, command: str) -> None:
+        self.pages: dict[str, Page] = {}
         self._id = 0
         self._buffer = b""
-        self._loaded = False
-        self._session = ""
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         read_commands, self._write = os.pipe()
         self._read, write_answers = os.pipe()
         # Chromium reads commands from its file 3 and answers on its file 4.
-        command = [browser, *FLAGS, f"--user-data-dir={self._folder.name}", "about:blank"]
         shell = f'exec 3<&{read_commands} 4>&{write_answers}; exec "$@"'
         self._process = subprocess.Popen(
-            ["bash", "-c", shell, "bash", *command],
+            ["bash", "-c", shell, "bash", command, *FLAGS, f"--user-data-dir={self._folder.name}", "about:blank"],
             pass_fds=(read_commands, write_answers),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -49,31 +42,29 @@ class Page:
         )
         os.close(read_commands)
         os.close(write_answers)
-        try:
-            self._open(path, width, height, dark)
-        except BaseException:
-            self.close()
-            raise
 
-    def _open(self, path: Path, width: int, height: int, dark: bool) -> None:
+    def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> Page:
+        """Return a loaded page."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        page = self.pages[session] = Page(self, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+            page.call(f"{domain}.enable")
+        page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.absolute().as_uri())
+        page.call("Emulation.setEmulatedMedia", features=[scheme])
+        page.call("Page.navigate", url=path.absolute().as_uri())
         deadline = time.monotonic() + SECONDS
-        while not self._loaded:
+        while not page.loaded:
             self._take(deadline)
+        return page
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def call(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result."""
         self._id += 1
         message: dict[str, Any] = {"id": self._id, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
+        if session:
+            message["sessionId"] = session
         data = json.dumps(message).encode() + b"\0"
         while data:
             data = data[os.write(self._write, data) :]
@@ -86,6 +77,49 @@ class Page:
                 result: dict[str, Any] = answer["result"]
                 return result
 
+    def _take(self, deadline: float) -> dict[str, Any]:
+        """Return the next message; tell the page it is about."""
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], max(deadline - time.monotonic(), 0))
+            part = os.read(self._read, 1 << 20) if ready else b""
+            if not part:
+                raise AssertionError("Chromium ended" if ready else "Chromium did not answer")
+            self._buffer += part
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        message: dict[str, Any] = json.loads(line)
+        page = self.pages.get(message.get("sessionId", ""))
+        if page is not None and "method" in message:
+            page.note(message["method"], message["params"])
+        return message
+
+    def __enter__(self) -> Chromium:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._write)  # tells it to end
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._read)
+        self._folder.cleanup()
+
+
+class Page:
+    """One loaded page. ``problems``: what the console complains of; ``requests``: every address the page asked for."""
+
+    def __init__(self, chromium: Chromium, session: str) -> None:
+        self.chromium = chromium
+        self.session = session
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        self.loaded = False
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command about this page."""
+        return self.chromium.call(method, self.session, **parameters)
+
     def evaluate(self, expression: str) -> Any:
         """Return the value of JavaScript."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
@@ -94,7 +128,7 @@ class Page:
         return result["result"].get("value")
 
     def screenshot(self, file: Path, *, selector: str = "html") -> None:
-        """Write a PNG of the whole page, or of the first element that fits."""
+        """Write a PNG of the first element that fits."""
         box = self.evaluate(
             f"(() => {{ const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
             " return {x: b.x + scrollX, y: b.y + scrollY, width: b.width, height: b.height, scale: 1} })()"
@@ -106,21 +140,10 @@ class Page:
         """Return the page as it would be printed."""
         return base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"])
 
-    def _take(self, deadline: float) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._read], [], [], max(deadline - time.monotonic(), 0))
-            part = os.read(self._read, 1 << 20) if ready else b""
-            if not part:
-                raise AssertionError("Chromium did not answer" if not ready else "Chromium ended")
-            self._buffer += part
-        line, _, self._buffer = self._buffer.partition(b"\0")
-        message: dict[str, Any] = json.loads(line)
-        self._note(message.get("method", ""), message.get("params", {}))
-        return message
-
-    def _note(self, event: str, values: dict[str, Any]) -> None:
+    def note(self, event: str, values: dict[str, Any]) -> None:
+        """Take note of what happened in the page."""
         if event == "Page.loadEventFired":
-            self._loaded = True
+            self.loaded = True
         elif event == "Network.requestWillBeSent":
             self.requests.append(values["request"]["url"])
         elif event == "Runtime.exceptionThrown":
@@ -130,19 +153,8 @@ class Page:
         elif event == "Runtime.consoleAPICalled" and values["type"] in ("error", "warning", "assert"):
             self.problems.append(str(values["args"]))
 
-    def close(self) -> None:
-        """End the browser, and remove what it wrote."""
-        os.close(self._write)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._read)
-        self._folder.cleanup()
-
     def __enter__(self) -> Page:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        self.call("Page.close")

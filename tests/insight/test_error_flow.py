@@ -68,14 +68,15 @@ def test_means_by_row_and_class_are_those_of_delta() -> None:
         assert_close(layer.mean_delta, layer.delta.mean(0))
         assert_close(layer.mean_abs_delta, np.abs(layer.delta).mean(0))
         for c in range(3):
-            assert_close(layer.delta_by_class[c], layer.delta[LABELS == c].mean(0))
-            assert_close(layer.abs_delta_by_class[c], np.abs(layer.delta[LABELS == c]).mean(0))
+            assert_close(layer.delta_by_class[c], layer.delta[c == LABELS].mean(0))
+            assert_close(layer.abs_delta_by_class[c], np.abs(layer.delta[c == LABELS]).mean(0))
     assert flow.rows_by_class == tuple(np.bincount(LABELS, minlength=3))
     shares_add_up(flow)
 
 
 @pytest.mark.parametrize(
-    "activation", [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(), nn.ELU(), nn.LeakyReLU(0.1), nn.Softmax(-1)]
+    "activation",
+    [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(), nn.ELU(), nn.LeakyReLU(0.1), nn.Softmax(-1)],
 )
 def test_silencing_a_unit_a_little_changes_the_loss_by_its_contribution(activation: nn.Module) -> None:
     model = network(activation)
@@ -578,7 +579,6 @@ def test_the_flow_can_be_read_by_name_and_place() -> None:
 def test_printing_shows_the_units_with_the_largest_share_first() -> None:
     flow = error_flow(network(nn.ReLU(), hidden=12), X, LABELS, class_names=["ant", "bee", "cat"])
     text = str(flow)
-    print(text)
     lines = text.splitlines()
     assert lines[0].startswith("Error flow over 40 rows: cross_entropy")
     first = next(k for k, line in enumerate(lines) if line.startswith("0 (Linear → ReLU): 12 units"))

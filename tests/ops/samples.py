@@ -440,9 +440,10 @@ SAMPLES: dict[str, Samples] = {
     "ceil": Samples(unary(apart(gap=0.2)), FLOATS),
     "round": Samples(unary(between(-0.4, 0.4)), FLOATS),
     "trunc": Samples(unary(apart(gap=0.2)), FLOATS),
-    "floor_divide": Samples(binary(between(3.1, 3.4), between(1.1, 1.5)), FLOATS),
-    "remainder": Samples(binary(between(3.1, 3.4), between(-1.5, -1.1)), FLOATS),
-    "fmod": Samples(binary(between(-3.4, -3.1), between(1.1, 1.5)), FLOATS),
+    "floor_divide": Samples(binary(between(3.1, 3.4), between(1.1, 1.5)), NUMBERS),
+    "trunc_divide": Samples(binary(between(-3.4, -3.1), between(1.1, 1.5)), NUMBERS),
+    "remainder": Samples(binary(between(3.1, 3.4), between(-1.5, -1.1)), NUMBERS),
+    "fmod": Samples(binary(between(-3.4, -3.1), between(1.1, 1.5)), NUMBERS),
     **{name: Samples(binary(NORMAL), ANY) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
     **{name: Samples(unary(NORMAL), ANY) for name in ("isnan", "isinf", "isfinite")},
     **{name: Samples(logic(), ()) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
@@ -483,12 +484,8 @@ STRUCTURE = {
 
 def with_dtype(sample: Sample, dtype: str) -> Sample:
     """Return the sample with its floating inputs in another dtype, in the same memory order."""
-    inputs = []
-    for x in sample.inputs:
-        if x.dtype == F64:
-            with np.errstate(invalid="ignore"):
-                y = np.abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype)
-            inputs.append(y if x.dtype != F64 else y)
-        else:
-            inputs.append(x)
-    return sample._replace(inputs=tuple(inputs))
+
+    def converted(x: Any) -> Any:
+        return np.asarray(abs(x) if dtype == "uint8" else x).astype(dtype) if x.dtype == F64 else x
+
+    return sample._replace(inputs=tuple([converted(x) for x in sample.inputs]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.errors import DtypeError, ShapeError, VerifyError
@@ -74,7 +74,6 @@ shapes = st.sampled_from([(), (0,), (1,), (7,), (50,), (3, 5), (4, 0), (2, 3, 7)
 layouts = st.sampled_from(["plain", "plain", "transposed", "strided", "reversed"])
 
 
-@settings(max_examples=300)
 @given(data=st.data(), body=bodies(), shape=shapes)
 def test_blocks_in_place_have_the_bits_of_whole_arrays(data: st.DataObject, body: Graph, shape: Any) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))

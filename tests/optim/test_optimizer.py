@@ -523,3 +523,32 @@ def test_no_warning_comes_from_numbers_that_are_not_finite() -> None:
         warnings.simplefilter("error")
         Adam([p]).step()
     assert np.isnan(p.detach().numpy()).all()
+
+
+def test_gradients_filled_with_zeros_are_so_in_a_compiled_step_too() -> None:
+    def train(*, trace: bool) -> list[float]:
+        p = cr.ones(3, requires_grad=True)
+        optimizer = SGD([p], lr=0.25)
+
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=False)
+            (p * p).sum().backward()
+            optimizer.step()
+
+        step()
+        run = cr.compile(step) if trace else step
+        run()
+        run()
+        values: list[float] = p.tolist()
+        return values
+
+    assert train(trace=True) == train(trace=False) == [0.125, 0.125, 0.125]
+
+
+def test_a_name_that_is_not_here_is_told_with_those_that_are() -> None:
+    with pytest.raises(AttributeError, match=r"chainrule\.optim has no 'LBFGS'; expected one of Optimizer, SGD, Adam"):
+        _ = optim.LBFGS
+    with pytest.raises(AttributeError, match="Did you mean StepLR"):
+        _ = optim.lr_scheduler.StepLr
+    with pytest.raises(AttributeError, match="Did you mean DataLoader"):
+        _ = cr.utils.data.Dataloader

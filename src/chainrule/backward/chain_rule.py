@@ -16,7 +16,7 @@ them; recorded gradients have gradients, to any order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from chainrule.errors import GradientError, ShapeError
 from chainrule.graph import Node, op
@@ -94,10 +94,8 @@ def _towards(uses: dict[Node, int], targets: set[Node]) -> set[Node]:
     return useful
 
 
-def _apply_rule(
-    node: Node, inputs: tuple[Node, ...], g: Gradient, need: tuple[bool, ...]
-) -> list[tuple[Node, Node]]:
-    """Call the rule of one operation on values that nobody has written since; return (input, its gradient), where needed."""
+def _apply_rule(node: Node, inputs: tuple[Node, ...], g: Gradient, need: tuple[bool, ...]) -> list[tuple[Node, Node]]:
+    """Call the rule of one operation, on values unchanged since they were kept; return (input, gradient) where needed."""
     primitive = node.primitive
     assert primitive is not None, "a node with inputs is an operation"
     saved, reads_output = primitive.kept(need)
@@ -113,26 +111,28 @@ def _apply_rule(
             expected=f"a tuple of {len(inputs)}, one per input, None where none is needed",
         )
     arrived = []
-    for x, part, wanted in zip(inputs, parts, need, strict=True):
-        if wanted and part is not None:
-            if type(part) is not Node or not (isinstance(x.dtype, tuple) or same_shape(part.shape, x.shape)):
-                _refuse(primitive.name, parts.index(part), x, part)
+    for index, part in enumerate(parts):
+        if part is not None and need[index]:
+            x = inputs[index]
+            if type(part) is not Node or part.shape != x.shape:
+                _check_fit(primitive.name, index, x, part)
             arrived.append((x, part))
     return arrived
 
 
-def _refuse(name: str, index: int, x: Node, g: Any) -> NoReturn:
-    """Say why ``g`` cannot be the gradient of ``x``."""
+def _check_fit(name: str, index: int, x: Node, g: Any) -> None:
+    """Raise unless ``g`` can be the gradient of input ``x``."""
     if type(g) is not Node:
         raise GradientError(
             f"{name}: its vjp rule gave a {type(g).__name__} for input {index}",
             expected="a node, made by operations of the graph, or None",
         )
-    raise ShapeError(
-        f"{name}: its vjp rule gave a gradient of shape {tuple(g.shape)} for input {index}",
-        expected=f"the input's {tuple(x.shape)}",
-        fix="sum over the axes along which the input was broadcast: op.sum_to(g, shape=x.shape)",
-    )
+    if not isinstance(x.dtype, tuple) and not same_shape(g.shape, x.shape):
+        raise ShapeError(
+            f"{name}: its vjp rule gave a gradient of shape {tuple(g.shape)} for input {index}",
+            expected=f"the input's {tuple(x.shape)}",
+            fix="sum over the axes along which the input was broadcast: op.sum_to(g, shape=x.shape)",
+        )
 
 
 def _add(pending: dict[Node, Gradient], node: Node, source: Node | None, g: Node) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from chainrule.insight.figures import counted, listed, number, percent, score
+from chainrule.insight.figures import counted, listed, metric_name, number, percent, score
 from chainrule.insight.summary import Advice, Summary
 
 FEWEST_EPOCHS = 5  # before a curve says anything
@@ -66,7 +66,7 @@ def not_learning(summary: Summary) -> Iterator[Advice]:
 def not_better_than_baseline(summary: Summary) -> Iterator[Advice]:
     """A score no better, or hardly better, than what needs no learning."""
     told = (
-        f"{summary.metric} is {score(summary.metric, summary.score)} on {summary.scored_part} rows; "
+        f"{metric_name(summary.metric)} is {score(summary.metric, summary.score)} on {summary.scored_part} rows; "
         f"{summary.baseline} has {score(summary.metric, summary.baseline_score)}."
     )
     if not summary.is_better:
@@ -191,7 +191,7 @@ def never_predicted(summary: Summary) -> Iterator[Advice]:
             "never_predicted",
             f"{listed(unsaid)} {'is' if one else 'are'} never predicted, though {counted(rows, f'{part} row')} "
             f"{'is' if rows == 1 else 'are'} of {'this class' if one else 'these classes'}.",
-            "Rare classes weigh too little in the loss.",
+            "The network has given such a class up: often it is rare, and weighs little in the loss.",
             'Use class_weight="balanced", or collect more rows of '
             f"{'this class' if one else 'these classes'}; judge by balanced_accuracy.",
             urgent=True,

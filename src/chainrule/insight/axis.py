@@ -47,7 +47,7 @@ class Axis:
             decimals = max(-math.floor(math.log10(100 * self.step) + 1e-9), 0)
             return f"{100 * tick:.{decimals}f} %"
         largest = max(abs(self.low), abs(self.high))
-        if self.log or largest >= 1e6 or largest < 1e-3:
+        if self.log or largest >= 1e5 or largest < 1e-3:
             return short(tick)
         decimals = max(-math.floor(math.log10(self.step) + 1e-9), 0)
         return f"{tick:,.{decimals}f}".replace("-0.0", "0.0") if tick else "0"

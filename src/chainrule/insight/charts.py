@@ -21,8 +21,11 @@ WIDTH, HEIGHT = 420, 276
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 42, 44
 MOST_VERTICES = 400  # of a curve
 MOST_HINTS = 250  # epochs with a text of their own
-MOST_POINTS = 2000  # of a cloud
+MOST_POINTS, LAYERS = 2000, 8  # of a cloud
 LOG_FROM = 20.0  # a curve that spans this factor is drawn on a logarithmic axis
+
+
+KINDS = {"training": 0, "validation": 1, "test": 2}  # the same colour and dash for the same rows, in every drawing
 
 
 class Chart(NamedTuple):
@@ -107,21 +110,24 @@ def curves(
     y = Axis(low, high, log=log, percent=percent)
     if percent and y.high > 1.0 >= high:
         y = Axis(low, 1.0, percent=True)
-    area = Area(Axis(1, max(epochs, 2), nice=False), y, "epoch", y_name + (" (logarithmic)" if log else ""))
+    x = Axis(1, epochs, nice=False) if epochs > 1 else Axis(0, 2)
+    area = Area(x, y, "epoch", y_name + (" (logarithmic)" if log else ""))
     area.draw_axes(epoch_ticks(epochs))
-    _legend(area, list(series))
+    kinds = {name: KINDS.get(name, (k + 2) % 4) for k, name in enumerate(series)}
+    _legend(area, kinds)
     if best_epoch is not None and epochs > 1:
-        x = _at(area.across(best_epoch))
-        area.marks.append(f'<line class="best" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        middle = min(max(float(x), LEFT + 40), WIDTH - RIGHT - 40)
+        at = area.across(best_epoch)
+        area.marks.append(f'<line class="best" x1="{_at(at)}" x2="{_at(at)}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        middle = min(max(at, LEFT + 40), WIDTH - RIGHT - 40)
         area.marks.append(_text(middle, TOP - 6, f"best: epoch {best_epoch}", "mark", anchor="middle"))
-    for k, values in enumerate(series.values()):
-        area.marks += _line(area, values, k % 4)
+    for name, values in series.items():
+        area.marks += _line(area, values, kinds[name])
         if best_epoch is not None and best_epoch <= len(values) and math.isfinite(values[best_epoch - 1]):
-            x, at = area.across(best_epoch), area.down(values[best_epoch - 1])
-            area.marks.append(f'<circle class="dot s{k % 4}" cx="{_at(x)}" cy="{_at(at)}" r="3.5"/>')
+            area.marks.append(_dot(area.across(best_epoch), area.down(values[best_epoch - 1]), kinds[name]))
     area.marks += _hints(area, series, epochs)
-    parts = [f"{name} from {number(values[0])} to {number(values[-1])}" for name, values in series.items() if len(values)]
+    parts = [
+        f"{name} from {number(values[0])} to {number(values[-1])}" for name, values in series.items() if len(values)
+    ]
     return Chart(title, area.svg(f"{title} over {counted(epochs, 'epoch')}: {'; '.join(parts)}"), notes)
 
 
@@ -136,15 +142,15 @@ def _not_finite(series: Mapping[str, Sequence[float]]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _legend(area: Area, names: Sequence[str]) -> None:
+def _legend(area: Area, kinds: Mapping[str, int]) -> None:
     """Draw which line is which, from the right; a name that finds no room is cut."""
-    if len(names) < 2:
+    if len(kinds) < 2:
         return
-    room = (WIDTH - RIGHT - LEFT - 40) // len(names) - 34
-    texts = [name if 6.8 * len(name) <= room else name[: max(int(room / 6.8) - 1, 1)] + "…" for name in names]
+    room = (WIDTH - RIGHT - LEFT - 40) // len(kinds) - 34
+    texts = [name if 6.8 * len(name) <= room else name[: max(int(room / 6.8) - 1, 1)] + "…" for name in kinds]
     x = WIDTH - RIGHT - sum(6.8 * len(text) + 34 for text in texts) + 10
-    for k, text in enumerate(texts):
-        area.axes.append(f'<line class="line s{k % 4}" x1="{_at(x)}" x2="{_at(x + 18)}" y1="11" y2="11"/>')
+    for kind, text in zip(kinds.values(), texts, strict=True):
+        area.axes.append(f'<line class="line s{kind}" x1="{_at(x)}" x2="{_at(x + 18)}" y1="11" y2="11"/>')
         area.axes.append(_text(x + 23, 15, text, "name"))
         x += 6.8 * len(text) + 34
 
@@ -160,11 +166,15 @@ def _line(area: Area, values: Sequence[float], kind: int) -> list[str]:
     marks = []
     for piece in pieces:
         if len(piece) == 1:
-            marks.append(f'<circle class="dot s{kind}" cx="{_at(piece[0][0])}" cy="{_at(piece[0][1])}" r="3.5"/>')
+            marks.append(_dot(*piece[0], kind))
         elif piece:
             path = " ".join(f"{_at(x)},{_at(y)}" for x, y in piece)
             marks.append(f'<polyline class="line s{kind}" points="{path}"/>')
     return marks
+
+
+def _dot(x: float, y: float, kind: int) -> str:
+    return f'<circle class="dot s{kind}" cx="{_at(x)}" cy="{_at(y)}" r="3.5"/>'
 
 
 def _thinned(values: Sequence[float]) -> list[tuple[int, float]]:
@@ -220,9 +230,17 @@ def _sample(count: int) -> tuple[Array, tuple[str, ...]]:
     return chosen, (f"{MOST_POINTS:,} of {count:,} rows are drawn, chosen at random.",)
 
 
-def _cloud(area: Area, x: Array, y: Array) -> str:
-    steps = "".join(f"M{_at(area.across(a))} {_at(area.down(b))}h0" for a, b in zip(x, y, strict=True))
-    return f'<path class="cloud" d="{steps}"/>'
+def _cloud(area: Area, x: Array, y: Array) -> list[str]:
+    """Draw points in a few layers, each half transparent: where points are dense the colour is strong."""
+    steps = [f"M{_at(area.across(a))} {_at(area.down(b))}h0" for a, b in zip(x, y, strict=True)]
+    return [f'<path class="cloud" d="{"".join(steps[k::LAYERS])}"/>' for k in range(min(LAYERS, len(steps)))]
+
+
+def _around(*values: Array) -> Axis:
+    """Return an axis a little wider than all values, with ticks inside."""
+    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    margin = 0.04 * (high - low)
+    return Axis(low - margin, high + margin, nice=False)
 
 
 def predicted_against_actual(actual: Array, predicted: Array, target: str) -> Chart:
@@ -231,16 +249,13 @@ def predicted_against_actual(actual: Array, predicted: Array, target: str) -> Ch
     a, p, notes = finite_pairs(actual, predicted)
     if not len(a):
         return Chart(title, "", (*notes, "There is nothing to draw."))
-    low, high = min(a.min(), p.min()), max(a.max(), p.max())
-    axis = Axis(low, high, count=4)
+    chosen, sampled = _sample(len(a))
+    axis = _around(a[chosen], p[chosen])
     area = Area(axis, axis, f"actual {target}".strip(), "predicted")
     area.draw_axes(x_grid=True)
     ends = [(_at(area.across(v)), _at(area.down(v))) for v in (axis.low, axis.high)]
-    area.marks.append(
-        f'<line class="ideal" x1="{ends[0][0]}" y1="{ends[0][1]}" x2="{ends[1][0]}" y2="{ends[1][1]}"/>'
-    )
-    chosen, sampled = _sample(len(a))
-    area.marks.append(_cloud(area, a[chosen], p[chosen]))
+    area.marks.append(f'<line class="ideal" x1="{ends[0][0]}" y1="{ends[0][1]}" x2="{ends[1][0]}" y2="{ends[1][1]}"/>')
+    area.marks += _cloud(area, a[chosen], p[chosen])
     correlation = _correlation(a, p)
     told = f"{title}: {counted(len(a), 'row')}, correlation {number(correlation, 3)}"
     return Chart(title, area.svg(told), (*notes, *sampled, "On the dashed line predicted equals actual."))
@@ -258,15 +273,13 @@ def residuals(actual: Array, predicted: Array, target: str) -> Chart:
     if not len(a):
         return Chart(title, "", (*notes, "There is nothing to draw."))
     error = p - a
-    largest = float(np.abs(error).max())
-    area = Area(
-        Axis(p.min(), p.max(), count=4), Axis(-largest, largest, count=4), f"predicted {target}".strip(), "predicted − actual"
-    )
+    chosen, sampled = _sample(len(a))
+    largest = np.abs(error[chosen]).max(keepdims=True)
+    area = Area(_around(p[chosen]), _around(-largest, largest), f"predicted {target}".strip(), "predicted − actual")
     area.draw_axes()
     zero = _at(area.down(0.0))
     area.marks.append(f'<line class="ideal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{zero}" y2="{zero}"/>')
-    chosen, sampled = _sample(len(a))
-    area.marks.append(_cloud(area, p[chosen], error[chosen]))
+    area.marks += _cloud(area, p[chosen], error[chosen])
     told = f"{title}: mean {number(error.mean(), 3)}, root mean square {number(math.sqrt((error**2).mean()), 3)}"
     return Chart(title, area.svg(told), (*notes, *sampled))
 
@@ -279,13 +292,16 @@ def residual_histogram(actual: Array, predicted: Array) -> Chart:
         return Chart(title, "", (*notes, "There is nothing to draw."))
     error = p - a
     low, high = np.percentile(error, [0.5, 99.5]) if len(a) >= 200 else (error.min(), error.max())
-    axis = Axis(float(low), float(high), count=4)
+    axis = Axis(float(low), float(high), count=6)
     step = (axis.high - axis.low) / max(min(round(math.sqrt(len(a))), 40), 5)
     bins = max(round((axis.high - axis.low) / step), 1)
     counts, edges = np.histogram(np.clip(error, axis.low, axis.high), bins, (axis.low, axis.high))
     outside = int(((error < axis.low) | (error > axis.high)).sum())
     if outside:
-        notes = (*notes, f"{counted(outside, 'row')} beyond the ends {'is' if outside == 1 else 'are'} in the end bars.")
+        notes = (
+            *notes,
+            f"{counted(outside, 'row')} beyond the ends {'is' if outside == 1 else 'are'} in the end bars.",
+        )
     area = Area(axis, Axis(0, float(counts.max()), count=4), "predicted − actual", "rows")
     area.draw_axes()
     foot = HEIGHT - BOTTOM

@@ -27,15 +27,17 @@ from chainrule.insight.watching import Call, Watcher, left_as_it_was
 from chainrule.nn import Linear, Module
 from chainrule.run import Evaluating, value_node
 from chainrule.tensors.tensor import Tensor, current_node
-from chainrule.training.batches import Rows
-from chainrule.training.objective import Objective, check_targets, default_loss, tensor_like
+from chainrule.training.batches import batch_starts
+from chainrule.training.form import Form
+from chainrule.training.objective import Objective, check_targets, objective_for
+from chainrule.training.rows import Rows
 
 Loss = str | Callable[..., Tensor]
 
 
 def error_flow(
     model: Module,
-    X: Any,  # noqa: N803 - a matrix
+    X: Any,
     y: Any,
     *,
     loss: Loss | None = None,
@@ -70,8 +72,9 @@ def error_flow(
     """
     if not isinstance(model, Module):
         raise ArgumentTypeError(f"error_flow: got a model of type {type(model).__name__}", expected="an nn.Module")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ArgumentError(f"error_flow: batch_size={batch_size!r}", expected="a whole number of at least 1")
+    size: Any = batch_size
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+        raise ArgumentError(f"error_flow: batch_size={size!r}", expected="a whole number of at least 1")
     if not any(isinstance(module, Linear) for module in model.modules()):
         raise ArgumentError(
             f"error_flow: {type(model).__name__} has no Linear layer", expected="a model that calls nn.Linear layers"
@@ -80,21 +83,22 @@ def error_flow(
     with ExitStack() as stack:
         stack.enter_context(left_as_it_was(model))
         watcher = stack.enter_context(Watcher.on(model))
-        objective, plan = _plan(model, watcher, rows, loss)
+        objective, form, plan = _plan(model, watcher, rows, loss)
         classes = _classes(rows.y, plan.num_outputs, class_names)
         labels = rows.y.reshape(len(rows)).astype(np.int64) if classes else None
         totals = [_Totals(step, len(rows), len(classes), keep=per_row) for step in plan.steps]
         losses: list[Array] = []
-        for part in _parts(len(rows), int(batch_size)):
-            output, calls = watcher.run(model, _inputs(model, rows.X[part]))
+        starts = batch_starts(len(rows), int(size))
+        for part in map(slice, starts, [*starts[1:], len(rows)]):
+            output, calls = watcher.run(model, _inputs(form, rows.X[part]))
             if [call.name for call in calls] != plan.calls:
                 raise ShapeError(
                     f"error_flow: the model called {len(calls)} Linear layers in one batch and {len(plan.calls)} in another",
                     expected="the same layers for every row",
                 )
-            each, seed = row_losses(objective, output, _targets(objective, rows.y[part], output))
+            each, seed = row_losses(objective, output, Tensor(form.targets(rows.y[part], "error_flow: y")))
             losses.append(each)
-            found = _errors(output, seed, [(step, calls[step.index]) for step in plan.steps], watcher.known())
+            found = _errors(output, seed, [(step, calls[step.place]) for step in plan.steps], watcher.known())
             for total, (delta, contribution, activation) in zip(totals, found, strict=True):
                 total.add(part, delta, contribution, activation, None if labels is None else labels[part])
     counts = np.bincount(labels, minlength=len(classes)) if labels is not None else np.zeros(0, np.int64)
@@ -109,29 +113,23 @@ def error_flow(
     )
 
 
-def _parts(num_rows: int, batch_size: int) -> Iterator[slice]:
-    """Yield batches of rows. A last row on its own joins those before it: models treat a batch of one row differently."""
-    start = 0
-    while start < num_rows:
-        stop = start + batch_size
-        if batch_size > 1 and stop == num_rows - 1:
-            stop = num_rows
-        yield slice(start, min(stop, num_rows))
-        start = stop
-
-
 # -- the plan: which layers, and where each is read --------------------------------------------------------------------
 
 
 class _Step(NamedTuple):
     """A call of a layer: its place among the calls, its names, and which of its gates gives a (0: z itself)."""
 
-    index: int
+    place: int
     name: str
     kind: str
     units: int
     gate: int
     activation: str
+
+
+def _inputs(form: Form, X: Array) -> Tensor:
+    """Return rows as the model takes them, copied: a model may write into its input."""
+    return Tensor(np.array(form.inputs(X, "error_flow: X")))
 
 
 class _Plan(NamedTuple):
@@ -141,18 +139,20 @@ class _Plan(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _plan(model: Module, watcher: Watcher, rows: Rows, loss: Loss | None) -> tuple[Objective, _Plan]:
+def _plan(model: Module, watcher: Watcher, rows: Rows, loss: Loss | None) -> tuple[Objective, Form, _Plan]:
     """Look at two rows (one of them twice, if there is one): the form of the outputs, and where each layer is read."""
     first = rows.X[:2] if len(rows) > 1 else rows.X[[0, 0]]
-    output, calls = watcher.run(model, _inputs(model, first))
-    objective = loss if isinstance(loss, Objective) else Objective(default_loss(rows.y, output) if loss is None else loss)
-    check_targets(rows.y, output, objective)
+    form = Form.of(model)
+    output, calls = watcher.run(model, _inputs(form, first))
+    objective = loss if isinstance(loss, Objective) else objective_for(loss, rows.y, output)
+    check_targets(rows.y, output, objective, rows.name)
+    form = form._replace(classes=objective.classes)
     root = current_node(output)
     if root is None or not root.requires_grad:
         raise GradientError("error_flow: no Linear layer's output reaches the model's output")
     gates, known, modules = Gates(root), watcher.known(), watcher.modules()
     steps, notes = [], []
-    for index, call in enumerate(calls):
+    for place, call in enumerate(calls):
         if call.z.ndim < 2 or call.z.shape[0] != 2:
             notes.append(f"layer {call.name} is left out: its output has no axis of rows first")
             continue
@@ -163,11 +163,11 @@ def _plan(model: Module, watcher: Watcher, rows: Rows, loss: Loss | None) -> tup
         own = same_shape(call.node, functions_of(call.node, above, 2))
         gate = max(k for k, node in enumerate(own) if k == 0 or value_of(node, known) is not None)
         name = _activation_name(own[: gate + 1], modules)
-        steps.append(_Step(index, call.name, call.kind, call.z.shape[-1], gate, name))
+        steps.append(_Step(place, call.name, call.kind, call.z.shape[-1], gate, name))
     if not steps:
         raise GradientError("error_flow: no Linear layer can be measured", fix="; ".join(notes))
     num_outputs = 1 if output.ndim == 1 else output.shape[1]
-    return objective, _Plan(steps, [call.name for call in calls], num_outputs, tuple(notes))
+    return objective, form, _Plan(steps, [call.name for call in calls], num_outputs, tuple(notes))
 
 
 def _activation_name(own: list[Node], modules: dict[Node, str]) -> str:
@@ -203,21 +203,6 @@ def _classes(y: Array, num_outputs: int, names: Sequence[Any] | None) -> tuple[s
             f"error_flow: got {len(names)} class_names for {num_outputs} classes", expected="a name for each class"
         )
     return tuple([str(name) for name in names])
-
-
-def _inputs(model: Module, X: Array) -> Tensor:  # noqa: N803 - a matrix
-    """Return rows in the dtype of the model's parameters; whole numbers stay so where an Embedding reads them."""
-    dtype = next((p._value.dtype for p in model.parameters() if p._value.dtype.kind == "f"), np.dtype(np.float32))
-    takes_integers = any(type(module).__name__.startswith("Embedding") for module in model.modules())
-    if X.dtype.kind in "biu" and not takes_integers:
-        X = X.astype(dtype)  # noqa: N806 - a matrix
-    return tensor_like(X, dtype)
-
-
-def _targets(objective: Objective, y: Array, output: Tensor) -> Tensor:
-    """Return targets as the loss takes them: class indices as int64, else in the outputs' dtype."""
-    indices = objective.classes or (y.ndim == 1 and output.ndim > 1 and output.shape[1] > 1)
-    return Tensor(y.astype(np.int64 if indices and y.dtype.kind in "iub" else output._value.dtype))
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------

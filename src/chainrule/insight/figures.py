@@ -6,6 +6,9 @@ import math
 import re
 from collections.abc import Sequence
 
+NAMES = {
+    "f1": "F1", "mse": "MSE", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "roc_auc": "ROC AUC",
+}  # fmt: skip
 SHARES = ("accuracy", "error_rate", "balanced_accuracy")  # metrics that are parts of a whole, told in percent
 
 
@@ -73,6 +76,15 @@ def minus(text: str) -> str:
     '−0.5, from −3 to x-ray'
     """
     return re.sub(r"(?<![\w.])-(?=[\d∞])|(?<=\de)-(?=\d)", "−", text)
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric as people write it.
+
+    >>> metric_name("rmse"), metric_name("balanced_accuracy")
+    ('RMSE', 'balanced accuracy')
+    """
+    return NAMES.get(metric, metric.replace("_", " "))
 
 
 def score(metric: str, value: float) -> str:

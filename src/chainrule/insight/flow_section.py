@@ -102,7 +102,7 @@ def _cell(layer: LayerFlow, flow: ErrorFlow, unit: int) -> dict[str, Any]:
     worst = _worst_class(layer, flow, unit)
     if worst:
         told.append(f"largest |δ| in class {worst}")
-    named = relative > 0 and unit in layer.order[:LABELLED]
+    named = relative > 0 and layer.units <= LARGE and unit in layer.order[:LABELLED]
     return {"size": f"{relative:.3f}", "sign": sign, "hint": "\n".join(told), "label": str(unit) if named else ""}
 
 

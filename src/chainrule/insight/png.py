@@ -52,7 +52,8 @@ def _bytes(pixels: Array) -> Array:
         return pixels
     values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = values.min(), values.max()
-    return np.round((values - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
+    stretched: Array = np.round((values - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
+    return stretched
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 from chainrule.errors import FileError
 from chainrule.insight import sections
 from chainrule.insight.advice import advise
-from chainrule.insight.figures import minus, score
+from chainrule.insight.figures import metric_name, minus, score
 from chainrule.insight.flow_section import flow_section
 from chainrule.insight.summary import Summary
 from chainrule.tensors.files import PathLike, atomic_write
@@ -55,12 +55,12 @@ def page(summary: Summary) -> dict[str, Any]:
         "task": summary.task,
         "target": summary.target,
         "verdict": sections.verdict(summary),
-        "metric": summary.metric.replace("_", " "),
+        "metric": metric_name(summary.metric),
         "part": summary.scored_part,
         "higher_is_better": summary.higher_is_better,
         "is_better": summary.is_better,
         "bars": sections.score_bars(summary),
-        "metrics": [(name.replace("_", " "), score(name, value)) for name, value in summary.metrics.items()],
+        "metrics": [(metric_name(name), score(name, value)) for name, value in summary.metrics.items()],
         "facts": sections.facts(summary),
         "advice": advice,
         "curves": sections.training_curves(summary),

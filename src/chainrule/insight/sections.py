@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.graph import Array
 from chainrule.insight import charts
 from chainrule.insight.charts import Chart
-from chainrule.insight.figures import SHARES, counted, listed, number, percent, points, score
+from chainrule.insight.figures import SHARES, counted, listed, metric_name, number, percent, points, score
 from chainrule.insight.png import data_address
 from chainrule.insight.summary import Summary, WorstError
 
@@ -35,7 +35,9 @@ def verdict(summary: Summary) -> list[str]:
     if summary.metric == "accuracy":
         sentences = [f"{ours} of {part} are right. Without learning, {summary.baseline} gets {theirs}."]
     else:
-        sentences = [f"{summary.metric} is {ours} on {part}. Without learning, {summary.baseline} gets {theirs}."]
+        sentences = [
+            f"{metric_name(summary.metric)} is {ours} on {part}. Without learning, {summary.baseline} gets {theirs}."
+        ]
     if not summary.is_better:
         return [*sentences, "The network is no better than that."]
     best = 1.0 if summary.higher_is_better else 0.0
@@ -61,7 +63,11 @@ def score_bars(summary: Summary) -> list[dict[str, str]]:
 def facts(summary: Summary) -> list[tuple[str, str]]:
     """Return short facts: (name, value)."""
     found = []
-    for name, count in (("training", summary.num_train), ("validation", summary.num_validation), ("test", summary.num_test)):
+    for name, count in (
+        ("training", summary.num_train),
+        ("validation", summary.num_validation),
+        ("test", summary.num_test),
+    ):
         if count:
             found.append((f"{name} rows", f"{count:,}"))
     if summary.class_names:
@@ -79,7 +85,7 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
 def duration(seconds: float) -> str:
     """Return a time as people say it.
 
-    >>> duration(3.21), duration(75), duration(7300)
+    >>> duration(3.21), duration(75), duration(7320)
     ('3.2 s', '1 min 15 s', '2 h 2 min')
     """
     if seconds < 60:
@@ -106,7 +112,8 @@ def training_curves(summary: Summary) -> list[Chart]:
     if losses:
         found.append(charts.curves("Loss", _parts(losses), y_name=_where(losses, "loss"), best_epoch=best))
     for metric in sorted(groups, key=lambda name: name != summary.metric):
-        title = metric.replace("_", " ").capitalize()
+        name = metric_name(metric)
+        title = name[0].upper() + name[1:]
         series = groups[metric]
         whole = metric in SHARES
         found.append(charts.curves(title, _parts(series), y_name=_where(series, ""), best_epoch=best, percent=whole))
@@ -122,7 +129,9 @@ PARTS = {"train": "training", "val": "validation", "test": "test"}
 def _parts(series: dict[str, list[float]]) -> dict[str, list[float]]:
     """Return the series named for the rows they are of, where that tells them apart."""
     parts = {PARTS.get(name.partition("_")[0], name): values for name, values in series.items()}
-    return parts if len(parts) == len(series) else series
+    if len(parts) < len(series):
+        return series
+    return dict(sorted(parts.items(), key=lambda item: charts.KINDS.get(item[0], len(charts.KINDS))))
 
 
 def _where(series: dict[str, list[float]], name: str) -> str:
@@ -132,7 +141,7 @@ def _where(series: dict[str, list[float]], name: str) -> str:
 
 def epoch_table(summary: Summary) -> dict[str, Any]:
     """Return the history as a table, every epoch of a short one, evenly chosen ones of a long one."""
-    names = list(summary.history)
+    names = [name for name in summary.history if name != "epoch"]
     epochs = summary.num_epochs
     stride = -(-epochs // MOST_TABLE_EPOCHS) if epochs else 1
     shown = sorted({*range(1, epochs + 1, stride), epochs, summary.best_epoch or epochs} - {0})
@@ -172,7 +181,9 @@ def confusion_section(summary: Summary) -> dict[str, Any] | None:
                     "hint": f"{hint} ({percent(share)} of {name})" if actual[k] else f"{hint}; no row is {name}",
                 }
             )
-        rows.append({"name": name, "cells": cells, "total": f"{int(actual[k]):,}", "recall": _share(counts[k, k], actual[k])})
+        rows.append(
+            {"name": name, "cells": cells, "total": f"{int(actual[k]):,}", "recall": _share(counts[k, k], actual[k])}
+        )
     classes = [
         {
             "name": name,
@@ -216,11 +227,17 @@ def number_charts(summary: Summary) -> list[Chart]:
     if summary.actual is None or summary.predicted is None:
         return []
     pair = np.asarray(summary.actual), np.asarray(summary.predicted)
-    return [
+    drawn = (
         charts.predicted_against_actual(*pair, summary.target),
         charts.residual_histogram(*pair),
         charts.residuals(*pair, summary.target),
-    ]
+    )
+    said: set[str] = set()
+    found = []
+    for chart in drawn:  # what was said beside one drawing holds for the next
+        found.append(chart._replace(notes=tuple([note for note in chart.notes if note not in said])))
+        said.update(chart.notes)
+    return found
 
 
 # -- worst errors --------------------------------------------------------------------------------------------------------

@@ -123,12 +123,11 @@ class Summary:
                     f"Summary: a confusion matrix of shape {np.shape(self.confusion)} for {classes} class names",
                     expected="[actual class, predicted class], a row and a column for each class",
                 )
-        if (self.actual is None) != (self.predicted is None):
-            raise ArgumentError("Summary: one of actual and predicted", expected="both, of the same rows, or none")
-        if self.actual is not None and np.size(self.actual) != np.size(self.predicted):
+        sizes = [None if numbers is None else np.size(numbers) for numbers in (self.actual, self.predicted)]
+        if sizes[0] != sizes[1]:
             raise ArgumentError(
-                f"Summary: {np.size(self.actual)} actual and {np.size(self.predicted)} predicted numbers",
-                expected="as many of both",
+                f"Summary: {sizes[0] or 'no'} actual and {sizes[1] or 'no'} predicted numbers",
+                expected="both, of the same rows, or none",
             )
 
     @property
@@ -139,7 +138,7 @@ class Summary:
     @property
     def scored_part(self) -> str:
         """Which rows the score is of: "test" or "validation"."""
-        return "test" if self.num_test else "validation"
+        return "validation" if self.num_validation and not self.num_test else "test"
 
     @property
     def num_scored(self) -> int:

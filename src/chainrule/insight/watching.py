@@ -71,7 +71,7 @@ class Watcher:
                 handles.enter_context(module.register_forward_hook(watcher._after))
             yield watcher
 
-    def run(self, model: Module, X: Tensor) -> tuple[Tensor, list[Call]]:  # noqa: N803 - a matrix
+    def run(self, model: Module, X: Tensor) -> tuple[Tensor, list[Call]]:
         """Return the model's output, on the tape, and the calls of Linear layers in order."""
         self.calls, self.passed = [], []
         with enable_grad(), np.errstate(all="ignore"):

@@ -250,7 +250,7 @@ class Atan(Elementwise):
 
 
 class Atan2(Elementwise):
-    """y = the angle of the point (b, a)"""
+    """y = the angle of the point (b, a); the gradient at (0, 0) is 0"""
 
     name = "atan2"
     reads = ("a b", "a b")
@@ -258,7 +258,8 @@ class Atan2(Elementwise):
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         # d atan2(a, b) = (b da - a db) / (a² + b²)
-        scaled = g / (a * a + b * b)
+        square = a * a + b * b
+        scaled = op.where(op.eq(square, 0), 0, g / square)
         return to_shape_of(a, scaled * b) if need[0] else None, to_shape_of(b, -scaled * a) if need[1] else None
 
 
@@ -475,20 +476,36 @@ def refuse_zero(name: str, divisor: Array) -> None:
         raise ArgumentError(f"{name}: an integer is divided by 0", fix="convert to floats to get an infinity or NaN")
 
 
-class FloorDivide(Elementwise):
+class WholeDivision(Elementwise, abstract=True):
+    """A quotient without its fraction: constant between its jumps, so that its gradient is 0."""
+
+    reads = ("", "")
+
+    def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
+        return zeros_like(a) if need[0] else None, zeros_like(b) if need[1] else None
+
+
+class FloorDivide(WholeDivision):
     """y = ⌊a / b⌋"""
 
     name = "floor_divide"
-    reads = ("", "")
 
     def evaluate(self, a: Array, b: Array) -> Array:
         refuse_zero(self.name, np.asarray(b))
         y: Array = np.floor_divide(a, b)
         return y
 
-    def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
-        # constant between its jumps
-        return zeros_like(a) if need[0] else None, zeros_like(b) if need[1] else None
+
+class TruncDivide(WholeDivision):
+    """y = trunc(a / b)"""
+
+    name = "trunc_divide"
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        divisor = np.asarray(b)
+        refuse_zero(self.name, divisor)
+        y: Array = np.trunc(np.divide(a, b)) if divisor.dtype.kind == "f" else np.floor_divide(a - np.fmod(a, b), b)
+        return y
 
 
 class Remainder(Elementwise):

@@ -5,6 +5,9 @@ sgd, adam, …    one rule per file; the docstring is the rule, with its paper
 lr_scheduler    how rates change from epoch to epoch, or from step to step
 """
 
+from typing import NoReturn
+
+from chainrule.errors import NameUnknown, nearest
 from chainrule.optim import lr_scheduler
 from chainrule.optim.adadelta import Adadelta
 from chainrule.optim.adagrad import Adagrad
@@ -21,3 +24,9 @@ __all__ = [
     "SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta",
     "lr_scheduler",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise NameUnknown(
+        f"chainrule.optim has no {name!r}", expected=f"one of {', '.join(__all__)}", fix=nearest(name, __all__)
+    )

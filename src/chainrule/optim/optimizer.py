@@ -225,9 +225,7 @@ class Optimizer:
         for k, group in enumerate(self.param_groups):
             flags = self.structure(group)
             values = self.values(group, fresh=False)
-            shared = trace.ask_rates(
-                [*values], self, lambda o, k=k: [*o.values(o.param_groups[k], fresh=False).values()]
-            )
+            shared = trace.ask_rates([*values], self, _reading(k))
             for place, p in enumerate(group["params"]):
                 gradient = p.grad
                 if gradient is None:
@@ -237,8 +235,9 @@ class Optimizer:
                 numbers = shared
                 if p in self._fresh and trace.is_first((id(self), id(p))):
                     if self.values(group, fresh=True) != values:
-                        numbers = trace.ask_rates([*values], self, lambda o, at=(k, place): o._values_at(*at))
-                    trace.after_each_run(self, lambda o, at=(k, place): o._fresh.discard(o._parameter(*at)))
+                        numbers = trace.ask_rates([*values], self, _reading_first(k, place))
+                    else:
+                        self._fresh.discard(p)
                 for key, t in state.items():
                     trace.names[id(t)] = (key, p)
                 operands = [current_node(t) for t in (p, gradient, *state.values())]
@@ -246,13 +245,6 @@ class Optimizer:
                 with no_grad():
                     for index, t in enumerate((p, *state.values())):
                         write(t, trace.tensor(trace.recording.apply(GET, (call,), {"index": index})))
-
-    def _parameter(self, k: int, place: int) -> Tensor:
-        parameter: Tensor = self.param_groups[k]["params"][place]
-        return parameter
-
-    def _values_at(self, k: int, place: int) -> list[float]:
-        return [*self.values(self.param_groups[k], fresh=self._parameter(k, place) in self._fresh).values()]
 
     def _body(self, p: Tensor, group: Group, state: State, flags: Mapping[str, Any]) -> Graph:
         """Return the recorded update for a parameter; its state is made if there is none."""
@@ -320,6 +312,28 @@ class Optimizer:
 def _structures(optimizer: Optimizer) -> list[Any]:
     """Return what a compiled step takes for granted of an optimizer."""
     return [(optimizer.structure(group), len(group["params"])) for group in optimizer.param_groups]
+
+
+def _reading(k: int) -> Callable[[Optimizer], list[float]]:
+    """Return what reads the numbers of group ``k`` before each run."""
+
+    def read(optimizer: Optimizer) -> list[float]:
+        return [*optimizer.values(optimizer.param_groups[k], fresh=False).values()]
+
+    return read
+
+
+def _reading_first(k: int, place: int) -> Callable[[Optimizer], list[float]]:
+    """Return what reads the numbers of one parameter, whose first step may be the run that follows."""
+
+    def read(optimizer: Optimizer) -> list[float]:
+        group = optimizer.param_groups[k]
+        p = group["params"][place]
+        fresh = p in optimizer._fresh
+        optimizer._fresh.discard(p)
+        return [*optimizer.values(group, fresh).values()]
+
+    return read
 
 
 # -- what rules are written with ---------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def load(
                 expected=f"{len(group['params'])}",
             )
         parameter.update(zip(new["params"], group["params"], strict=True))
-        options = {name: copy.deepcopy(value) for name, value in new.items() if name not in ("params", *kept)}
+        options = {name: _option(value) for name, value in new.items() if name not in ("params", *kept)}
         loaded.groups.append((group, options))
     for key, held in state_dict["state"].items():
         if key not in parameter:
@@ -111,6 +111,13 @@ def load(
         }
         loaded.states.append((p, read))
     return loaded
+
+
+def _option(value: Any) -> Any:
+    """Return a copy of an option; a rate that is PyTorch's tensor, or an array, as a tensor of ours."""
+    if hasattr(value, "__array__") and not isinstance(value, Tensor):
+        return Tensor(np.array(np.asarray(value.detach() if hasattr(value, "detach") else value)))
+    return copy.deepcopy(value)
 
 
 def _array(owner: str, place: str, is_scalar: bool, value: Any, p: Tensor) -> Any:

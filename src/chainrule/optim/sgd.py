@@ -31,6 +31,14 @@ class SGD(Optimizer):
     Robbins and Monro, "A stochastic approximation method", 1951; Polyak, "Some methods of speeding up the convergence of
     iteration methods", 1964; Nesterov's in the form of Sutskever et al., "On the importance of initialization and momentum
     in deep learning", 2013.
+
+    >>> import chainrule as cr
+    >>> w = cr.tensor([1.0], requires_grad=True)
+    >>> optimizer = cr.optim.SGD([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.5000], requires_grad=True)
     """
 
     numbers = ("lr", "momentum", "dampening", "weight_decay")

@@ -9,14 +9,15 @@ import numpy as np
 
 from chainrule.errors import ChainruleError, ShapeError
 from chainrule.graph import Graph, Node, Primitive, primitive
-from chainrule.graph.sizes import Size
+from chainrule.graph.sizes import Size, same_shape
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.ops.body import run_body
 from chainrule.run.interpret import explain
 
 CALL, GET, CONSTANT = primitive("call"), primitive("get"), primitive("constant")
+STOP, SET_VALUE = primitive("stop"), primitive("set_value")
 # Beside views, what may return an array that it was given, or a view of it: a test compares this with what they do.
-MAY_SHARE = frozenset(primitive(name) for name in ("cast", "stop", "set_value", "sum_to"))
+MAY_SHARE = frozenset(primitive(name) for name in ("cast", "sum_to"))
 
 
 class Step:
@@ -65,18 +66,23 @@ class Program:
         slots: dict[Node, int] = {node: k for k, node in enumerate(graph.inputs)}
         self.constants: list[tuple[int, Any]] = []
         self.steps: list[Step] = []
+        count = len(slots)
         for node in late_calls(graph):
-            slot = slots[node] = len(slots)
+            same = same_value(node)
+            if same is not None:
+                slots[node] = slots[same]
+                continue
+            slot = slots[node] = count
+            count += 1
             if node.primitive is CONSTANT:
                 self.constants.append((slot, node.value))
             elif node.primitive is not None:
                 self.steps.append(Step(node, node.primitive, tuple([slots[i] for i in node.inputs or ()]), slot))
-        self.size = len(slots)
+        self.size = count
         self.outputs = tuple([slots[node] for node in graph.outputs])
         memories = self._memories()
-        if in_place:
-            self._write_in_place(in_place, memories)
-        self._copied = self._shared_outputs(memories)
+        written = self._write_in_place(in_place, memories) if in_place else set()
+        self._copied = self._shared_outputs(memories, written)
         self._find_dead()
         self._resolved: dict[tuple[tuple[str, int], ...], list[dict[str, Any]]] = {}
 
@@ -88,8 +94,8 @@ class Program:
                 memories[step.writes] = frozenset().union(*[memories[slot] for slot in step.reads])
         return memories
 
-    def _write_in_place(self, in_place: Mapping[int, int], memories: list[frozenset[int]]) -> None:
-        """Let calls write where their outputs belong, if nobody reads the old value after them."""
+    def _write_in_place(self, in_place: Mapping[int, int], memories: list[frozenset[int]]) -> set[int]:
+        """Let calls write where their outputs belong, if nobody reads the old value after them. Return which outputs."""
         last_read: dict[int, int] = {}
         for k, step in enumerate(self.steps):
             for slot in step.reads:
@@ -98,28 +104,32 @@ class Program:
         for slot in self.outputs:
             for memory in memories[slot]:
                 last_read[memory] = len(self.steps)
-        wanted = {self.outputs[k]: target for k, target in in_place.items()}
-        calls = {step.writes: (k, step) for k, step in enumerate(self.steps) if step.primitive is CALL}
-        for step in self.steps:
-            target = wanted.get(step.writes)
-            if step.primitive is not GET or target is None:
+        made_by = {step.writes: (k, step) for k, step in enumerate(self.steps)}
+        written = set()
+        for output, target in in_place.items():
+            _, step = made_by.get(self.outputs[output], (0, None))
+            if step is None or step.primitive is not GET:
                 continue
-            k, call = calls.get(step.reads[0], (0, step))
+            k, call = made_by[step.reads[0]]
             is_free = last_read.get(target, -1) <= k
             is_free = is_free and all(slot == target or target not in memories[slot] for slot in call.reads)
             if call.primitive is CALL and is_free:
                 targets = list(call.targets or (-1,) * len(call.node.shape))
                 targets[step.attributes["index"]] = target
                 call.targets = tuple(targets)
+                written.add(output)
+        return written
 
-    def _shared_outputs(self, memories: list[frozenset[int]]) -> tuple[int, ...]:
+    def _shared_outputs(self, memories: list[frozenset[int]], written: set[int]) -> tuple[int, ...]:
         """Return the outputs that may share memory with inputs, constants or other outputs, and are to be copied."""
-        taken = set(range(len(self.graph.inputs))) | {slot for slot, _ in self.constants}
+        taken = {*range(len(self.graph.inputs)), *[slot for slot, _ in self.constants]}
+        taken.update(*[memories[self.outputs[k]] for k in written])
         copied = []
         for k, slot in enumerate(self.outputs):
-            if not taken.isdisjoint(memories[slot]):
-                copied.append(k)
-            taken |= memories[slot]
+            if k not in written:
+                if not taken.isdisjoint(memories[slot]):
+                    copied.append(k)
+                taken |= memories[slot]
         return tuple(copied)
 
     def _find_dead(self) -> None:
@@ -156,6 +166,7 @@ class Program:
         with np.errstate(all="ignore"):
             for step, attributes in zip(self.steps, self.attributes(sizes or {}), strict=True):
                 operands = [values[slot] for slot in step.reads]
+                out: Any
                 try:
                     if step.targets:
                         out = call_in_place(step, operands, inputs)
@@ -172,6 +183,16 @@ class Program:
         for k in self._copied:
             outputs[k] = np.array(outputs[k])
         return outputs
+
+
+def same_value(node: Node) -> Node | None:
+    """Return the input whose value a node only hands on, if it is one of those that matter for gradients alone."""
+    inputs = node.inputs or ()
+    if node.primitive is STOP:
+        return inputs[0]
+    if node.primitive is SET_VALUE and same_shape(inputs[0].shape, inputs[1].shape):
+        return inputs[1]
+    return None
 
 
 def late_calls(graph: Graph) -> list[Node]:
@@ -191,7 +212,11 @@ def call_in_place(step: Step, operands: list[Any], inputs: Sequence[Any]) -> tup
     body = step.attributes["body"]
     like = next(x for x, taken in zip(operands, body.inputs, strict=True) if taken.shape)
     outputs = [
-        inputs[target] if target >= 0 else np.empty_like(like, dtype=node.dtype) if node.shape else np.empty((), node.dtype)
+        inputs[target]
+        if target >= 0
+        else np.empty_like(like, dtype=node.dtype)
+        if node.shape
+        else np.empty((), node.dtype)
         for target, node in zip(step.targets, body.outputs, strict=True)
     ]
     run_body(body, operands, outputs)

@@ -69,14 +69,14 @@ def _attach_all() -> None:
             setattr(Tensor, name, function)
         for function in getattr(family, "IN_PLACE", ()):
             setattr(Tensor, function.__name__ + "_", _in_place(function))
-    attach([autograd.backward, autograd.retain_grad])
+    attach([autograd.retain_grad])
     for name, function in arithmetic.OPERATORS.items():
         setattr(Tensor, name, function)
     for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
         setattr(Tensor, f"__i{name}__", _in_place_operator(name))
     for name, function in {
         "__matmul__": products.matmul, "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
-        "__deepcopy__": conversion.deep_copy, "__repr__": printing.tensor_repr, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method,
+        "__deepcopy__": conversion.deep_copy, "__repr__": printing.tensor_repr, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method, "backward": autograd.backward_of,
     }.items():  # fmt: skip
         setattr(Tensor, name, function)
     Tensor.T = Tensor.mT = property(conversion.last_two_exchanged)  # type: ignore[attr-defined]  # attached here

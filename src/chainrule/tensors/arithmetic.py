@@ -70,17 +70,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """Return input / other; ``rounding_mode`` may be 'trunc' or 'floor', whose gradient is 0."""
     if rounding_mode is None:
         return binary(DIV, input, other, floating=True)
-    if rounding_mode == "floor":
-        return binary(primitive("floor_divide"), input, other)
-    if rounding_mode == "trunc":
-        p, q = operands("div", input, other)
-        dtype = common_dtype(p, q)
-        if dtype.kind == "f":
-            return trunc(binary(DIV, p, q))
-        x, y = converted(dtype, p, q)
-        whole = apply(SUB, (x, apply(primitive("fmod"), (x, y))))
-        return apply(primitive("floor_divide"), (whole, y))  # exact: the remainder is gone
-    raise ArgumentError(f"div: got rounding_mode={rounding_mode!r}", expected="None, 'trunc' or 'floor'")
+    if rounding_mode not in ("trunc", "floor"):
+        raise ArgumentError(f"div: got rounding_mode={rounding_mode!r}", expected="None, 'trunc' or 'floor'")
+    return binary(primitive(f"{rounding_mode}_divide"), input, other)
 
 
 def floor_divide(input: Any, other: Any) -> Tensor:

@@ -1,159 +1,114 @@
-"""Gradients of tensors: ``backward``, ``grad``, and the contexts that say whether a tape is kept."""
+"""Gradients of tensors: ``backward`` collects them in ``grad``, ``grad`` returns them."""
 
 from __future__ import annotations
 
-import functools
 import importlib
 import weakref
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from chainrule.backward import chain_rule
-from chainrule.errors import ArgumentTypeError, GradientError, NameUnknown, ShapeError, nearest
-from chainrule.graph import Node, recording
-from chainrule.graph.recorder import Recorder
+from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError, NameUnknown, ShapeError, nearest
+from chainrule.graph import Node, primitive, recording
 from chainrule.graph.sizes import same_shape
 from chainrule.run import Evaluating, value_node
+from chainrule.tensors.apply import apply
+from chainrule.tensors.grad_mode import enable_grad as enable_grad
+from chainrule.tensors.grad_mode import inference_mode as inference_mode
+from chainrule.tensors.grad_mode import is_grad_enabled as is_grad_enabled
+from chainrule.tensors.grad_mode import no_grad as no_grad
+from chainrule.tensors.grad_mode import set_grad_enabled as set_grad_enabled
 from chainrule.tensors.memory import write
-from chainrule.tensors.state import PLAIN, STATE, TAPE, TRACE
+from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, concrete, current_node, numpy_dtype, shared_storage
 
-F = TypeVar("F", bound=Callable[..., Any])
+FULL = primitive("full")
+Tensors = Tensor | Iterable[Tensor]
+Seeds = Tensor | None | Iterable[Tensor | None]
 
 
-class set_grad_enabled:  # noqa: N801 - PyTorch's name
-    """Keep a tape, or none: a call, a context or (as ``no_grad`` and ``enable_grad``) a decorator.
-
-    >>> with set_grad_enabled(False):
-    ...     is_grad_enabled()
-    False
-    """
-
-    def __init__(self, mode: bool) -> None:
-        self.wanted = bool(mode)
-        self.before: list[bool] = [is_grad_enabled()]
-        _set(self.wanted)
-
-    def __enter__(self) -> None:
-        _set(self.wanted)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        _set(self.before.pop() if len(self.before) > 1 else self.before[0])
-
-
-class _Switch:
-    """A context and decorator that sets the tape on or off and restores what was."""
-
-    wanted = False
-
-    def __init__(self) -> None:
-        self.before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self.before.append(is_grad_enabled())
-        _set(self.wanted)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        _set(self.before.pop())
-
-    def __call__(self, function: F) -> F:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return wrapped  # type: ignore[return-value]  # the same signature
-
-
-class no_grad(_Switch):  # noqa: N801 - PyTorch's name
-    """Keep no tape inside: results do not require grad."""
-
-    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        made = super().__new__(cls)
-        if function is not None:
-            made.__init__()  # type: ignore[misc]  # used as @no_grad without parentheses
-            return made(function)
-        return made
-
-
-class enable_grad(_Switch):  # noqa: N801 - PyTorch's name
-    """Keep a tape inside, also within ``no_grad``."""
-
-    wanted = True
-
-
-inference_mode = no_grad
-
-
-def is_grad_enabled() -> bool:
-    """Return whether operations are put on the tape."""
-    if STATE.mode == TRACE and STATE.trace is not None:
-        return STATE.trace.recording.keeps_gradients
-    return STATE.mode == TAPE
-
-
-def _set(wanted: bool) -> None:
-    if STATE.mode == TRACE and STATE.trace is not None:
-        STATE.trace.recording.keeps_gradients = wanted
-    else:
-        STATE.mode = TAPE if wanted else PLAIN
-
-
-def backward(
-    tensor: Tensor,
+def backward_of(
+    self: Tensor,
     gradient: Tensor | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    inputs: Tensor | Sequence[Tensor] | None = None,
+    inputs: Tensors | None = None,
 ) -> None:
-    """Add to ``grad`` of every leaf below ``tensor`` its gradient: the chain rule, from here to the inputs.
+    """Add to ``grad`` of every leaf below this tensor its gradient: the chain rule, from here to the inputs.
 
     ``gradient``      of the same shape; may be left out for a tensor of one element (then 1)
     ``retain_graph``  keep the values that the gradient reads, for another pass (default: as ``create_graph``)
     ``create_graph``  record the backward pass, so that gradients have gradients
     ``inputs``        collect at these tensors only
 
-    Raises GradientError if no gradient is wanted below ``tensor``, or the tape was freed by an earlier pass.
+    Raises GradientError if no gradient is wanted below this tensor, or the tape was freed by an earlier pass.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
     """
-    keep = create_graph if retain_graph is None else retain_graph
-    chosen = None if inputs is None else [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    found = _sweep([tensor], [gradient], chosen, keep, create_graph)
-    if STATE.mode == TRACE and STATE.trace is not None:
+    backward(self, gradient, retain_graph, create_graph, inputs)
+
+
+def backward(
+    tensors: Tensors,
+    grad_tensors: Seeds = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensors | None = None,
+) -> None:
+    """Add to ``grad`` of every leaf below ``tensors`` the gradient of Σ ⟨grad_tensor, tensor⟩: see ``Tensor.backward``."""
+    outputs = _listed(tensors, "backward: tensors")
+    seeds = _listed_seeds(grad_tensors, outputs, "backward")
+    owners: dict[Node, Tensor] | None = None
+    if inputs is not None:
+        chosen = _listed(inputs, "backward: inputs")
+        owners = dict(zip(_nodes(chosen, "backward"), chosen, strict=True))
+    elif STATE.mode == TRACE and STATE.trace is not None:
+        owners = {**STATE.trace.leaves, **STATE.trace.retained}
         STATE.trace.backward_called = True
-    taken: set[int] = set() if gradient is None or gradient._value is None else {id(gradient._value)}
-    for owner, node in found:
-        collect(owner, node, taken, create_graph)
+    found = _sweep("backward", outputs, seeds, owners, retain_graph, create_graph)
+    taken = {id(seed._value) for seed in seeds if seed is not None}
+    for node, g in found.items():
+        owner = owners[node] if owners is not None else node.owner() if node.owner is not None else None
+        if owner is not None:  # else it is gone, and its gradient with it
+            collect(owner, g, taken, create_graph)
 
 
 def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    outputs: Tensors,
+    inputs: Tensors,
+    grad_outputs: Seeds = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients of Σ ⟨grad_output, output⟩ with respect to ``inputs``, and collect none in ``grad``."""
-    outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    seeds: list[Tensor | None]
-    if grad_outputs is None:
-        seeds = [None] * len(outs)
-    else:
-        seeds = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
-    keep = create_graph if retain_graph is None else retain_graph
-    found = {id(owner): node for owner, node in _sweep(outs, seeds, ins, keep, create_graph)}
+    """Return the gradients of Σ ⟨grad_output, output⟩ with respect to ``inputs``, and collect none in ``grad``.
+
+    ``allow_unused``       give None for an input that the outputs do not depend on
+    ``materialize_grads``  give zeros for it
+    The rest as in ``Tensor.backward``. ``is_grads_batched`` is PyTorch's; ``chainrule.func`` has what it is for.
+    """
+    if is_grads_batched:
+        raise ArgumentError("grad: is_grads_batched=True", fix="use chainrule.func.jacrev, or a loop over the rows")
+    if materialize_grads and allow_unused is False:
+        raise ArgumentError("grad: materialize_grads=True and allow_unused=False", expected="one of them left out")
+    outs = _listed(outputs, "grad: outputs")
+    ins = _listed(inputs, "grad: inputs")
+    nodes = _nodes(ins, "grad")
+    found = _sweep("grad", outs, _listed_seeds(grad_outputs, outs, "grad"), nodes, retain_graph, create_graph)
     results: list[Tensor | None] = []
-    for k, x in enumerate(ins):
-        node = found.get(id(x))
-        if node is not None:
-            results.append(to_tensor(node, create_graph))
+    for k, (x, node) in enumerate(zip(ins, nodes, strict=True)):
+        if node in found:
+            results.append(to_tensor(found[node], create_graph))
         elif materialize_grads:
-            results.append(Tensor(np.zeros(x._value.shape, x._value.dtype)))
+            results.append(apply(FULL, (), {"shape": tuple(x.shape), "dtype": numpy_dtype(x), "value": 0}))
         elif allow_unused:
             results.append(None)
         else:
@@ -164,69 +119,93 @@ def grad(
     return tuple(results)
 
 
+def _listed(given: Tensors, what: str) -> list[Tensor]:
+    """Return one tensor, or several, as a list."""
+    tensors = [given] if isinstance(given, Tensor) else list(given)
+    for k, x in enumerate(tensors):
+        if not isinstance(x, Tensor):
+            raise ArgumentTypeError(f"{what}: number {k} is of type {type(x).__name__}", expected="a tensor")
+    if not tensors:
+        raise ArgumentError(f"{what}: there are none", expected="one tensor at least")
+    return tensors
+
+
+def _listed_seeds(given: Seeds, outputs: list[Tensor], name: str) -> list[Tensor | None]:
+    """Return one gradient, or None, for each output."""
+    if given is None:
+        return [None] * len(outputs)
+    if not isinstance(given, (Tensor, list, tuple)):
+        raise ArgumentTypeError(f"{name}: got a gradient of type {type(given).__name__}", expected="a tensor")
+    seeds = [given] if isinstance(given, Tensor) else list(given)
+    if len(seeds) != len(outputs):
+        raise ArgumentError(f"{name}: got {len(outputs)} tensors and {len(seeds)} gradients", expected="one for each")
+    return seeds
+
+
+def _nodes(inputs: list[Tensor], name: str) -> list[Node]:
+    """Return the nodes at which gradients are asked for."""
+    nodes = []
+    for k, x in enumerate(inputs):
+        node = current_node(x)
+        if node is None or not node.requires_grad:
+            raise GradientError(
+                f"{name}: input {k} (shape {tuple(x.shape)}) does not require grad",
+                fix="call requires_grad_() on it before it is used",
+            )
+        nodes.append(node)
+    return nodes
+
+
 def _sweep(
-    outputs: Sequence[Tensor],
-    gradients: Sequence[Tensor | None],
-    inputs: Sequence[Tensor] | None,
-    keep: bool,
+    name: str,
+    outputs: list[Tensor],
+    gradients: list[Tensor | None],
+    wanted: Iterable[Node] | None,
+    retain_graph: bool | None,
     create_graph: bool,
-) -> list[tuple[Tensor, Node]]:
-    """Run the chain rule from ``outputs``; return (tensor, node of its gradient)."""
+) -> dict[Node, Node]:
+    """Run the chain rule from ``outputs``; return the gradients by node."""
     roots, seeds = [], []
     for output, gradient in zip(outputs, gradients, strict=True):
         node = current_node(output)
         if node is None or not node.requires_grad:
             raise GradientError(
-                f"backward of a tensor of shape {tuple(output.shape)} that does not require grad: no tape leads to it",
+                f"{name} of a tensor of shape {tuple(output.shape)} that does not require grad: no tape leads to it",
                 fix="set requires_grad=True on a leaf below it, and compute it outside of no_grad",
             )
         roots.append(node)
-        seeds.append(_seed(output, gradient, node))
-    trace = STATE.trace if STATE.mode == TRACE else None
-    wanted: dict[Node, Tensor] | None = None
-    if inputs is not None:
-        wanted = {}
-        for k, x in enumerate(inputs):
-            node = current_node(x)
-            if node is None or not node.requires_grad:
-                raise GradientError(f"the gradient with respect to input {k}, which does not require grad")
-            wanted[node] = x
-    elif trace is not None:
-        wanted = {**trace.leaves, **trace.retained}
-    recorder: Recorder
-    if trace is not None:
-        recorder = trace.recording
-        before = trace.recording.keeps_gradients
-        trace.recording.keeps_gradients = create_graph
-    else:
-        recorder = Evaluating(record=create_graph)
-    try:
-        with recording(recorder), np.errstate(all="ignore"):
-            found = chain_rule(roots, seeds, wanted, free=not keep and trace is None)
-    finally:
-        if trace is not None:
-            trace.recording.keeps_gradients = before
-    if wanted is not None:
-        return [(wanted[node], g) for node, g in found.items()]
-    owned = [(node.owner() if node.owner is not None else None, g) for node, g in found.items()]
-    return [(owner, g) for owner, g in owned if owner is not None]
+        seeds.append(_seed(name, output, gradient, node))
+    if STATE.mode == TRACE and STATE.trace is not None:
+        recorder = STATE.trace.recording
+        before, recorder.keeps_gradients = recorder.keeps_gradients, create_graph
+        try:
+            with recording(recorder):
+                return chain_rule(roots, seeds, wanted)
+        finally:
+            recorder.keeps_gradients = before
+    free = not (create_graph if retain_graph is None else retain_graph)
+    with recording(Evaluating(record=create_graph)), np.errstate(all="ignore"):
+        return chain_rule(roots, seeds, wanted, free=free)
 
 
-def _seed(output: Tensor, gradient: Tensor | None, node: Node) -> Node:
+def _seed(name: str, output: Tensor, gradient: Tensor | None, node: Node) -> Node:
+    """Return the gradient that the sweep begins with."""
     if gradient is None:
         if node.shape != () and not all(size == 1 for size in node.shape):
             raise GradientError(
-                f"backward of a tensor of shape {tuple(node.shape)}", expected="one element, or a gradient argument"
+                f"{name} of a tensor of shape {tuple(node.shape)}",
+                expected="one element, or a gradient for it",
+                fix="reduce it with .sum() or .mean(), or pass the gradient that arrives at it",
             )
         one = value_node(np.ones(node.shape, node.dtype))
         if STATE.mode == TRACE and STATE.trace is not None:
             return STATE.trace.constant(one.value)
         return one
     if not isinstance(gradient, Tensor):
-        raise ArgumentTypeError(f"backward: got a gradient of type {type(gradient).__name__}", expected="a tensor")
+        raise ArgumentTypeError(f"{name}: got a gradient of type {type(gradient).__name__}", expected="a tensor")
     if not same_shape(tuple(gradient.shape), tuple(node.shape)):
         raise ShapeError(
-            f"backward: the gradient has shape {tuple(gradient.shape)}", expected=f"the tensor's {tuple(node.shape)}"
+            f"{name}: the gradient has shape {tuple(gradient.shape)}", expected=f"the tensor's {tuple(node.shape)}"
         )
     if numpy_dtype(gradient) != node.dtype:
         gradient = gradient.to(output.dtype)
@@ -235,7 +214,7 @@ def _seed(output: Tensor, gradient: Tensor | None, node: Node) -> Node:
         return seed
     if seed is not None and seed.requires_grad:
         if seed.value is None:
-            seed.keep(gradient._value, gradient._storage)
+            seed.keep(gradient._value, shared_storage(gradient))
         return seed
     return value_node(gradient._value)
 
@@ -247,38 +226,39 @@ def to_tensor(node: Node, create_graph: bool) -> Tensor:
     if not create_graph or not node.requires_grad:
         return Tensor(node.value)
     y = Tensor(node.value, node)
-    node.storage, node.version = shared_storage(y), 0  # the sweep kept its value: a write to y must be noticed
+    if node.storage is None:
+        node.keep(node.value, shared_storage(y))  # the tape reads this memory: a write to y must be noticed
+    else:
+        y._storage = node.storage
     return y
 
 
 def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> None:
-    """Add a gradient to ``owner.grad``. Arrays that are read-only, shared or the caller's are copied first."""
-    if STATE.mode == TRACE:
-        fresh, before = to_tensor(node, create_graph), owner.grad
-        if before is None or create_graph or before.requires_grad:
-            owner.grad = fresh if before is None else before + fresh
-        else:
-            with no_grad():
-                write(before, before + fresh)
-        return
-    if create_graph:
-        new = to_tensor(node, True)
-        owner.grad = new if owner.grad is None else owner.grad + new
-        return
-    value = node.value
-    if owner._grad is NOT_KEPT:
+    """Add a gradient to ``owner.grad``: in place, unless it is recorded.
+
+    The first one becomes ``owner.grad``; memory that is read-only or somebody else's (``taken``: the ids of arrays) is
+    copied, or a write to one gradient would be seen in another.
+    """
+    if STATE.mode != TRACE and owner._grad is NOT_KEPT:
         owner._grad = None
-    if owner.grad is None:
-        if id(value) in taken or not value.flags.writeable or value.base is not None:
-            value = np.array(value, order="C")
-        taken.add(id(value))
-        owner._grad = Tensor(value)
-    elif owner.grad.requires_grad:
-        owner.grad = owner.grad + Tensor(value)
+    before = owner.grad
+    if before is None:
+        new = to_tensor(node, create_graph)
+        value = new._value
+        if value is not None:
+            if id(value) in taken or not value.flags.writeable or value.base is not None:
+                new = Tensor(np.array(value, order="C"), new._node)
+            taken.add(id(value))
+        owner.grad = new
+    elif create_graph:
+        owner.grad = before + to_tensor(node, True)
+    elif STATE.mode == TRACE or before.requires_grad:
+        with no_grad():
+            write(before, before + to_tensor(node, False))
     else:
-        np.add(owner.grad._value, value, out=owner.grad._value)
-        if owner.grad._storage is not None:
-            owner.grad._storage.version += 1
+        np.add(before._value, node.value, out=before._value)
+        if before._storage is not None:
+            before._storage.version += 1
 
 
 def retain_grad(tensor: Tensor) -> None:

@@ -150,7 +150,9 @@ class Compiled:
         count = len(self._entries)
         lines = [f"{self.name}: {count} trace{'s' * (count != 1)}"]
         for k, entry in enumerate(self._entries, 1):
-            lines.append(f"  {k}. {entry.text}: {len(entry.traced.graph.nodes)} operations, ran {entry.traced.runs} times")
+            lines.append(
+                f"  {k}. {entry.text}: {len(entry.traced.graph.nodes)} operations, ran {entry.traced.runs} times"
+            )
             if entry.reason:
                 lines.append(f"     traced since {entry.reason}")
         lines += [f"  uncompiled: {reason}" for reason in self._given_up.values()]
@@ -244,9 +246,7 @@ class Compiled:
             for x, shape, name in zip(given.tensors, call.shapes, given.names, strict=True)
         ]
         args, kwargs = rebuild(given.form, stand_ins, {})
-        return Traced(
-            trace, stand_ins, self.function(*args, **kwargs), names, keep_gradients=self.keep_gradients
-        )
+        return Traced(trace, stand_ins, self.function(*args, **kwargs), names, keep_gradients=self.keep_gradients)
 
     # -- why -----------------------------------------------------------------------------------------------------------
 
@@ -310,9 +310,7 @@ def user_line(trace: TracebackType | None) -> str:
     return found
 
 
-def compile(
-    function: Callable[..., Any] | None = None, *, batch_axis: int = 0, keep_gradients: bool = False
-) -> Any:
+def compile(function: Callable[..., Any] | None = None, *, batch_axis: int = 0, keep_gradients: bool = False) -> Any:
     """Compile a function of tensors (or a module): trace it once, then run it as one graph. Usable as a decorator.
 
     ``batch_axis``      the axis whose size may differ from call to call, in every argument that shares the first's size

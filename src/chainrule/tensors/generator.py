@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +18,11 @@ from chainrule.tensors.tensor import Tensor
 WORD = (1 << 64) - 1
 
 
+def _entropy() -> int:
+    """Return a seed from the operating system."""
+    return int.from_bytes(os.urandom(8), "little") >> 2
+
+
 class Generator:
     """Draws random numbers by counter (Philox 4x32-10): number ``draw`` of seed ``seed`` is always the same.
 
@@ -26,7 +31,7 @@ class Generator:
     """
 
     def __init__(self, device: Any = "cpu") -> None:
-        self.seed_value = secrets.randbits(62)
+        self.seed_value = _entropy()
         self.draw = 0
 
     def manual_seed(self, seed: int) -> Generator:
@@ -44,7 +49,7 @@ class Generator:
 
     def seed(self) -> int:
         """Start again from a seed taken from the operating system, and return it."""
-        self.manual_seed(secrets.randbits(62))
+        self.manual_seed(_entropy())
         return self.seed_value
 
     def get_state(self) -> dict[str, int]:

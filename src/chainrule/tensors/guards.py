@@ -81,8 +81,10 @@ def shown(known: Any) -> str:
 
 
 class Name:
-    """A global or enclosing variable that a function reads, and what it was: of a list or dict, which one, not its contents
-    (a function that appends what it computed to a list is told so when that is used)."""
+    """A global or enclosing variable that a function reads, and what it was.
+
+    Of a list or dict it matters which one it is, not what is in it: a function may append to it.
+    """
 
     __slots__ = ("_find", "known", "text")
 
@@ -261,7 +263,7 @@ class Guards:
             return True
         if count == self._failed_at:
             return False
-        if all([facts.hold() for facts in self.facts]):
+        if all(facts.hold() for facts in self.facts):
             self._held_at = count
             return True
         self._failed_at = count
@@ -269,7 +271,7 @@ class Guards:
 
     def can_hold_again(self) -> bool:
         """Return whether every module and tensor still exists."""
-        return all([facts.exist() for facts in self.facts])
+        return all(facts.exist() for facts in self.facts)
 
     def difference(self) -> str:
         """Say in words what is not so any more."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DtypeError, InPlaceError, ShapeError
-from chainrule.graph import Node, Primitive, primitive
+from chainrule.graph import Node, Primitive, Storage, primitive
 from chainrule.graph.sizes import Shape, broadcast_shapes, same_shape
 from chainrule.ops.shape import inverse
 from chainrule.tensors.apply import apply, traced
@@ -114,16 +114,28 @@ def write(x: Tensor, new: Tensor) -> Tensor:
 
 def write_result(x: Tensor, compute: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """Write what ``compute(x, …)`` returns into ``x``; a gradient of it that reads x reads a copy of what x was."""
-    node = current_node(x) if STATE.mode == TAPE else None
-    if node is None or not node.requires_grad:
+    if STATE.mode != TAPE:
         return write(x, compute(x, *args, **kwargs))
-    before, node.value = node.value, None
-    new = compute(x, *args, **kwargs)
-    if node.value is None:
-        node.value = before
-    else:
-        node.keep(np.array(node.value), None)
+    before = Tensor(x._value, current_node(x))
+    lent = before._storage = Storage()
+    new = compute(before, *args, **kwargs)
+    if new._node is not None:
+        known = {current_node(y) for y in (x, *args, *kwargs.values()) if isinstance(y, Tensor)}
+        _keep_copies(new._node, lent, known)
     return write(x, new)
+
+
+def _keep_copies(made: Node, lent: Storage, known: set[Node | None]) -> None:
+    """Copy the values in ``lent`` memory that the nodes down to the ``known`` ones keep."""
+    stack, seen = [made], {made}
+    while stack:
+        node = stack.pop()
+        if node.storage is lent:
+            node.keep(np.array(node.value), None)
+        if node not in known:
+            below = [child for child in node.inputs or () if child not in seen]
+            seen.update(below)
+            stack.extend(below)
 
 
 def _gradients_recorded() -> bool:

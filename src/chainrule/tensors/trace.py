@@ -15,7 +15,6 @@ import numpy as np
 
 from chainrule.errors import GradientError, InPlaceError, TraceError
 from chainrule.graph import Array, Node, Recording, Storage, graph_input, op, recording
-from chainrule.graph import constant as constant_node
 from chainrule.graph.sizes import Shape
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.generator import default_generator
@@ -84,13 +83,13 @@ class Trace:
         self.leaves: dict[Node, Tensor] = {}
         self.retained: dict[Node, Tensor] = {}
         self.grads: dict[int, Grad] = {}
-        self.numbers: list[tuple[list[Node], Callable[[], Sequence[Any] | None]]] = []
+        self.numbers: list[tuple[list[Node], Callable[[], Any]]] = []
         self.draws: dict[int, Draws] = {}
         self.calls_before: list[Callable[[], Any]] = []
         self.calls_after: list[Callable[[], Any]] = []
         self.modules: dict[int, Any] = {}
         self.answers: list[tuple[str, Callable[[], Any], Any]] = []
-        self.names: dict[int, tuple[str, Tensor]] = {}
+        self.names: dict[int, tuple[str, Tensor]] = {}  # of a state: its name, and the parameter whose it is
         self.backward_called = False
         self._drawn_from = STATE.generator
         self._asked: set[Any] = set()
@@ -225,10 +224,6 @@ class Trace:
         """Let the trace hold only while ``ask(owner)`` returns what it returns now; ``text`` says what that is about."""
         self.answers.append((text, weakly(owner, ask), ask(owner)))
 
-    def name(self, x: Tensor, what: str, of: Tensor) -> None:
-        """Say, for the text of the graph, that ``x`` from outside is ``what`` of another (a state of a parameter)."""
-        self.names[id(x)] = (what, of)
-
     def is_first(self, key: Any) -> bool:
         """Return whether this is asked for the first time in this trace."""
         known = key in self._asked
@@ -236,8 +231,10 @@ class Trace:
         return not known
 
     def at_each_run(self, owner: T, call: Callable[[T], Any]) -> None:
-        """Let ``call(owner)``, which may change rates (a scheduler's step), happen at every run: before it, or after it if
-        rates were asked for already."""
+        """Let ``call(owner)``, which may change rates (a scheduler's step), happen at every run.
+
+        It happens before the run, or after it if rates were asked for already.
+        """
         self._rates_changed = self._rates_asked
         (self.calls_after if self._rates_asked else self.calls_before).append(weakly(owner, call))
 

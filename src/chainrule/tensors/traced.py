@@ -19,7 +19,9 @@ from chainrule.tensors.tensor import NOT_KEPT, Tensor
 from chainrule.tensors.trace import Grad, Trace, current_generator
 
 CONSTANT = primitive("constant")
-Find = Callable[[list[Tensor]], Any]  # gives the tensor that something is about, for these arguments; None if it is gone
+Find = Callable[
+    [list[Tensor]], Any
+]  # gives the tensor that something is about, for these arguments; None if it is gone
 
 
 class Read(NamedTuple):
@@ -56,9 +58,7 @@ class Ends:
         self.of_results: list[tuple[int, Node]] = []
         for grad in trace.grads.values():
             self._sort(grad, keep_gradients)
-        self.arguments = [
-            Read(itemgetter(k), trace.inputs[k], self._node(x)) for k, x in enumerate(stand_ins)
-        ]
+        self.arguments = [Read(itemgetter(k), trace.inputs[k], self._node(x)) for k, x in enumerate(stand_ins)]
         self.outside = []
         self.gradients = []
         for bound in trace.bound.values():
@@ -266,7 +266,9 @@ class Traced:
         """Raise if an argument that the function writes to cannot be written, or shares memory with another one."""
         for k in self._written_arguments:
             value = tensors[k]._value
-            if not value.flags.writeable or any(s == 0 and n > 1 for s, n in zip(value.strides, value.shape, strict=True)):
+            if not value.flags.writeable or any(
+                s == 0 and n > 1 for s, n in zip(value.strides, value.shape, strict=True)
+            ):
                 raise InPlaceError(
                     f"the compiled function '{self.name}' writes to its argument {k}, whose memory is read-only or shared "
                     "by several of its elements",

@@ -88,29 +88,28 @@ class ArrayBatches:
             self.X = form.inputs(self.X, f"{self.name}: X")
 
     def epoch(self, generator: Generator | None) -> Iterator[Batch]:
-        """Yield the batches, in an order drawn from ``generator`` (None: in the order of the rows)."""
+        """Yield the batches, in an order drawn from ``generator`` (None: in the order of the rows).
+
+        All rows at once are not copied: a model that writes into its input gets an error then.
+        """
         num_rows = len(self.rows)
         starts = batch_starts(num_rows, self.batch_size)
-        if generator is None or len(starts) == 1:
-            for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
-                yield self._part(slice(start, stop))
+        if generator is not None and len(starts) == 1:
+            weight = None if self.row_weight is None else _read_only(self.row_weight)
+            yield self._batch(_read_only(self.X), _read_only(self.y), weight)
             return
-        order = philox.permutation(generator.seed_value, generator.draw, num_rows)
-        generator.draw += 1
+        order = np.arange(num_rows)
+        if generator is not None:
+            order = philox.permutation(generator.seed_value, generator.draw, num_rows)
+            generator.draw += 1
         for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
             rows = order[start:stop]
             weight = None if self.row_weight is None else self.row_weight.take(rows)
-            yield self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
-
-    def _part(self, part: slice) -> Batch:
-        """Return consecutive rows without copying them; a model that writes into its input is told so."""
-        weight = None if self.row_weight is None else _read_only(self.row_weight[part])
-        return self._batch(_read_only(self.X[part]), _read_only(self.y[part]), weight)
+            if weight is None or weight.any():
+                yield self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
 
     def _batch(self, X: Array, y: Array, weight: Array | None) -> Batch:
-        if not self.is_converted:
-            X = self.form.inputs(X, f"{self.name}: X")
-        return _batch(X, y, weight)
+        return _batch(X if self.is_converted else self.form.inputs(X, f"{self.name}: X"), y, weight)
 
     def generators(self) -> list[Generator]:
         """Return none: the order is drawn from the trainer's."""
@@ -125,12 +124,6 @@ class GivenBatches:
     """The batches of an iterable that gives (X, y) or (X, y, row weights) anew in each epoch, such as a DataLoader."""
 
     def __init__(self, source: Any, class_weight: Any = None, *, name: str) -> None:
-        if iter(source) is source:
-            raise ArgumentTypeError(
-                f"{name}: got {type(source).__name__}, which can be read only once",
-                expected="an iterable that begins anew for each epoch",
-                fix="give a list of batches, a DataLoader, or an object with __iter__",
-            )
         if isinstance(class_weight, str):
             raise ArgumentError(
                 f"class_weight={class_weight!r} with data that come in batches",
@@ -164,7 +157,14 @@ class GivenBatches:
 
     def rows(self) -> Iterator[Rows]:
         """Yield the checked rows of each batch."""
-        for number, batch in enumerate(self.source, 1):
+        batches = iter(self.source)
+        if batches is self.source:
+            raise ArgumentTypeError(
+                f"{self.name}: got {type(self.source).__name__}, which can be read only once",
+                expected="an iterable that begins anew for each epoch",
+                fix="give a list of batches, a DataLoader, or an object with __iter__",
+            )
+        for number, batch in enumerate(batches, 1):
             name = f"{self.name}, batch {number}"
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 got = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
@@ -182,6 +182,8 @@ class GivenBatches:
             if self.class_weight is not None:
                 by_class = class_weights(rows.y, self.class_weight, complete=False)
                 weight = by_class if weight is None else weight * by_class
+            if weight is not None and not weight.any():
+                continue
             self.check(rows.y, rows.name)
             X, y = self.form.inputs(rows.X, f"{rows.name}: X"), self.form.targets(rows.y, f"{rows.name}: y")
             yield _batch(X, y, self.form.weights(weight))
@@ -213,7 +215,8 @@ def rows_of(data: Any, name: str) -> Rows:
     rows = _arrays(data, name)
     if rows is not None:
         return rows
-    found = list(GivenBatches(_iterable(data, name), name=name).rows())
+    with drawing_from(Generator().manual_seed(0)):  # a loader that shuffles draws from nobody else's
+        found = list(GivenBatches(_iterable(data, name), name=name).rows())
     if not found:
         raise DataError(f"{name}: the iterable gave no batch", expected="at least one batch (X, y)")
     weights = [batch.weight for batch in found if batch.weight is not None]

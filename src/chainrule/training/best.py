@@ -49,6 +49,12 @@ class Best:
         """Return whether an epoch's row is at least as good as ``target``."""
         return row[self.name] >= target if self.higher else row[self.name] <= target
 
+    def copy(self) -> Best:
+        """Return a copy that shares the weights, which are never written into."""
+        made = Best(self.name, higher=self.higher, min_delta=self.min_delta)
+        made.value, made.epoch, made.since, made.weights = self.value, self.epoch, self.since, self.weights
+        return made
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values and arrays."""
         return dict(vars(self))

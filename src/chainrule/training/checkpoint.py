@@ -15,7 +15,7 @@ from chainrule.errors import ArgumentError, DataError
 from chainrule.tensors import serialization
 from chainrule.training.best import Best
 from chainrule.training.history import History
-from chainrule.training.state import Standing, put_back, tensors_of
+from chainrule.training.state import Standing, put_back
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
@@ -120,7 +120,7 @@ def load(trainer: Trainer, path: Any) -> Standing:
 
 
 def _check_same_model(trainer: Trainer, values: dict[str, Any]) -> None:
-    then, now = values["weights"], {name: tensor._value for name, tensor in tensors_of(trainer.model).items()}
+    then, now = values["weights"], {name: tensor._value for name, tensor in trainer.tensors().items()}
     faults = [f"{name} of shape {then[name].shape} is not in the model" for name in then if name not in now]
     for name, array in now.items():
         if name not in then:

@@ -40,7 +40,7 @@ class Loop:
         trainer.why_stop = ""
         try:
             trainer.tell("on_train_begin")
-            if found := first_nonfinite(trainer.model):
+            if found := first_nonfinite(trainer.tensors()):
                 raise NotFiniteError(f"{found} before training", expected="finite numbers")
             self.write_checkpoint()
             with told_of_interrupt(lambda: trainer.stop("interrupted")):
@@ -108,7 +108,7 @@ class Loop:
                 break
         if not number:
             raise DataError(f"{self.batches.name}: the iterable gave no batch", expected="at least one batch (X, y)")
-        if found := first_nonfinite(trainer.model):
+        if found := first_nonfinite(trainer.tensors()):
             self.explain(f"epoch {epoch}: {found} after batch {number}")
         row = {"epoch": epoch, "train_loss": total / size}
         if measured is not None:
@@ -131,7 +131,7 @@ class Loop:
             return False
         trainer.history.best_epoch = trainer.best.epoch
         if trainer.keep_best:
-            trainer.best.weights = weights_of(trainer.model)
+            trainer.best.weights = weights_of(trainer.tensors())
         return True
 
     def step_schedule(self, row: dict[str, float]) -> None:
@@ -166,10 +166,10 @@ class Loop:
             trainer.kept = standing(trainer)
         trainer.left = trainer.kept.weights
         if trainer.keep_best and best is not None and best.weights is not None:
-            set_weights(trainer.model, best.weights)
+            set_weights(trainer.tensors(), best.weights)
             trainer.left = best.weights
         elif trainer.history.partial:
-            trainer.left = weights_of(trainer.model)
+            trainer.left = weights_of(trainer.tensors())
         trainer.model.eval()
 
     def write_checkpoint(self) -> None:

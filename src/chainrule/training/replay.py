@@ -47,20 +47,20 @@ def explain_in_use(trainer: Trainer, batches: Batches, seen: str) -> NotFiniteEr
 
 def _first_place(trainer: Trainer, batches: Batches) -> str:
     model = trainer.model
-    damaged = first_nonfinite(model)
+    damaged = first_nonfinite(trainer.tensors())
     if damaged:
         return f"{damaged} before the first batch: it was changed from outside (a callback?)"
     model.train()
     for number, batch in enumerate(batches.epoch(trainer.generator), 1):
-        weights, draws = weights_of(model), trainer.generator.get_state()
+        weights, draws = weights_of(trainer.tensors()), trainer.generator.get_state()
         loss, _ = trainer.learn(batch)
-        damaged = first_nonfinite(model)
+        damaged = first_nonfinite(trainer.tensors())
         if math.isfinite(loss) and not damaged:
             continue
-        set_weights(model, weights)
+        set_weights(trainer.tensors(), weights)
         trainer.generator.set_state(draws)
         place = where_not_finite(model, trainer.objective, batch, trainer.penalty())
-        if not place and damaged.startswith("the buffer"):
+        if not place and damaged.startswith("the tensor"):
             place = f"{damaged} after the forward pass"
         return f"{place or f'the update of {damaged} after it: the step is too large'}, in batch {number}"
     return (

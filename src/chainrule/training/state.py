@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +10,17 @@ import numpy as np
 
 from chainrule.graph import Array
 from chainrule.nn import Module
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.memory import overwrite
 from chainrule.tensors.tensor import Tensor
 from chainrule.training.best import Best
-from chainrule.training.rows import is_finite
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
 Weights = dict[str, Array]
+Tensors = dict[str, Tensor]
+PLAIN = frozenset({float, int, bool, str, type(None)})  # types of values that need no copy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,71 +48,83 @@ def standing(trainer: Trainer) -> Standing:
     scheduler = trainer.scheduler
     return Standing(
         epochs=len(trainer.history),
-        weights=weights_of(trainer.model),
+        weights=weights_of(trainer.tensors()),
         optimizer=copied(trainer.optimizer.state_dict()),
         schedule=None if scheduler is None else copied(scheduler.state_dict()),
         generators=[generator.get_state() for generator in trainer.generators()],
-        best=copy.copy(trainer.best),
+        best=None if trainer.best is None else trainer.best.copy(),
     )
 
 
 def put_back(trainer: Trainer, kept: Standing) -> None:
     """Let training stand where it stood; epochs of the history after that are dropped."""
     trainer.optimizer.load_state_dict(kept.optimizer)  # raises, before anything is changed, if it does not fit
-    set_weights(trainer.model, kept.weights)
+    set_weights(trainer.tensors(), kept.weights)
     if trainer.scheduler is not None and kept.schedule is not None:
         trainer.scheduler.load_state_dict(copied(kept.schedule))
     for generator, state in zip(trainer.generators(), kept.generators, strict=False):
         generator.set_state(state)
-    trainer.best = copy.copy(kept.best)
+    trainer.best = None if kept.best is None else kept.best.copy()
     trainer.history.cut(kept.epochs, None if kept.best is None else kept.best.epoch)
 
 
 def copied(value: Any) -> Any:
     """Return a copy of nested dicts, lists and tuples in which arrays and tensors are copies too."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
     if isinstance(value, Tensor):
         return Tensor(value._value.copy())
-    if isinstance(value, np.ndarray):
-        return value.copy()
     if isinstance(value, dict):
-        return {key: copied(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)([copied(part) for part in value])
-    return value
+        return {key: part if type(part) in PLAIN else copied(part) for key, part in value.items()}
+    if kind is list or kind is tuple:
+        return kind([part if type(part) in PLAIN else copied(part) for part in value])
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 # -- a model's tensors -----------------------------------------------------------------------------------------------
 
 
-def tensors_of(model: Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by path, each once, also the buffers that a state dict leaves out."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+class ModelTensors:
+    """The parameters and buffers of a model by path, each once, also the buffers that a state dict leaves out."""
+
+    def __init__(self, model: Module) -> None:
+        self.model = model
+        self.changes = -1
+        self.found: Tensors = {}
+
+    def __call__(self) -> Tensors:
+        """Return them; looked for again only if some module has changed since."""
+        if self.changes != CHANGES.count:
+            self.found = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+            self.changes = CHANGES.count
+        return self.found
 
 
-def weights_of(model: Module) -> Weights:
-    """Return copies of a model's tensors."""
-    return {name: tensor._value.copy() for name, tensor in tensors_of(model).items()}
+def weights_of(tensors: Tensors) -> Weights:
+    """Return copies of the tensors' arrays."""
+    return {name: tensor._value.copy() for name, tensor in tensors.items()}
 
 
-def set_weights(model: Module, weights: Weights) -> None:
-    """Write what ``weights_of`` returned into the model's tensors."""
-    for name, tensor in tensors_of(model).items():
+def set_weights(tensors: Tensors, weights: Weights) -> None:
+    """Write what ``weights_of`` returned into the tensors."""
+    for name, tensor in tensors.items():
         overwrite(tensor, weights[name])
 
 
-def same_weights(model: Module, weights: Weights) -> bool:
-    """Return whether the model's tensors hold these bits."""
-    tensors = tensors_of(model)
+def same_weights(tensors: Tensors, weights: Weights) -> bool:
+    """Return whether the tensors hold these bits."""
     return tensors.keys() == weights.keys() and all(
         tensor._value.tobytes() == weights[name].tobytes() for name, tensor in tensors.items()
     )
 
 
-def first_nonfinite(model: Module) -> str:
+def first_nonfinite(tensors: Tensors) -> str:
     """Return which parameter or buffer holds a NaN or an infinity, in words; "" if none does."""
-    for name, tensor in tensors_of(model).items():
+    for name, tensor in tensors.items():
         array = tensor._value
-        if not is_finite(array):
-            kind = "parameter" if tensor.requires_grad or name in dict(model.named_parameters()) else "buffer"
-            return f"the {kind} {name}, which holds {array[~np.isfinite(array)][0]}"
+        if array.dtype.kind == "f" and not math.isfinite(np.vdot(array, array)):  # the cheapest question
+            bad = ~np.isfinite(array)
+            if bad.any():
+                return f"the {'parameter' if tensor.requires_grad else 'tensor'} {name}, which holds {array[bad][0]}"
     return ""

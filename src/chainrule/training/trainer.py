@@ -38,13 +38,13 @@ from chainrule.training.optimizers import (
 )
 from chainrule.training.rows import as_array, check_finite, columns_of
 from chainrule.training.state import (
+    ModelTensors,
     Standing,
     Weights,
     put_back,
     same_weights,
     set_weights,
     standing,
-    tensors_of,
     weights_of,
 )
 from chainrule.training.step import Penalty, training_step, validation_step
@@ -155,6 +155,7 @@ class Trainer:
         self.kept: Standing | None = None
         self.left: Weights = {}  # the weights that the model was left with
         self.why_stop = ""
+        self.tensors = ModelTensors(model)
         self._form = Form.of(model)
         self._engine: Engine | None = None
         self._batches: Batches | None = None
@@ -312,13 +313,13 @@ class Trainer:
         """Go on from where training stands; if the weights were changed since, with those."""
         if self.kept is None:
             return
-        if tensors_of(self.model).keys() != self.kept.weights.keys():
+        if self.tensors().keys() != self.kept.weights.keys():
             raise ArgumentError("the model has other parameters than when it was trained", fix="make a new Trainer")
-        changed = None if same_weights(self.model, self.left) else weights_of(self.model)
+        changed = None if same_weights(self.tensors(), self.left) else weights_of(self.tensors())
         self.go_back()
         self.kept = None
         if changed is not None:
-            set_weights(self.model, changed)
+            set_weights(self.tensors(), changed)
             self.history.note(f"the weights were changed from outside after epoch {len(self.history)}")
 
     def _batches_to_look_at(self, data: Any, name: str) -> ArrayBatches:
@@ -348,7 +349,8 @@ class Trainer:
 
     def _outputs(self, X: Array) -> Tensor:
         """Return the model's outputs for a few rows."""
-        output = self.model(Tensor(self._form.inputs(X)))
+        inputs = self._form.inputs(X)
+        output = self.model(Tensor(X.copy() if inputs is X else inputs))  # a model may write into its input
         if not isinstance(output, Tensor):
             raise ArgumentTypeError(f"the model returned {type(output).__name__}", expected="one tensor")
         if output.ndim == 0 or output.shape[0] != len(X):

@@ -38,6 +38,6 @@
   document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true, capture: true });
   document.addEventListener("pointerleave", () => { tip.hidden = true; });
   window.addEventListener("beforeprint", () => {
-    for (const part of document.querySelectorAll("details")) part.open = true;
+    for (const part of document.querySelectorAll("details:not(.long)")) part.open = true;
   });
 })();

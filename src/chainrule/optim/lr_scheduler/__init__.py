@@ -7,6 +7,9 @@ plateau     a rate that falls when a metric stops improving
 combined    several schedules one after the other, or at once
 """
 
+from typing import NoReturn
+
+from chainrule.errors import NameUnknown, nearest
 from chainrule.optim.lr_scheduler.combined import ChainedScheduler, SequentialLR
 from chainrule.optim.lr_scheduler.cycle import CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 from chainrule.optim.lr_scheduler.decay import (
@@ -29,3 +32,11 @@ __all__ = [
     "ReduceLROnPlateau",
     "SequentialLR", "ChainedScheduler",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise NameUnknown(
+        f"chainrule.optim.lr_scheduler has no {name!r}",
+        expected=f"one of {', '.join(__all__)}",
+        fix=nearest(name, __all__),
+    )

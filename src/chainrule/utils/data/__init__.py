@@ -6,6 +6,9 @@ collate   a list of rows as a batch
 loader    batch after batch
 """
 
+from typing import NoReturn
+
+from chainrule.errors import NameUnknown, nearest
 from chainrule.utils.data.collate import default_collate, default_convert
 from chainrule.utils.data.dataset import (
     ChainDataset,
@@ -31,3 +34,9 @@ __all__ = [
     "Sampler", "SequentialSampler", "RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler", "BatchSampler",
     "DataLoader", "default_collate", "default_convert",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise NameUnknown(
+        f"chainrule.utils.data has no {name!r}", expected=f"one of {', '.join(__all__)}", fix=nearest(name, __all__)
+    )
