@@ -125,7 +125,7 @@ def test_a_rule_that_reads_a_value_it_did_not_name_is_told_so() -> None:
 
     x = cr.tensor([3.0], requires_grad=True)
     y = apply(primitive("forgetful"), (x * 1.0,))
-    with pytest.raises(cr.errors.GradientError, match="not kept.*`reads`"):
+    with pytest.raises(cr.errors.GradientError, match=r"not kept.*`reads`"):
         y.sum().backward()
 
 

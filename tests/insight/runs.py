@@ -167,5 +167,7 @@ def numbers_run(rows: int = 5000) -> Summary:
         actual=actual,
         predicted=predicted,
         error_flow=flow_of(layer("0", 64, 0), layer("2", 1, 0, "", silent=True)),
-        worst=[WorstError(place="line 2", actual=500001.0, predicted=-123456.7, loss=12.3, cells={"longitude": -122.2})],
+        worst=[
+            WorstError(place="line 2", actual=500001.0, predicted=-123456.7, loss=12.3, cells={"longitude": -122.2})
+        ],
     )

@@ -239,6 +239,16 @@ def test_layers_side_by_side_are_each_read_after_their_own_activation() -> None:
     assert_close(flow["right"].contribution, contributions(model, right))
 
 
+def test_an_activation_whose_value_nobody_kept_ends_before_what_is_not_known() -> None:
+    class Shifted(Towers):
+        def forward(self, x: cr.Tensor) -> cr.Tensor:
+            left = cr.tanh(self.left(x[:, :3])) + cr.ones(4, dtype=x.dtype)  # the constant is on no tape
+            return self.out(cr.cat([left, self.right(x[:, 3:])], 1))
+
+    flow = error_flow(Shifted().double(), X, LABELS)
+    assert [layer.activation for layer in flow] == ["tanh", "", ""]
+
+
 def test_writes_in_place_after_a_layer_are_followed() -> None:
     cr.manual_seed(0)
     model = InPlace().double()
@@ -357,6 +367,23 @@ def test_every_form_of_one_loss_gives_the_same(loss: Any) -> None:
     assert_close(flow["0"].delta, expected["0"].delta)
     assert flow.loss == pytest.approx(expected.loss)
     assert flow.classes == ()
+
+
+def test_a_loss_module_of_ones_own_is_called_row_by_row() -> None:
+    class Squared(nn.Module):
+        def forward(self, output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+            return ((output - y) ** 2).mean()
+
+    model = network(nn.Tanh(), outputs=1)
+    flow = error_flow(model, X, NUMBERS, loss=Squared())
+    assert flow.loss_name == "Squared"
+    assert_close(flow["0"].delta, error_flow(model, X, NUMBERS)["0"].delta)
+
+
+def test_a_loss_that_does_not_read_the_output_has_no_error() -> None:
+    flow = error_flow(network(nn.Tanh(), outputs=1), X, NUMBERS, loss=lambda output, y: (y * y).mean())
+    assert all(layer.is_silent for layer in flow)
+    assert flow.loss == pytest.approx((NUMBERS**2).mean())
 
 
 def test_a_sum_over_outputs_stays_a_sum() -> None:

@@ -207,6 +207,26 @@ def test_cross_entropy_is_finite_for_logits_hundreds_apart(dtype: str) -> None:
     assert np.isfinite(x.grad.numpy()).all()
 
 
+INFINITE = np.array(
+    [[np.inf, 0.0, 1.0], [-np.inf, 0.0, 1.0], [-np.inf, -np.inf, 2.0], [np.nan, 0.0, 1.0], [0.0, 1.0, 2.0]]
+)
+
+
+@each_reduction
+def test_infinite_logits_give_what_they_give_in_pytorch(reduction: str) -> None:
+    for label in (0, 1, 2):
+        compare(
+            lambda x, t: F.cross_entropy(x, t, reduction=reduction),
+            lambda x, t: TF.cross_entropy(x, t, reduction=reduction),
+            INFINITE, np.full(5, label), order=1,
+        )  # fmt: skip
+    compare(
+        lambda x, t: F.binary_cross_entropy_with_logits(x, t.detach(), reduction=reduction),
+        lambda x, t: TF.binary_cross_entropy_with_logits(x, t.detach(), reduction=reduction),
+        INFINITE, np.tile([0.0, 1.0, 0.3], (5, 1)), order=1,
+    )  # fmt: skip
+
+
 @each_dtype
 def test_binary_cross_entropy_with_logits_is_finite_hundreds_apart(dtype: str) -> None:
     target = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.5, 0.0, 1.0], [1.0, 0.0, 0.3]])

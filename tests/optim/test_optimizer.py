@@ -13,7 +13,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import optim
-from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, GradientError
+from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, GradientError, InPlaceError
 from chainrule.graph import Node, op, show
 from chainrule.optim import SGD, Adam, Optimizer
 
@@ -112,6 +112,15 @@ def test_a_gradient_of_another_dtype_is_refused_and_nothing_has_changed() -> Non
     with pytest.raises(ArgumentError, match=r"the gradient is float64 .*expected that of its parameter, float32"):
         SGD([p]).step()
     assert np.array_equal(p.detach().numpy(), before)
+
+
+def test_read_only_memory_is_told_before_anything_is_written() -> None:
+    p = parameter(2)
+    optimizer = Adam([p])
+    p.detach().numpy().flags.writeable = False
+    with pytest.raises(InPlaceError, match=r"a parameter of shape \(2,\) has read-only memory\. clone\(\) it first"):
+        optimizer.step()
+    assert optimizer.state[p]["exp_avg"].tolist() == [0, 0]
 
 
 def test_an_optimizer_without_a_rule_says_what_to_write() -> None:

@@ -117,7 +117,7 @@ def test_a_nan_or_an_infinity_is_named_with_its_row_and_column(value: float) -> 
         trainer(network(outputs=1)).fit(bad("X", value, (7, 2)))
     with pytest.raises(DataError, match=rf"the training data: y holds {value} in row 3 "):
         trainer(network(outputs=1)).fit(bad("y", value, 3))
-    with pytest.raises(DataError, match=rf"the row weights hold.? {value} in row 5|the row weights holds {value} in row 5"):
+    with pytest.raises(DataError, match=rf"the training data: weight holds {value} in row 5"):
         trainer(network(outputs=1)).fit(bad("weight", value, 5))
     with pytest.raises(DataError, match="the validation data: X holds"):
         trainer(network(outputs=1)).fit(numbers(), val=bad("X", value, (7, 2)))
@@ -182,10 +182,10 @@ def test_what_cannot_be_rows_is_refused_with_the_reason(X: Any, y: Any, message:
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ([1.0, -2.0, 1.0], "hold -2.0 in row 1"),
-        ([0.0, 0.0, 0.0], "are all 0"),
-        ([1.0, 1.0], "X has 3 rows, the row weights 2 rows"),
-        (np.ones((3, 2)), r"have shape \(3, 2\)"),
+        ([1.0, -2.0, 1.0], "weight holds -2.0 in row 1"),
+        ([0.0, 0.0, 0.0], "weight is 0 in every row"),
+        ([1.0, 1.0], "X has 3 rows, weight 2 rows"),
+        (np.ones((3, 2)), r"weight has shape \(3, 2\)"),
     ],
 )
 def test_row_weights_that_make_no_sense_are_refused(weight: Any, message: str) -> None:
@@ -221,7 +221,7 @@ def test_a_validation_set_of_another_width_is_refused() -> None:
 
 def test_shapes_that_do_not_fit_name_the_layer_and_both_sizes() -> None:
     X, y = numbers(features=5)
-    with pytest.raises(ValueError, match=r"layer 0 \(Linear\).*5.*expected.*3"):
+    with pytest.raises(ValueError, match=r"layer 0 \(Linear\): expected 3 features in the last axis, got 5"):
         trainer(network(outputs=1)).fit((X, y))
 
 

@@ -10,7 +10,7 @@ show        a graph as text
 """
 
 from chainrule.graph.graph import Graph, Recording, constant, graph_input
-from chainrule.graph.node import Node, Storage
+from chainrule.graph.node import Node, Storage, Storages
 from chainrule.graph.primitive import (
     Absent,
     Array,
@@ -23,7 +23,7 @@ from chainrule.graph.primitive import (
     primitive,
     primitives,
 )
-from chainrule.graph.recorder import apply, current_recorder, op, recording
+from chainrule.graph.recorder import apply, op, recording
 from chainrule.graph.show import show
 from chainrule.graph.verify import verify
 
@@ -38,9 +38,9 @@ __all__ = [
     "Recording",
     "Spec",
     "Storage",
+    "Storages",
     "apply",
     "constant",
-    "current_recorder",
     "graph_input",
     "no_gradient",
     "no_lowering",

@@ -101,10 +101,10 @@ class Recording:
         if type(value) is Size:
             return Node(primitive("size"), (), {"size": value, "dtype": dtype}, (), dtype, False)
         key = (dtype, type(value), value, str(value))  # str: 0.0 and -0.0 are equal and differ
-        node = self._constants.get(key)
+        node = self._numbers.get(key)
         if node is None:
             with np.errstate(all="ignore"):
-                node = self._constants[key] = constant(np.asarray(value).astype(dtype))
+                node = self._numbers[key] = self.constant(np.asarray(value).astype(dtype))
         return node
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import GradientError, InPlaceError
-from chainrule.graph.primitive import Array, Dtype, Primitive, Spec
+from chainrule.graph.primitive import Dtype, Primitive, Spec
 from chainrule.graph.recorder import apply
 from chainrule.graph.sizes import Shape
 
@@ -27,6 +27,20 @@ class Storage:
         self.rebound = 0
 
 
+class Storages:
+    """The memories of several outputs of one operation: written if one of them is."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: list[Storage]) -> None:
+        self.parts = parts
+
+    @property
+    def version(self) -> int:
+        """How often they were written, together."""
+        return sum([part.version for part in self.parts])
+
+
 class Node:
     """One operation of a graph.
 
@@ -35,9 +49,10 @@ class Node:
     ``attributes``     keyword arguments of the primitive's rules (axes, shapes, …)
     ``shape, dtype``   of the result; tuples of these for a primitive with several outputs
     ``requires_grad``  whether a leaf that wants a gradient is below
-    ``value``          eager mode: the array, if some gradient reads it; a constant of a trace has its array here
+    ``value``          eager mode: the array (several outputs: a tuple), if some gradient reads it; a constant of a trace
+                       has its array here
     ``storage, version``  whose memory ``value`` is, and its version when it was kept
-    ``owner``          for a leaf: gives the tensor whose ``grad`` collects
+    ``owner``          gives the tensor whose ``grad`` collects what arrives here (a leaf, or after ``retain_grad``)
     ``label``          where it was born (module path), for reports
     """
 
@@ -61,8 +76,8 @@ class Node:
         primitive: Primitive | None,
         inputs: tuple[Node, ...] | None,
         attributes: dict[str, Any],
-        shape: Shape,
-        dtype: Dtype,
+        shape: Shape | tuple[Shape, ...],
+        dtype: Dtype | tuple[Dtype, ...],
         requires_grad: bool,
         value: Any = None,
     ) -> None:
@@ -73,7 +88,7 @@ class Node:
         self.dtype: Any = dtype
         self.requires_grad = requires_grad
         self.value: Any = value
-        self.storage: Storage | None = None
+        self.storage: Storage | Storages | None = None
         self.version = 0
         self.owner: Callable[[], Any] | None = None
         self.label = ""
@@ -92,7 +107,7 @@ class Node:
         """The number of axes."""
         return len(self.shape)
 
-    def keep(self, value: Array, storage: Storage | None) -> None:
+    def keep(self, value: Any, storage: Storage | Storages | None) -> None:
         """Keep ``value`` for a gradient that will read it, and remember which version of its memory that is."""
         self.value = value
         self.storage = storage

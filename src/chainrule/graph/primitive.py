@@ -1,18 +1,26 @@
 """The contract: what an operation must say of itself to be computed, checked and differentiated.
 
 A primitive is one block with four rules (``shape``, ``evaluate``, ``vjp``, ``lower``); ``reads`` says which values the
-second last of them needs. Everything else in the house asks these rules and knows operations by name only: the registry
-below starts empty, ``chainrule.ops`` fills it, and users may add to it.
+gradients need. Everything else in the house asks these rules and knows operations by name only: the registry below starts
+empty, ``chainrule.ops`` fills it, and users may add to it.
 
     class Mul(Primitive):
-        "y = a b"
+        "y = a b, of one shape"
         name = "mul"
         reads = ("b", "a")                                   # da reads b, db reads a
 
         def shape(self, a, b): ...                           # shapes and dtypes; sizes may be symbols
         def evaluate(self, a, b): ...                        # NumPy arrays: the meaning
-        def vjp(self, g, y, a, b, *, need): return g * b, g * a   # d(ab) = b da + a db
+        def vjp(self, g, y, a, b, *, need):                  # d(ab) = b da + a db
+            return g * b if need[0] else None, g * a if need[1] else None
         lower = no_lowering("…")                             # the native rule, or why there is none
+
+Inputs are positional (``x``, or ``a, b, …``), attributes such as ``axis`` keyword-only, in every rule. ``evaluate`` returns
+memory of its own (or says ``view = True``) and does not write to what it is given.
+``vjp`` gets the gradient ``g`` that arrives at the output, the output's node ``y``, the nodes of the inputs, and ``need``:
+for each input whether its gradient is wanted. It returns a gradient in the shape and dtype of each input (None where none
+is needed or there is none), a tuple unless there is one input. With several outputs, ``g`` is a list, None where no
+gradient arrived, and ``op.get(y, index=k)`` is the output k.
 """
 
 from __future__ import annotations
@@ -44,8 +52,8 @@ class Absent:
     """A rule that does not exist, and why: said, never left out."""
 
     def __init__(self, kind: str, reason: str) -> None:
-        if not reason:
-            raise RuleMissing(f"no_{kind}(): got an empty reason", expected="the reason why there is none")
+        if not reason or not reason.strip():
+            raise RuleMissing(f"no_{kind}({reason!r})", expected="the reason why there is none")
         self.kind = kind
         self.reason = reason
 
@@ -66,12 +74,16 @@ def no_lowering(reason: str) -> Any:
 class Primitive:
     """One operation. A subclass registers itself under ``name``; one with a rule missing cannot be created.
 
-    ``outputs``    how many values ``evaluate`` returns (a tuple if more than one; the node then has one shape and one
-                   dtype for each, and ``get(node, index=k)`` takes one out)
-    ``reads``      per input, which values the gradient for that input reads: letters ``x`` (or ``a b c d`` by
-                   position), ``y`` for the output, in one string, as ``("b", "a")`` for a product. One string for a
-                   variadic primitive holds for every input. Values that no wanted gradient reads are not kept.
-    ``view``       True if ``evaluate`` returns a view of its input's memory (then ``put`` says how to write through it)
+    ``outputs``      how many values ``evaluate`` returns: a tuple if more than one; then ``shape`` returns a tuple too, the
+                     node has one shape and one dtype for each, and ``get`` takes one out
+    ``reads``        per input, which values the gradient for that input reads, in one string: letters ``x`` (or ``a b c
+                     d`` by position), ``y`` for the output, ``*`` for all inputs, as ``("b", "a")`` for a product. Values
+                     that no wanted gradient reads are not kept. What letters cannot say, ``saves`` does.
+    ``variadic``     True if it takes any number of inputs; then the one string of ``reads`` holds for every input
+    ``view``         True if ``evaluate`` returns a view of its input's memory
+    ``elementwise``  True if it computes one output element per input element, with broadcasting
+
+    A base class of several primitives says ``class Comparison(Primitive, abstract=True)``, and is not registered.
     """
 
     name: ClassVar[str]
@@ -80,7 +92,6 @@ class Primitive:
     variadic: ClassVar[bool] = False
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
-    abstract: ClassVar[bool] = True
 
     shape: Callable[..., Any]
     evaluate: Callable[..., Any]
@@ -92,7 +103,6 @@ class Primitive:
 
     def __init_subclass__(cls, *, abstract: bool = False) -> None:
         super().__init_subclass__()
-        cls.abstract = abstract
         if not abstract:
             register(cls())
 
@@ -114,20 +124,35 @@ class Primitive:
     def saves(self, need: tuple[bool, ...]) -> tuple[tuple[int, ...], bool]:
         """Return which inputs' values, and whether the output's, the wanted gradients read.
 
-        ``need`` says per input whether its gradient is wanted. Remembered by ``kept``: it must depend on nothing else.
+        ``need`` says per input whether its gradient is wanted. ``kept`` remembers the answer: it must depend on nothing
+        else.
         """
         letters: set[str] = set()
         for index, wanted in enumerate(need):
             if wanted and self.reads:
-                letters.update(self.reads[0 if self.variadic else index])
-        names = {"x": 0, "a": 0, "b": 1, "c": 2, "d": 3}
-        inputs = sorted({names[letter] for letter in letters - {"y", " ", "*"}})
+                letters.update(self._reads_for(0 if self.variadic else index, len(need)))
         if "*" in letters:
-            inputs = list(range(len(need)))
+            return tuple(range(len(need))), "y" in letters
+        inputs = sorted({PLACES[letter] for letter in letters - {"y", " "}})
+        if inputs and inputs[-1] >= len(need):
+            raise RuleMissing(
+                f"primitive {self.name!r}: `reads` names input {inputs[-1]}, but it was given {len(need)}",
+                expected="letters of its inputs: x, or a b c d by position",
+            )
         return tuple(inputs), "y" in letters
 
+    def _reads_for(self, index: int, count: int) -> str:
+        if index >= len(self.reads):
+            raise RuleMissing(
+                f"primitive {self.name!r}: `reads` has {len(self.reads)} entries, and the operation {count} inputs",
+                expected='a string for each input, "" if its gradient reads no value',
+            )
+        return self.reads[index]
 
+
+PLACES = {"x": 0, "a": 0, "b": 1, "c": 2, "d": 3}  # of the inputs that the letters of ``reads`` name
 RULES = ("shape", "evaluate", "vjp", "lower")
+ABSENCES = {"vjp": "gradient", "lower": "lowering"}  # the rules that may be absent, with a reason
 
 _registry: dict[str, Primitive] = {}
 
@@ -144,13 +169,17 @@ def register(primitive: Primitive) -> None:
             f"primitive class {kind.__name__}: its name is {name!r}", expected="an identifier", fix='set name = "…"'
         )
     for rule in RULES:
-        if not hasattr(kind, rule):
-            without = {"vjp": ', or say vjp = no_gradient("why")', "lower": ', or say lower = no_lowering("why")'}
-            raise RuleMissing(
-                f"primitive {name!r} ({kind.__name__}): the rule {rule!r} is missing",
-                expected=f"all of {', '.join(RULES)}",
-                fix=f"write def {rule}(self, …){without.get(rule, '')}",
-            )
+        found = getattr(kind, rule, None)
+        if callable(found) or (isinstance(found, Absent) and ABSENCES.get(rule) == found.kind):
+            continue
+        what = "is missing" if found is None else f"is {found!r}"
+        without = f', or say {rule} = no_{ABSENCES[rule]}("why")' if rule in ABSENCES else ""
+        raise RuleMissing(
+            f"primitive {name!r} ({kind.__name__}): the rule {rule!r} {what}",
+            expected=f"all of {', '.join(RULES)}",
+            fix=f"write def {rule}(self, …){without}",
+        )
+    _check_reads(kind)
     known = _registry.get(name)
     if known is not None and type(known).__qualname__ != kind.__qualname__:
         raise RuleMissing(
@@ -158,6 +187,17 @@ def register(primitive: Primitive) -> None:
             expected="a new name",
         )
     _registry[name] = primitive
+
+
+def _check_reads(kind: type[Primitive]) -> None:
+    """Raise unless ``reads`` is a tuple of strings of the letters that have a meaning."""
+    reads: Any = kind.reads
+    known = {*PLACES, "y", "*", " "}
+    if type(reads) is not tuple or not all(type(part) is str and known.issuperset(part) for part in reads):
+        raise RuleMissing(
+            f"primitive {kind.name!r} ({kind.__name__}): reads = {reads!r}",
+            expected="a tuple with a string for each input, of the letters x or a b c d (inputs), y (the output), * (all)",
+        )
 
 
 def primitive(name: str) -> Primitive:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chainrule.errors import GradientError
@@ -17,11 +18,9 @@ from chainrule.graph.primitive import Primitive, primitive
 if TYPE_CHECKING:
     from chainrule.graph.node import Node
 
-Operand = "Node | float | int | bool"
-
 
 class Recorder(Protocol):
-    """Gives the node of one operation."""
+    """Whoever gives the node of one operation; operands are nodes or Python numbers."""
 
     def apply(self, primitive: Primitive, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Node: ...
 
@@ -34,7 +33,7 @@ class _Stack(threading.local):
 _stack = _Stack()
 
 
-def apply(name: str, *operands: Any, **attributes: Any) -> Node:
+def apply(name: str, /, *operands: Any, **attributes: Any) -> Node:
     """Ask the recorder on top for the node of operation ``name``. Operands are nodes or Python numbers."""
     if not _stack.recorders:
         raise GradientError(
@@ -53,21 +52,12 @@ def recording(recorder: Recorder) -> Iterator[None]:
         _stack.recorders.pop()
 
 
-def current_recorder() -> Recorder | None:
-    """Return the recorder on top of this thread's stack."""
-    return _stack.recorders[-1] if _stack.recorders else None
-
-
 class _Operations:
     """``op.exp(x)`` is ``apply("exp", x)``: the way rules spell operations that have no operator."""
 
     def __getattr__(self, name: str) -> Callable[..., Node]:
-        wanted = primitive(name)
-
-        def call(*operands: Any, **attributes: Any) -> Node:
-            return _stack.recorders[-1].apply(wanted, operands, attributes)
-
-        call.__name__ = name
+        primitive(name)  # a mistyped name is told here
+        call = partial(apply, name)
         setattr(self, name, call)
         return call
 

@@ -80,7 +80,7 @@ def _environment() -> Any:
         import jinja2  # an extra: only the report needs it
     except ImportError:
         raise FileError(
-            "the report is laid out by Jinja2, which is not installed", fix="pip install 'chainrule[command]'"
+            "the report is laid out by Jinja2, which is not installed", fix="run pip install 'chainrule[command]'"
         ) from None
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE),

@@ -1,7 +1,9 @@
 """Optimizers: what a step does to parameters, given their gradients; and schedules of their rates.
 
 optimizer       parameter groups, state and ``step``; an optimizer is two pure methods, ``init`` and ``update``
+rule            what rules are written with
 sgd, adam, …    one rule per file; the docstring is the rule, with its paper
+saved           state in PyTorch's form
 lr_scheduler    how rates change from epoch to epoch, or from step to step
 """
 

@@ -7,18 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from chainrule.graph import Node, op
-from chainrule.optim.optimizer import (
-    INFINITE,
-    Group,
-    Hyper,
-    Limits,
-    Nodes,
-    Optimizer,
-    State,
-    concrete_value,
-    minimized,
-    one_number,
-)
+from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.rule import INFINITE, Group, Hyper, Limits, Nodes, State, concrete_value, minimized, one_number
 from chainrule.tensors.tensor import Tensor
 
 

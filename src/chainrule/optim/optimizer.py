@@ -8,7 +8,6 @@ it; only flags select what it consists of.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -16,28 +15,30 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, InPlaceError
 from chainrule.graph import Array, Dtype, Graph, Node, primitive, recording
 from chainrule.ops.body import BodyRecording, run_body, scalar_input, vector_input
+from chainrule.optim.rule import (
+    IMPLEMENTATIONS,
+    INFINITE,
+    Group,
+    Hyper,
+    Limits,
+    Nodes,
+    State,
+    as_number,
+    check_number,
+    two,
+)
 from chainrule.optim.saved import Handle, load, save
 from chainrule.tensors.autograd import enable_grad, no_grad
-from chainrule.tensors.dtypes import F64, default_float
+from chainrule.tensors.dtypes import F64
 from chainrule.tensors.memory import overwrite, write
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, concrete, current_node
 from chainrule.tensors.trace import Trace
 
 CALL, GET = primitive("call"), primitive("get")
-
-Group = dict[str, Any]
-State = dict[str, Tensor]
-Nodes = dict[str, Node]
-Limits = dict[str, tuple[float, float]]  # at least, and below
-Hyper = dict[str, Any]  # numbers as nodes of no dimensions, flags as they are
-
-# They choose among PyTorch's implementations of one rule; here there is one.
-IMPLEMENTATIONS = ("foreach", "fused", "capturable", "differentiable")
-INFINITE = math.inf
 
 
 class Optimizer:
@@ -126,7 +127,7 @@ class Optimizer:
                 )
         for name, (low, below) in self.limits.items():
             if name == "betas" and name in options:
-                for k, beta in enumerate(_two(options[name], place)):
+                for k, beta in enumerate(two(options[name], place)):
                     check_number(beta, f"betas[{k}]", low, below, place)
             elif name in options:
                 check_number(options[name], name, low, below, place)
@@ -207,6 +208,10 @@ class Optimizer:
             value, g = p._value, gradient._value
             if g is None or g.dtype is not value.dtype or g.shape != value.shape or np.may_share_memory(g, value):
                 g = _checked(p, gradient)
+            if not value.flags.writeable:
+                raise InPlaceError(
+                    f"step: a parameter of shape {value.shape} has read-only memory", fix="clone() it first"
+                )
             now = numbers
             if p in self._fresh:
                 now = [*self.values(group, fresh=True).values()]
@@ -334,61 +339,6 @@ def _reading_first(k: int, place: int) -> Callable[[Optimizer], list[float]]:
         return [*optimizer.values(group, fresh).values()]
 
     return read
-
-
-# -- what rules are written with ---------------------------------------------------------------------------------------
-
-
-def minimized(p: Node, g: Node, hyper: Hyper) -> Node:
-    """Return the gradient of what is minimized: -g to maximize, and with weight decay that of ½ λ p² added."""
-    if hyper["maximize"]:
-        g = -g
-    return g + hyper["weight_decay"] * p if hyper["decays"] else g
-
-
-def mean_towards(mean: Node, x: Node, beta: Node) -> Node:
-    """Return the running mean that forgets: β mean + (1 - β) x."""
-    return beta * mean + (1 - beta) * x
-
-
-def zeros_like(parameter: Tensor) -> Tensor:
-    """Return a tensor of zeros with the shape, dtype and memory order of a parameter."""
-    return Tensor(np.zeros_like(concrete_value(parameter)))
-
-
-def one_number(value: float = 0.0) -> Tensor:
-    """Return a tensor of no dimensions in the default dtype."""
-    return Tensor(np.array(value, default_float()))
-
-
-def concrete_value(parameter: Tensor) -> Array:
-    """Return the array of a parameter, also while tracing: state is made with values."""
-    if parameter._value is None:
-        return concrete(parameter, "an optimizer's state")
-    value: Array = parameter._value
-    return value
-
-
-def as_number(option: Any) -> Any:
-    """Return an option that may be a tensor of one element as a Python number."""
-    return option._value.item() if isinstance(option, Tensor) else option
-
-
-def check_number(value: Any, name: str, low: float, below: float, place: str) -> None:
-    """Raise unless low <= value < below; NaN never is."""
-    number = as_number(value) if not isinstance(value, Tensor) or value.numel() == 1 else None
-    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, float, np.integer, np.floating)):
-        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise ArgumentTypeError(f"{place}: got {name}={got}", expected="a number")
-    if not low <= number < below:
-        limit = "" if below == INFINITE else f" and below {below:g}"
-        raise ArgumentError(f"{place}: got {name}={number!r}", expected=f"a number of at least {low:g}{limit}")
-
-
-def _two(betas: Any, place: str) -> tuple[Any, Any]:
-    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-        raise ArgumentError(f"{place}: got betas={betas!r}", expected="two numbers")
-    return betas[0], betas[1]
 
 
 def _parameters(params: Any, place: str) -> tuple[list[Tensor], list[str]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from chainrule.graph import Node, op
-from chainrule.optim.optimizer import (
+from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.rule import (
     INFINITE,
     Group,
     Hyper,
     Limits,
     Nodes,
-    Optimizer,
     State,
     mean_towards,
     minimized,

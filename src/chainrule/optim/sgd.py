@@ -6,18 +6,8 @@ from typing import Any, ClassVar
 
 from chainrule.errors import ArgumentError
 from chainrule.graph import Node
-from chainrule.optim.optimizer import (
-    INFINITE,
-    Group,
-    Hyper,
-    Limits,
-    Nodes,
-    Optimizer,
-    State,
-    as_number,
-    minimized,
-    zeros_like,
-)
+from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.rule import INFINITE, Group, Hyper, Limits, Nodes, State, as_number, minimized, zeros_like
 from chainrule.tensors.tensor import Tensor
 
 

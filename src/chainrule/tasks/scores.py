@@ -23,10 +23,10 @@ SMALLEST = 1e-15  # a probability of 0 counts as this in the log loss
 class Scores:
     """Measures of a network on ``num_rows`` rows, and the baseline's on the same rows; ``metric`` is the one to judge by.
 
-    >>> scores = Scores("accuracy", 5, {"accuracy": 0.8, "error": 0.2}, {"accuracy": 0.6, "error": 0.4}, "always 'no'")
+    >>> scores = Scores("accuracy", 5, {"accuracy": 0.8, "error_rate": 0.2}, {"accuracy": 0.6, "error_rate": 0.4}, "always 'no'")
     >>> print(scores)
-    accuracy 80.00 %, baseline 60.00 % (always 'no'), 5 rows
-    >>> scores["error"]
+    accuracy 80.00 % (error 20.00 %), baseline 60.00 % (always 'no'), 5 rows
+    >>> scores["error_rate"]
     0.2
     """
 
@@ -50,8 +50,10 @@ class Scores:
 
     def __str__(self) -> str:
         score, baseline = (shown(self.metric, one[self.metric]) for one in (self.values, self.baseline))
+        also, name = ("error_rate", "error") if self.metric == "accuracy" else ("r2", "R²")
+        beside = f" ({name} {shown(also, self.values[also])})" if also in self.values else ""
         rows = f"{self.num_rows:,} row{'s' * (self.num_rows != 1)}"
-        return f"{self.metric} {score}, baseline {baseline} ({self.baseline_name}), {rows}"
+        return f"{self.metric} {score}{beside}, baseline {baseline} ({self.baseline_name}), {rows}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can hold."""
@@ -69,7 +71,7 @@ def shown(metric: str, value: float) -> str:
     >>> shown("accuracy", 0.8765), shown("rmse", 48211.37), shown("r2", 0.91234)
     ('87.65 %', '48,211', '0.912')
     """
-    if metric in ("accuracy", "error", "balanced_accuracy"):
+    if metric in ("accuracy", "error_rate", "balanced_accuracy"):
         return f"{100 * value:.2f} %"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3g}"
 
@@ -79,12 +81,12 @@ def scores_of(target: TargetEncoder, outputs: Array, y: Array, actual: Array) ->
     if target.task == "regression":
         predicted = target.decode(outputs[:, 0])
         constant = np.full(len(actual), target.mean)
-        mean = f"always {target.mean:.6g}, the mean of the training rows"
+        mean = f"always the mean, {shown('rmse', target.mean)}"
         return Scores("rmse", len(actual), _of_numbers(actual, predicted), _of_numbers(actual, constant), mean)
     frequencies = np.array(target.counts, np.float64) / sum(target.counts)
     without_looking = np.tile(np.log(np.maximum(frequencies, SMALLEST)), (len(y), 1))
-    most_frequent = f"always {str(target.baseline)!r}, the most frequent class of the training rows"
-    return Scores("accuracy", len(y), _of_classes(y, outputs), _of_classes(y, without_looking), most_frequent)
+    always = f"always {str(target.baseline)!r}"
+    return Scores("accuracy", len(y), _of_classes(y, outputs), _of_classes(y, without_looking), always)
 
 
 def row_losses(target: TargetEncoder, outputs: Array, y: Array) -> npt.NDArray[np.float64]:
@@ -101,7 +103,7 @@ def _of_classes(y: Array, scores: Array) -> dict[str, float]:
     accuracy = metrics.accuracy(y, scores)
     measures = {
         "accuracy": accuracy,
-        "error": 1.0 - accuracy,
+        "error_rate": 1.0 - accuracy,
         "balanced_accuracy": metrics.balanced_accuracy(y, scores),
         "f1": metrics.f1(y, scores),
         "log_loss": float(np.mean(-np.log(np.maximum(softmax(scores)[np.arange(len(y)), y], SMALLEST)))),

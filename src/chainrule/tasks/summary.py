@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def summarize(
     few = slice(0, ROWS_OF_FLOW)
     points = slice(0, MOST_POINTS)
     return Summary(
-        title=config.data.source,
+        title=os.path.basename(os.path.normpath(config.data.source)),
         task=target.task,
         target=target.target,
         metric=score.metric,

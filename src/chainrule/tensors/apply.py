@@ -10,21 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DtypeError
-from chainrule.graph import Array, Dtype, Node, Primitive, primitive
+from chainrule.errors import ArgumentError, DtypeError, ShapeError
+from chainrule.graph import Array, Dtype, Node, Primitive, Storages, primitive
 from chainrule.graph.sizes import Size as Dim
 from chainrule.run import evaluate, number
 from chainrule.tensors.dtypes import default_float, number_dtype, result_dtype
 from chainrule.tensors.state import STATE, TAPE, TRACE
 from chainrule.tensors.tensor import NO_ATTRIBUTES, Tensor, current_node, is_array, numpy_dtype, shared_storage
 
-CAST = primitive("cast")
+CAST, GET = primitive("cast"), primitive("get")
 
 Operand = Any  # a Tensor or a Python number
 
 
 def apply(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[str, Any] = NO_ATTRIBUTES) -> Tensor:
     """Return the tensor that the operation gives. Operands are tensors of fitting dtypes, or Python numbers."""
+    if primitive.outputs > 1:
+        raise ArgumentError(f"apply: {primitive.name} gives several values", fix="use apply_several")
     mode = STATE.mode
     if mode == TRACE:
         return traced(primitive, operands, attributes)
@@ -53,26 +55,61 @@ def record(
     """Put the operation on the tape, and keep the values that its gradient will read."""
     if not primitive.differentiable or y._value.dtype.kind != "f":
         return
+    out = y._value
+    inputs, keeps_output = _keep_inputs(primitive, operands, nodes, values, out.dtype)
+    node = y._node = Node(primitive, inputs, attributes, out.shape, out.dtype, True)
+    if keeps_output:
+        node.keep(out, shared_storage(y))
+
+
+def _keep_inputs(
+    primitive: Primitive,
+    operands: tuple[Operand, ...],
+    nodes: list[Node | None],
+    values: tuple[Any, ...],
+    dtype: Dtype,
+) -> tuple[tuple[Node, ...], bool]:
+    """Return the nodes of the inputs, with the values that the gradient will read, and whether it reads the output."""
     need = tuple([node is not None and node.requires_grad for node in nodes])
     inputs: list[Node] = []
     for node, value in zip(nodes, values, strict=True):
         if node is None:
             is_number = type(value) is not np.ndarray
-            node = (
-                number(value, y._value.dtype)
-                if is_number
-                else Node(None, (), NO_ATTRIBUTES, value.shape, value.dtype, False)
-            )
+            node = number(value, dtype) if is_number else Node(None, (), NO_ATTRIBUTES, value.shape, value.dtype, False)
         inputs.append(node)
     kept, keeps_output = primitive.kept(need)
     for index in kept:
         operand = operands[index]
         if isinstance(operand, Tensor):
             inputs[index].keep(operand._value, shared_storage(operand))
-    out = y._value
-    node = y._node = Node(primitive, tuple(inputs), attributes, out.shape, out.dtype, True)
-    if keeps_output:
-        node.keep(out, shared_storage(y))
+    return tuple(inputs), keeps_output
+
+
+def apply_several(
+    primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[str, Any] = NO_ATTRIBUTES
+) -> tuple[Tensor, ...]:
+    """Return the tensors that an operation with several outputs gives. Operands as in ``apply``."""
+    if STATE.mode == TRACE:
+        whole = current_node(traced(primitive, operands, attributes))
+        trace: Any = STATE.trace
+        get = [trace.recording.apply(GET, (whole,), {"index": k}) for k in range(primitive.outputs)]
+        return tuple([trace.tensor(node) for node in get])
+    values = tuple([o._value if isinstance(o, Tensor) else o for o in operands])
+    outs = tuple([np.asarray(out) for out in evaluate(primitive, values, attributes)])
+    if len(outs) != primitive.outputs:
+        raise ShapeError(f"{primitive.name}: evaluate gave {len(outs)} values", expected=f"{primitive.outputs}")
+    ys = tuple([Tensor(out) for out in outs])
+    nodes = [current_node(o) if isinstance(o, Tensor) else None for o in operands]
+    if STATE.mode == TAPE and primitive.differentiable and _wants_gradient(nodes):
+        shapes, dtypes = tuple([out.shape for out in outs]), tuple([out.dtype for out in outs])
+        inputs, keeps_outputs = _keep_inputs(primitive, operands, nodes, values, dtypes[0])
+        node = Node(primitive, inputs, attributes, shapes, dtypes, True)
+        if keeps_outputs:
+            node.keep(outs, Storages([shared_storage(y) for y in ys]))
+        for k, (y, out) in enumerate(zip(ys, outs, strict=True)):
+            if out.dtype.kind == "f":
+                y._node = Node(GET, (node,), {"index": k}, out.shape, out.dtype, True)
+    return ys
 
 
 def traced(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[str, Any]) -> Tensor:

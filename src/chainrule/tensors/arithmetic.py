@@ -31,7 +31,7 @@ from chainrule.tensors.logic import logical_not as logical_not
 from chainrule.tensors.logic import ne as ne
 from chainrule.tensors.logic import where as where
 from chainrule.tensors.memory import detach
-from chainrule.tensors.options import check_options
+from chainrule.tensors.options import check_options, in_memory_format
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
 ADD, SUB, MUL, DIV = primitive("add"), primitive("sub"), primitive("mul"), primitive("div")
@@ -328,13 +328,14 @@ def rad2deg(input: Tensor) -> Tensor:
 
 
 def xlogy(input: Any, other: Any) -> Tensor:
-    """Return input · log(other), 0 where input is 0 (and other is no NaN)."""
+    """Return input · log(other), 0 where input is 0 (and other is no NaN), also where the logarithm is infinite."""
     x, y = promoted(*operands("xlogy", input, other), floating=True)
     if not isinstance(x, Tensor):
         x = zero_dimensional(x, numpy_dtype(y))
     if not isinstance(y, Tensor):
         y = zero_dimensional(y, numpy_dtype(x))
-    flat = logic.logical_and(eq(x, 0), logical_not(isnan(y)))
+    plain = logical_or(logic.logical_and(gt(y, 0), lt(y, math.inf)), isnan(y))
+    flat = logic.logical_and(eq(x, 0), logical_not(plain))
     return where(flat, mul(x, 0.0), mul(x, log(where(flat, 1.0, y))))
 
 
@@ -352,8 +353,8 @@ def nan_to_num(
 
 def clone(input: Tensor, **options: Any) -> Tensor:
     """Return a copy; gradients pass through it."""
-    check_options("clone", options)
-    return apply(CAST, (checked(input, "clone"),), {"dtype": numpy_dtype(input)})
+    y = apply(CAST, (checked(input, "clone"),), {"dtype": numpy_dtype(input)})
+    return in_memory_format(y, check_options("clone", options)) if options else y
 
 
 # -- operators ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.backward import chain_rule
 from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError, NameUnknown, ShapeError, nearest
-from chainrule.graph import Node, primitive, recording
+from chainrule.graph import Node, Storage, primitive, recording
 from chainrule.graph.sizes import same_shape
 from chainrule.run import Evaluating, value_node
 from chainrule.tensors.apply import apply
@@ -228,7 +228,7 @@ def to_tensor(node: Node, create_graph: bool) -> Tensor:
     y = Tensor(node.value, node)
     if node.storage is None:
         node.keep(node.value, shared_storage(y))  # the tape reads this memory: a write to y must be noticed
-    else:
+    elif isinstance(node.storage, Storage):
         y._storage = node.storage
     return y
 
@@ -239,8 +239,6 @@ def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> N
     The first one becomes ``owner.grad``; memory that is read-only or somebody else's (``taken``: the ids of arrays) is
     copied, or a write to one gradient would be seen in another.
     """
-    if STATE.mode != TRACE and owner._grad is NOT_KEPT:
-        owner._grad = None
     before = owner.grad
     if before is None:
         new = to_tensor(node, create_graph)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError
+from chainrule.graph import Dtype
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.tensors import creation
 from chainrule.tensors.apply import cast
@@ -31,7 +32,7 @@ from chainrule.tensors.gathering import number_like
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.logic import lt
 from chainrule.tensors.memory import detach, write
-from chainrule.tensors.options import check_options
+from chainrule.tensors.options import Option, check_options, has_memory_format, in_memory_format
 from chainrule.tensors.tensor import Tensor, concrete, device, new_leaf, numpy_dtype
 from chainrule.tensors.views import permuted, transpose
 
@@ -109,7 +110,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     dtype: Any = kwargs.pop("dtype", None)
     copy = bool(kwargs.pop("copy", False))
     other: Any = kwargs.pop("other", None)
-    check_options("to", kwargs)
+    order = check_options("to", kwargs)
     flags: list[bool] = []  # positional: non_blocking, copy
     for value in (*args, other):
         if isinstance(value, Tensor):
@@ -120,10 +121,17 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             flags.append(value)
         elif value is not None:
             dtype = value
-    wanted = numpy_dtype(input) if dtype is None else to_numpy_dtype(dtype)
-    if wanted == numpy_dtype(input):
-        return clone(input) if copy or flags[1:] == [True] else input
-    return cast(input, wanted)
+    return _converted(
+        input, numpy_dtype(input) if dtype is None else to_numpy_dtype(dtype), order, copy or flags[1:] == [True]
+    )
+
+
+def _converted(x: Tensor, dtype: Dtype, order: Option | None, copy: bool = False) -> Tensor:
+    """Return ``x`` in a dtype and memory order; ``x`` itself if it has them and no copy is asked for."""
+    y = cast(x, dtype)
+    if y is x and (copy or (order is not None and not has_memory_format(x, order))):
+        y = clone(x)
+    return y if y is x else in_memory_format(y, order)
 
 
 def type_as(input: Tensor, other: Tensor) -> Tensor:
@@ -138,8 +146,7 @@ def cpu(input: Tensor) -> Tensor:
 
 def _conversion(name: str, dtype: DType) -> Callable[..., Tensor]:
     def function(input: Tensor, **options: Any) -> Tensor:
-        check_options(name, options)
-        return cast(input, dtype.numpy)
+        return _converted(input, dtype.numpy, check_options(name, options))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"Return the tensor as {dtype.name}."

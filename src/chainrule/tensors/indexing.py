@@ -20,7 +20,7 @@ from chainrule.tensors.logic import where
 from chainrule.tensors.memory import SLICE, view, write
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, concrete, is_array, numpy_dtype
-from chainrule.tensors.views import expand, reshaped
+from chainrule.tensors.views import expand, reshaped, select
 
 TAKE, PUT, IOTA = primitive("take"), primitive("put"), primitive("iota")
 
@@ -29,6 +29,8 @@ Arrays = list[tuple[int, Any]]  # the axis of the view, and the index array or m
 
 def getitem(input: Tensor, index: Any) -> Tensor:
     """Return a part: a view for integers, slices, None and ...; a copy for index arrays and masks."""
+    if type(index) is int and input.ndim:
+        return select(input, 0, index)
     y, arrays = peel(input, index)
     if not arrays:
         return y

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DtypeError, InPlaceError, ShapeError
-from chainrule.graph import Node, Primitive, Storage, primitive
+from chainrule.graph import Array, Node, Primitive, Storage, primitive
 from chainrule.graph.sizes import Shape, broadcast_shapes, same_shape
 from chainrule.ops.shape import inverse
+from chainrule.run import evaluate
 from chainrule.tensors.apply import apply, traced
 from chainrule.tensors.dtypes import CATEGORY
 from chainrule.tensors.state import STATE, TAPE, TRACE
@@ -39,20 +40,32 @@ SET_VALUE, PUT_SLICE, PUT_DIAGONAL = primitive("set_value"), primitive("put_slic
 def view(made_by: Primitive, x: Tensor, attributes: dict[str, Any]) -> Tensor:
     """Return the result of a view operation: it shares the memory of ``x`` wherever NumPy can."""
     if STATE.mode == TRACE:
-        y = traced(made_by, (x,), attributes)
-    else:
-        y = apply(made_by, (x,), attributes)
-        if made_by is RESHAPE and not np.may_share_memory(y._value, x._value):
-            return y
+        return _link(traced(made_by, (x,), attributes), x, (made_by, attributes))
+    old = x._value
+    try:
+        new = made_by.evaluate(old, **attributes)
+    except (ValueError, TypeError, IndexError):
+        new = evaluate(made_by, (old,), attributes)  # which says what is wrong
+    y = Tensor(new)
+    if STATE.mode == TAPE:
+        node = x._node if x._parent is None else current_node(x)
+        if node is not None and node.requires_grad:
+            y._node = Node(made_by, (node,), attributes, new.shape, new.dtype, True)
+    if made_by is RESHAPE and not _shares(new, old):
+        return y
     return _link(y, x, (made_by, attributes))
+
+
+def _shares(new: Array, old: Array) -> bool:
+    """Say whether a reshaped array looks at the old one's memory."""
+    owner = new.base
+    return owner is old or (owner is not None and owner is old.base) or np.may_share_memory(new, old)
 
 
 def _link(y: Tensor, x: Tensor, link: tuple[Primitive, dict[str, Any]]) -> Tensor:
     storage = y._storage = shared_storage(x)
     y._parent, y._link = x, link
     y._seen = storage.rebound
-    if y._node is not None and y._node.storage is not None:
-        y._node.storage = storage
     return y
 
 

@@ -11,8 +11,25 @@ from chainrule.errors import ArgumentError, DtypeError
 from chainrule.graph import Primitive, primitive
 from chainrule.graph.sizes import normalize_axes, normalize_axis, numel
 from chainrule.ops.reduce import with_ones
-from chainrule.tensors.apply import apply, as_float, cast
-from chainrule.tensors.arithmetic import abs, add, clone, div, exp, log, maximum, minimum, mul, pow, sign, sqrt, sub
+from chainrule.tensors.apply import apply, apply2, as_float, cast
+from chainrule.tensors.arithmetic import (
+    DIV,
+    MUL,
+    SUB,
+    abs,
+    add,
+    clone,
+    div,
+    exp,
+    log,
+    maximum,
+    minimum,
+    mul,
+    pow,
+    sign,
+    sqrt,
+    sub,
+)
 from chainrule.tensors.binary import checked, zero_dimensional
 from chainrule.tensors.dtypes import BOOL, I64, to_numpy_dtype
 from chainrule.tensors.indexing import take_along
@@ -41,7 +58,9 @@ class Extremes(NamedTuple):
 
 def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:
     """Return the axes that ``dim`` names: all of them for None or ()."""
-    return normalize_axes(None if dim == () or dim == [] else dim, x.ndim)
+    if dim is None or dim == () or dim == []:
+        return tuple(range(x.ndim))
+    return normalize_axes(dim, x.ndim)
 
 
 def reduced(made_by: Primitive, x: Tensor, dim: Any, keepdim: bool) -> Tensor:
@@ -91,7 +110,8 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the mean over all axes, or those named."""
     x = floating(input, "mean", dtype)
-    return div(reduced(SUM, x, dim, keepdim), count_of(x, axes_of(x, dim)))
+    axes = axes_of(x, dim)
+    return kept(apply2(DIV, apply(SUM, (x,), {"axes": axes}), count_of(x, axes)), x, axes, keepdim)
 
 
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -115,13 +135,13 @@ def _variance_and_mean(
     x = floating(input, "var")
     axes = axes_of(x, dim)
     count = count_of(x, axes)
-    average = div(reduced(SUM, x, axes, True), count) if axes else x
-    centred = sub(x, average)
-    total = apply(SUM, (mul(centred, centred),), {"axes": axes})
+    average = kept(apply2(DIV, apply(SUM, (x,), {"axes": axes}), count), x, axes, True) if axes else x
+    centred = apply2(SUB, x, average)
+    total = apply(SUM, (apply2(MUL, centred, centred),), {"axes": axes})
     freedom = count - ((1 if unbiased else 0) if correction is None else correction)
     if isinstance(freedom, (int, float)) and freedom < 0:
         freedom = 0
-    variance = kept(div(total, freedom), x, axes, keepdim)
+    variance = kept(apply2(DIV, total, freedom), x, axes, keepdim)
     return variance, average if keepdim or not axes else squeeze(average, axes)
 
 

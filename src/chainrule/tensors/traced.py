@@ -240,14 +240,14 @@ class Traced:
                 _write(x, outputs[at])
             at += 1
         for find in self._new:
-            find(tensors)._grad = Tensor(outputs[at])
+            find(tensors)._grad = Tensor(_dense(outputs[at]))
             at += 1
         for find, now in self._assigned:
             x = find(tensors)
             if x is not None:
                 x._grad = now
         for k in self._of_results:
-            results[k]._grad = Tensor(outputs[at])
+            results[k]._grad = Tensor(_dense(outputs[at]))
             at += 1
         for generator, count in self._draws:
             current_generator(generator).draw += count
@@ -279,6 +279,11 @@ class Traced:
                     f"the compiled function '{self.name}' writes to its argument {k}, which shares memory with another one",
                     fix="pass a clone() of one of them",
                 )
+
+
+def _dense(value: Any) -> Any:
+    """Return a gradient as eager mode keeps it: its own memory, every element its own."""
+    return value if value.base is None and value.flags.writeable else np.array(value, order="C")
 
 
 def _write(x: Tensor, value: Any) -> None:

@@ -12,7 +12,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, IndexingError, Sh
 from chainrule.graph.sizes import Size, broadcast_shapes, infer_reshape, normalize_axes, normalize_axis, numel
 from chainrule.tensors.arithmetic import clone
 from chainrule.tensors.memory import DIAGONAL, EXPAND, PERMUTE, RESHAPE, SLICE, view
-from chainrule.tensors.options import channels_last, channels_last_3d, check_options
+from chainrule.tensors.options import check_options, contiguous_format, has_memory_format, in_memory_format
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
@@ -266,25 +266,14 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 def contiguous(input: Tensor, **options: Any) -> Tensor:
-    """Return the tensor if its memory is in row-major order, else a copy that is."""
-    _only_row_major("contiguous", options)
-    if is_contiguous(input):
-        return input
-    y = clone(input)
-    y._value = np.array(y._value, order="C")
-    return y
+    """Return the tensor if its memory is in row-major order (or in ``memory_format``), else a copy that is."""
+    wanted = check_options("contiguous", options) or contiguous_format
+    return input if has_memory_format(input, wanted) else in_memory_format(clone(input), wanted)
 
 
 def is_contiguous(input: Tensor, **options: Any) -> bool:
-    """Return whether the memory is in row-major order."""
-    _only_row_major("is_contiguous", options)
-    return STATE.mode == TRACE or bool(input._value.flags.c_contiguous)
-
-
-def _only_row_major(name: str, options: dict[str, Any]) -> None:
-    check_options(name, options)
-    if options.get("memory_format") in (channels_last, channels_last_3d):
-        raise ArgumentError(f"{name}: got memory_format={options['memory_format']}", expected="row-major memory")
+    """Return whether the memory is in row-major order (or in ``memory_format``)."""
+    return has_memory_format(input, check_options("is_contiguous", options) or contiguous_format)
 
 
 FUNCTIONS = (

@@ -87,6 +87,7 @@ def _advice(name: str, known: Iterable[str], *, with_val: bool) -> str:
     if name.startswith("val_") and not with_val:
         return "give validation rows, val=(X, y)"
     metric = name.removeprefix("val_").removeprefix("train_")
-    if metric in METRICS and not any(other.endswith(f"_{metric}") for other in known):
-        return f"add {metric!r} to metrics"
-    return nearest(name, known)
+    there = [other for other in known if other.endswith(f"_{metric}")]
+    if there:
+        return f"did you mean {there[-1]}?"
+    return f"add {metric!r} to metrics" if metric in METRICS else nearest(name, known)

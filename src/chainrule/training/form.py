@@ -53,4 +53,4 @@ class Form(NamedTuple):
 
     def weights(self, array: Array | None) -> Array | None:
         """Return row weights as the loss takes them."""
-        return None if array is None else as_floats(array, self.dtype, "the row weights")
+        return None if array is None else as_floats(array, self.dtype, "weight")

@@ -25,10 +25,10 @@ class Rows:
         self.name = name
         self.X = as_array(X, f"{name}: X")
         self.y = as_array(y, f"{name}: y")
-        self.weight = None if weight is None else as_array(weight, f"{name}: the row weights")
+        self.weight = None if weight is None else as_array(weight, f"{name}: weight")
         if self.X.ndim == 0 or len(self.X) == 0:
             raise DataError(f"{name}: X has shape {self.X.shape}", expected="at least one row")
-        for what, other in (("y", self.y), ("the row weights", self.weight)):
+        for what, other in (("y", self.y), ("weight", self.weight)):
             if other is not None and (other.ndim == 0 or len(other) != len(self.X)):
                 given = "no axis" if other.ndim == 0 else f"{len(other)} rows"
                 raise DataError(f"{name}: X has {len(self.X)} rows, {what} {given}", expected="the same number")
@@ -38,15 +38,15 @@ class Rows:
             self._check_weight(self.weight)
 
     def _check_weight(self, weight: Array) -> None:
-        what = f"{self.name}: the row weights"
+        what = f"{self.name}: weight"
         if weight.ndim != 1:
-            raise DataError(f"{what} have shape {weight.shape}", expected=f"one number per row: ({len(self.X)},)")
+            raise DataError(f"{what} has shape {weight.shape}", expected=f"one number per row: ({len(self.X)},)")
         check_finite(weight, what)
         if weight.min() < 0:
             row = int(np.argmax(weight < 0))
-            raise DataError(f"{what} hold {weight[row]} in row {row}", expected="numbers that are not negative")
+            raise DataError(f"{what} holds {weight[row]} in row {row}", expected="numbers that are not negative")
         if not weight.any():
-            raise DataError(f"{what} are all 0", expected="some above 0")
+            raise DataError(f"{what} is 0 in every row", expected="some above 0")
 
     def __len__(self) -> int:
         return len(self.X)

@@ -19,7 +19,8 @@ from chainrule.optim.lr_scheduler.scheduler import (
     saved_functions,
     set_rate,
 )
-from chainrule.optim.optimizer import Group, Optimizer
+from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.rule import Group
 from chainrule.tensors.state import STATE, TRACE
 
 

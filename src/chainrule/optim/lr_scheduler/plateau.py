@@ -14,7 +14,8 @@ from chainrule.optim.lr_scheduler.scheduler import (
     per_group,
     set_rate,
 )
-from chainrule.optim.optimizer import Optimizer, as_number
+from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.rule import as_number
 
 
 class ReduceLROnPlateau(LRScheduler):

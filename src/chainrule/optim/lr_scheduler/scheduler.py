@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
-from chainrule.optim.optimizer import Group, Optimizer, as_number
+from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.rule import Group, as_number
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
 

@@ -1,0 +1,103 @@
+"""What is shown: a bar on a terminal, a line per epoch elsewhere, nothing if that is wanted."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.training.problems import classes, network, trainer
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.training.problems import *
+trainer(network(), epochs=3, progress={progress}).fit(classes(), val=classes(20, seed=1))
+print("done")
+"""
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def test_elsewhere_than_on_a_terminal_every_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    history = trainer(network(), epochs=10, progress=None).fit(classes(), val=classes(20, seed=1))
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""
+    assert len(lines) == 10
+    first = f"epoch  1/10  train_loss {history['train_loss'][0]:.4g}  val_loss {history['val_loss'][0]:.4g}  lr 0.001  *"
+    assert lines[0] == first
+    assert lines[9].startswith("epoch 10/10")
+
+
+def test_epochs_that_are_not_the_best_have_no_star(capsys: pytest.CaptureFixture[str]) -> None:
+    history = trainer(network(), epochs=5, lr=2.0, progress=True).fit(classes())
+    stars = [line.endswith("*") for line in capsys.readouterr().out.splitlines()]
+    losses = history["train_loss"]
+    assert stars == [loss == min(losses[: k + 1]) for k, loss in enumerate(losses)]
+
+
+def test_nothing_is_shown_if_that_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer(network(), progress=False).fit(classes())
+    assert capsys.readouterr() == ("", "")
+
+
+def on_a_terminal(progress: Any) -> str:
+    """Run the program on a terminal of its own, and return what it shows there."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    code = PROGRAM.format(root=ROOT, progress=progress)
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "TQDM_MININTERVAL": "0"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # the other side is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait() == 0, shown.decode()
+    return shown.decode()
+
+
+def test_on_a_terminal_a_bar_counts_the_batches_and_shows_the_last_epoch() -> None:
+    shown = on_a_terminal("None")
+    last = re.split(r"[\r\n]+", shown.split("done")[0].strip())[-1]
+    assert "12/12" in last  # three epochs of four batches
+    assert re.search(r"epoch 3/3\s+train_loss [\d.]+\s+val_loss [\d.]+", last)
+    assert "epoch 1/3  train_loss" not in shown.replace(last, "").split("\n")[0][:20]
+
+
+def test_on_a_terminal_nothing_is_shown_if_that_is_wanted() -> None:
+    assert on_a_terminal("False").strip() == "done"
+
+
+def test_the_bar_counts_epochs_where_the_number_of_batches_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal:
+        text = ""
+
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            self.text += text
+            return len(text)
+
+        def flush(self) -> None:
+            pass
+
+    class Again:
+        def __iter__(self) -> Any:
+            return iter([classes(16), classes(16)])
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    trainer(network(), epochs=3, progress=True).fit(Again())
+    assert "3/3" in terminal.text
