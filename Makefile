@@ -31,7 +31,7 @@ help: ## show these verbs
 
 demo: $(VENV)/command.stamp ## train on handwritten digits with five seeds; print scores, models and reports
 	@set -e; for seed in $(SEEDS); do \
-	  $(BIN)/chainrule train digits --seed $$seed --out runs/digits-$$seed; \
+	  $(BIN)/chainrule train digits --seed $$seed --out runs/digits-$$seed --overwrite; \
 	done; \
 	echo; echo "Models and reports:"; \
 	for seed in $(SEEDS); do ls runs/digits-$$seed/model.safetensors runs/digits-$$seed/report.html; done
@@ -49,8 +49,9 @@ format: $(VENV)/tests.stamp ## format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only .
 
-docs: $(VENV)/tests.stamp ## write docs/ops.md again from the code
+docs: $(VENV)/tests.stamp ## write docs/ops.md and docs/commands.md again from the code
 	$(BIN)/python docs/generate_ops.py
+	$(BIN)/python docs/generate_commands.py
 
 bench: $(VENV)/oracles.stamp ## run every benchmark, beside PyTorch
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -53,6 +53,7 @@ SPELLED: dict[str, Callable[..., Any]] = {
     "randn": lambda *size, **options: cr.randn(*size, **options),
     "normal.in_place": lambda x, *args: x.clone().normal_(*args),
     "zero_": lambda x: x.clone().zero_(),
+    "nn.functional.embedding": lambda weight, index, **options: cr.nn.functional.embedding(index, weight, **options),
     "T": lambda x: x.T,
     "mT": lambda x: x.mT,
 }

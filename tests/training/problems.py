@@ -38,9 +38,7 @@ def network(inputs: int = 3, outputs: int = 3, *, seed: int = 0, hidden: int = 6
 def rich_network(inputs: int = 3, outputs: int = 3, *, seed: int = 0) -> nn.Sequential:
     """All that changes while training beside the weights: dropout's draws, batch norm's statistics."""
     cr.manual_seed(seed)
-    return nn.Sequential(
-        nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs)
-    )
+    return nn.Sequential(nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs))
 
 
 def trainer(model: nn.Module, **options: Any) -> cr.Trainer:

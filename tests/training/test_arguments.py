@@ -64,7 +64,9 @@ def test_the_model_must_be_a_module_with_something_to_learn() -> None:
 
 
 def test_an_unknown_option_of_fit_gets_the_nearest_names() -> None:
-    with pytest.raises(ArgumentTypeError, match="fit: got the option 'epoch'; expected one of loss.*Did you mean epochs"):
+    with pytest.raises(
+        ArgumentTypeError, match="fit: got the option 'epoch'; expected one of loss.*Did you mean epochs"
+    ):
         cr.fit(network(), classes(), epoch=3)
 
 

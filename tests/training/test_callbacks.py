@@ -109,7 +109,9 @@ def test_a_callback_may_freeze_a_layer_and_switch_weight_decay_on(compiled: bool
 
     changes = Changes()
     model = network()
-    history = trainer(model, epochs=4, optimizer="sgd", callbacks=[changes], compile=compiled, keep_best=False).fit(classes())
+    history = trainer(model, epochs=4, optimizer="sgd", callbacks=[changes], compile=compiled, keep_best=False).fit(
+        classes()
+    )
     assert np.array_equal(model[0].weight.detach().numpy(), changes.frozen)
     assert history.notes == []
 

@@ -35,7 +35,6 @@ def chain_rule(
     """
     targets = None if wanted is None else set(wanted)
     uses = _count_uses(outputs)
-    _check_not_freed(uses, targets)
     useful = None if targets is None else _towards(uses, targets)
     pending: dict[Node, Gradient] = {}
     for node, seed in zip(outputs, seeds, strict=True):
@@ -68,6 +67,7 @@ def _count_uses(outputs: Sequence[Node]) -> dict[Node, int]:
     stack = list(uses)
     while stack:
         node = stack.pop()
+        node.check_not_freed()
         for child in node.inputs or ():
             if child.requires_grad:
                 if child in uses:
@@ -76,17 +76,6 @@ def _count_uses(outputs: Sequence[Node]) -> dict[Node, int]:
                     uses[child] = 1
                     stack.append(child)
     return uses
-
-
-def _check_not_freed(uses: dict[Node, int], targets: set[Node] | None) -> None:
-    """Raise if an earlier pass freed what this one needs.
-
-    A wanted node may be freed: what is below it is needed only if another wanted one may be there, still unseen.
-    """
-    may_be_freed = targets if targets is not None and targets <= uses.keys() else ()
-    for node in uses:
-        if node not in may_be_freed:
-            node.check_not_freed()
 
 
 def _towards(uses: dict[Node, int], targets: set[Node]) -> set[Node]:

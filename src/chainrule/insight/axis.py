@@ -99,7 +99,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
     fine = [f * 10.0**k for k in range(first, last + 1) for f in (1, 2, 5)]
     fine = [tick for tick in fine if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
-    if len(fine) <= 6:
+    if len(fine) <= 7:
         return fine
     powers = [10.0**k for k in range(first, last + 1) if low * (1 - 1e-9) <= 10.0**k <= high * (1 + 1e-9)]
     return powers[:: -(-len(powers) // 7)]

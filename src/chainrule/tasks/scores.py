@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from chainrule.data import TargetEncoder
 from chainrule.errors import NameUnknown, nearest
+from chainrule.insight.figures import metric_name
 from chainrule.tasks.network import softmax
 from chainrule.training import metrics
 
@@ -53,7 +54,7 @@ class Scores:
         also, name = ("error_rate", "error") if self.metric == "accuracy" else ("r2", "R²")
         beside = f" ({name} {shown(also, self.values[also])})" if also in self.values else ""
         rows = f"{self.num_rows:,} row{'s' * (self.num_rows != 1)}"
-        return f"{self.metric} {score}{beside}, baseline {baseline} ({self.baseline_name}), {rows}"
+        return f"{metric_name(self.metric)} {score}{beside}, baseline {baseline} ({self.baseline_name}), {rows}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can hold."""

@@ -132,4 +132,9 @@ def make_schedule(
 
 def steps_by_batch(scheduler: LRScheduler | None, wanted: str | None) -> bool:
     """Return whether the schedule takes a step after each batch; ``wanted``: "batch", "epoch", or None for its habit."""
+    if wanted == "batch" and isinstance(scheduler, ReduceLROnPlateau):
+        raise ArgumentError(
+            "schedule_by='batch' with ReduceLROnPlateau, which needs what is monitored",
+            expected="'epoch' or None",
+        )
     return scheduler is not None and (wanted == "batch" or (wanted is None and isinstance(scheduler, BY_BATCH)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -55,4 +56,12 @@ def _bar(epochs: int, batches: int | None, done: int) -> Any:
 
     size = batches or 1
     unit = "epoch" if batches is None else "batch"
-    return tqdm(total=epochs * size, initial=done * size, unit=unit, leave=True, dynamic_ncols=True)
+    width = None if _knows_its_width() else 80  # a terminal of no columns would get a bar of no columns
+    return tqdm(total=epochs * size, initial=done * size, unit=unit, ncols=width, dynamic_ncols=width is None)
+
+
+def _knows_its_width() -> bool:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError, AttributeError):
+        return False
