@@ -84,6 +84,9 @@ SNIPPETS: dict[str, tuple[str, ...]] = {
     "a negative index": ("y = x * 2", "y[-1, -2] = 9"),
     "an ellipsis": ("y = x * 2", "y[..., 0] = 9"),
     "in the dtype it has": ("y = (x * 2).double()", "y += x"),
+    "a reshaped tensor that stays alone": ("y = (x * 2).t().reshape(12)", "y += 1"),
+    "a reshaped tensor that reads what it was made from": ("z = (x * 2)[:, :2]", "y = z.flatten()", "y[0] = z[1, 1]"),
+    "one made contiguous": ("y = (x * 2).t().contiguous()", "y[0] = 1"),
     "clamped, powered, rounded": ("y = x * 2", "y.clamp_(-1, 1)", "y.pow_(2)", "y.abs_()"),
 }
 
@@ -155,6 +158,8 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "a view returned": ("b += 1", "y = b[0]"),
     "returned before and after": ("y = (b, b + 0)", "b += 1", "y = (y[1], b)"),
     "read only": ("y = b + c",),
+    "reshaped": ("b.reshape(-1)[5] = 1", "y = b + 1"),
+    "a transposed one reshaped": ("y = t.reshape(-1)", "y[5] = 1", "b += 1"),
 }
 
 
@@ -272,8 +277,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a leaf that requires grad": (("w += 1",), "leaf that requires grad"),
     "a view of a leaf that requires grad": (("w[0] = 1",), "leaf that requires grad"),
     "an expanded tensor": (("y = x.unsqueeze(0).expand(2, 4, 3)", "y += 1"), "expanded"),
-    "a reshaped view of a permuted tensor": (("y = (x * 1).t().reshape(12)", "y += 1"), "depends on strides"),
-    "a reshaped view of a part": (("y = (x * 1)[:, :2].reshape(8)", "y += 1"), "depends on strides"),
+    "a reshaped tensor, then the original": (("z = (x * 1).t()", "z.reshape(12).add_(1)", "z + 1"), "depends on strides"),
+    "the original, then one reshaped": (("z = x * 1", "v = z[:, :2].flatten()", "z += 1", "v + 1"), "depends on strides"),
+    "one reshaped twice": (("z = x * 1", "z.flatten().reshape(4, 3)[0] = 1", "z + 1"), "depends on strides"),
+    "one made contiguous": (("z = (x * 1).t()", "z.contiguous().add_(1)", "z + 1"), "depends on strides"),
+    "a write to both": (("z = x * 1", "v = z.flatten()", "z += 1", "v += 1"), "depends on strides"),
     "fractions into integers": (("y = cr.zeros(3, dtype=cr.int64)", "y += 0.5"), "write in place"),
     "the wrong shape": (("y = x * 1", "y += cr.ones(2, 4, 3)"), "shape"),
 }

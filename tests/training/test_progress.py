@@ -47,12 +47,14 @@ def test_nothing_is_shown_if_that_is_wanted(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", "")
 
 
-def on_a_terminal(progress: Any) -> str:
+def on_a_terminal(progress: Any, *, sized: bool = True) -> str:
     """Run the program on a terminal of its own, and return what it shows there."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
+    if sized:
+        pytest.importorskip("termios").tcsetwinsize(theirs, (24, 120))
     code = PROGRAM.format(root=ROOT, progress=progress)
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "TQDM_MININTERVAL": "0"}
+    environment = {**os.environ, "TERM": "xterm", "TQDM_MININTERVAL": "0"}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
@@ -75,6 +77,10 @@ def test_on_a_terminal_a_bar_counts_the_batches_and_shows_the_last_epoch() -> No
     assert "12/12" in lines[-1], shown  # three epochs of four batches
     assert re.search(r"epoch 3/3\s+train_loss [\d.]+\s+val_loss [\d.]+", lines[-1]), shown
     assert not re.search(r"^epoch", shown, re.MULTILINE)  # no line per epoch beside it
+
+
+def test_a_terminal_that_does_not_know_its_size_gets_a_bar_too() -> None:
+    assert "12/12" in on_a_terminal("None", sized=False)
 
 
 def test_on_a_terminal_nothing_is_shown_if_that_is_wanted() -> None:

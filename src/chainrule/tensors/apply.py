@@ -114,9 +114,8 @@ def apply_several(
 
 def traced(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[str, Any]) -> Tensor:
     """Write the operation into the open trace."""
-    nodes = tuple([current_node(o) if isinstance(o, Tensor) else o for o in operands])
     trace: Any = STATE.trace
-    y: Tensor = trace.tensor(trace.recording.apply(primitive, nodes, attributes))
+    y: Tensor = trace.apply(primitive, operands, attributes)
     return y
 
 

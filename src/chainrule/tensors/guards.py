@@ -221,7 +221,9 @@ def facts_of_module(module: Any) -> dict[str, Any]:
 
 def facts_of_tensor(x: Tensor) -> dict[str, Any]:
     """Return whether a leaf wants a gradient, its shape and its dtype."""
-    return {"requires_grad": (bool, x._node is not None), "shape": (str, str(x._value.shape)), "dtype": x._value.dtype}
+    value = x._value
+    dense = value.flags.c_contiguous  # decides whether a reshape is a view
+    return {"requires_grad": (bool, x._node is not None), "shape": value.shape, "dtype": value.dtype, "dense": dense}
 
 
 def label_of(module: Any) -> str:

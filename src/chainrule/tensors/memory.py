@@ -37,10 +37,20 @@ EXPAND, DIAGONAL = primitive("expand"), primitive("diagonal")
 SET_VALUE, PUT_SLICE, PUT_DIAGONAL = primitive("set_value"), primitive("put_slice"), primitive("put_diagonal")
 
 
-def view(made_by: Primitive, x: Tensor, attributes: dict[str, Any]) -> Tensor:
-    """Return the result of a view operation: it shares the memory of ``x`` wherever NumPy can."""
-    if STATE.mode == TRACE:
-        return _link(traced(made_by, (x,), attributes), x, (made_by, attributes))
+def view(made_by: Primitive, x: Tensor, attributes: dict[str, Any], *, never_copies: bool = False) -> Tensor:
+    """Return the result of a view operation: it shares the memory of ``x`` wherever NumPy can.
+
+    A reshape may have to copy; ``never_copies`` says that the caller raises then.
+    """
+    if STATE.mode == TRACE and STATE.trace is not None:
+        y = traced(made_by, (x,), attributes)
+        if made_by is RESHAPE and not never_copies and not _is_view_for_certain(x, attributes["shape"]):
+            if x._value is None:
+                STATE.trace.doubt(shared_storage(x), shared_storage(y))
+                return y
+            if not _shares(x._value.reshape(attributes["shape"]), x._value):
+                return y
+        return _link(y, x, (made_by, attributes))
     old = x._value
     try:
         new = made_by.evaluate(old, **attributes)
@@ -60,6 +70,23 @@ def _shares(new: Array, old: Array) -> bool:
     """Say whether a reshaped array looks at the old one's memory."""
     owner = new.base
     return owner is old or (owner is not None and owner is old.base) or np.may_share_memory(new, old)
+
+
+def _is_view_for_certain(x: Tensor, shape: tuple[Any, ...]) -> bool:
+    """Say whether a traced reshape is a view wherever the elements lie: it only adds or drops axes of size 1."""
+    before = [size for size in x.shape if not (isinstance(size, int) and size == 1)]
+    after = [size for size in shape if not (isinstance(size, int) and size == 1)]
+    return len(before) == len(after) and all(str(a) == str(b) for a, b in zip(before, after, strict=True))
+
+
+def perhaps_copied(x: Tensor) -> Tensor:
+    """Return, in a trace, a tensor equal to ``x`` that shares its memory if that is in row-major order."""
+    if STATE.trace is None or (x._value is not None and x._value.flags.c_contiguous):
+        return x
+    y = traced(RESHAPE, (x,), {"shape": tuple(x.shape)})
+    if x._value is None:
+        STATE.trace.doubt(shared_storage(x), shared_storage(y))
+    return y
 
 
 def _link(y: Tensor, x: Tensor, link: tuple[Primitive, dict[str, Any]]) -> Tensor:
@@ -186,24 +213,9 @@ def check_writable(x: Tensor, new: Tensor) -> None:
             raise InPlaceError(
                 "a write in place to an expanded tensor: several of its elements share memory", fix="clone() it first"
             )
-        if y._value is None and y._link[0] is RESHAPE and y._parent is not None and not _is_contiguous(y._parent):
-            raise InPlaceError(
-                "a write, inside a compiled function, to a reshaped view of a permuted or sliced tensor: whether it "
-                "shares memory depends on strides, which are not known while tracing",
-                fix="write to the original tensor, or clone() first",
-            )
         y = y._parent
     if x._value is not None and STATE.mode != TRACE and not x._value.flags.writeable:
         raise InPlaceError("a write in place to memory that is read-only", fix="clone() the tensor first")
-
-
-def _is_contiguous(x: Tensor) -> bool:
-    """Return whether a traced tensor is row-major for certain: no view but by reshape."""
-    while x._parent is not None and x._link is not None:
-        if x._link[0] not in (RESHAPE, STOP):
-            return False
-        x = x._parent
-    return True
 
 
 def leaf_of(x: Tensor) -> Node:

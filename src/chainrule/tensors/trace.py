@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from chainrule.errors import GradientError, InPlaceError, TraceError
-from chainrule.graph import Array, Node, Recording, Storage, graph_input, op, recording
+from chainrule.graph import Array, Node, Primitive, Recording, Storage, graph_input, op, recording
 from chainrule.graph.sizes import Shape
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.generator import default_generator
 from chainrule.tensors.memory import put_back
 from chainrule.tensors.state import PLAIN, STATE, TRACE
-from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, shared_storage
+from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, shared_storage
 
 T = TypeVar("T")
 
@@ -92,8 +92,22 @@ class Trace:
         self.names: dict[int, tuple[str, Tensor]] = {}  # of a state: its name, and the parameter whose it is
         self.backward_called = False
         self._drawn_from = STATE.generator
+        self._doubts: dict[Storage, list[Storage]] = {}
+        self._doubtful: set[Storage | None] = set()
         self._asked: set[Any] = set()
         self._rates_asked = self._rates_changed = False
+
+    def apply(self, primitive: Primitive, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Tensor:
+        """Write down one operation; return its result. Operands are tensors or Python numbers."""
+        nodes = []
+        for operand in operands:
+            if isinstance(operand, Tensor):
+                if self._doubtful:
+                    self.check_certain(operand)
+                nodes.append(current_node(operand))
+            else:
+                nodes.append(operand)
+        return self.tensor(self.recording.apply(primitive, tuple(nodes), attributes))
 
     def tensor(self, node: Node) -> Tensor:
         """Return a traced tensor."""
@@ -252,8 +266,36 @@ class Trace:
 
     # -- writes ------------------------------------------------------------------------------------------------------
 
+    def doubt(self, x: Storage, y: Storage) -> None:
+        """Note that two tensors may or may not share memory: it depends on strides, which a trace does not know."""
+        self._doubts.setdefault(x, []).append(y)
+        self._doubts.setdefault(y, []).append(x)
+
+    def check_certain(self, x: Tensor) -> None:
+        """Raise if it depends on strides whether a write to another tensor was one to ``x``."""
+        if x._storage in self._doubtful:
+            raise InPlaceError(
+                f"a tensor of shape {tuple(x.shape)} is used after a write, in the compiled function '{self.name}', to "
+                "one that was reshaped from it or from which it was reshaped: whether they share memory depends on "
+                "strides, which are not known while tracing",
+                fix="use view(), which never copies, or clone()",
+            )
+
+    def _note_write(self, storage: Storage) -> None:
+        reached = [storage]
+        seen = {storage}
+        while reached:
+            for other in self._doubts.get(reached.pop(), ()):
+                if other not in seen:
+                    seen.add(other)
+                    reached.append(other)
+        self._doubtful |= seen - {storage}
+
     def write(self, x: Tensor, new: Tensor, tracked: bool) -> None:
         """Let ``x`` be ``new`` from here on."""
+        if self._doubts:
+            self.check_certain(x)
+            self._note_write(shared_storage(x))
         node = new._node if new._value is None else self.node_of(new)
         if node is None:
             raise TraceError("a write of a tensor without a node")

@@ -15,7 +15,7 @@ from chainrule.run import Program
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.guards import Guards, Name, label_of
 from chainrule.tensors.memory import refresh
-from chainrule.tensors.tensor import NOT_KEPT, Tensor
+from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
 from chainrule.tensors.trace import Grad, Trace, current_generator
 
 CONSTANT = primitive("constant")
@@ -70,7 +70,8 @@ class Ends:
                 self.gradients.append(Read(find, bound.input, bound.node))
 
     def _node(self, x: Tensor) -> Node:
-        node: Any = x._node if x._value is None else self._trace.node_of(x)
+        self._trace.check_certain(x)
+        node: Any = current_node(x)
         found: Node = node
         return found
 

@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.errors import ArgumentError, ArgumentTypeError, IndexingError, ShapeError
 from chainrule.graph.sizes import Size, broadcast_shapes, infer_reshape, normalize_axes, normalize_axis, numel
 from chainrule.tensors.arithmetic import clone
-from chainrule.tensors.memory import DIAGONAL, EXPAND, PERMUTE, RESHAPE, SLICE, view
+from chainrule.tensors.memory import DIAGONAL, EXPAND, PERMUTE, RESHAPE, SLICE, perhaps_copied, view
 from chainrule.tensors.options import check_options, contiguous_format, has_memory_format, in_memory_format
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, numpy_dtype
@@ -36,9 +36,9 @@ def sizes_of(args: tuple[Any, ...], named: Any = None) -> tuple[Any, ...]:
 # -- reshape -------------------------------------------------------------------------------------------------------------
 
 
-def reshaped(x: Tensor, shape: tuple[Any, ...]) -> Tensor:
+def reshaped(x: Tensor, shape: tuple[Any, ...], *, never_copies: bool = False) -> Tensor:
     """Return the elements in another shape, which is known to fit."""
-    return view(RESHAPE, x, {"shape": shape})
+    return view(RESHAPE, x, {"shape": shape}, never_copies=never_copies)
 
 
 def reshape(input: Tensor, *args: Any, shape: Any = None) -> Tensor:
@@ -51,7 +51,7 @@ def view_(input: Tensor, *args: Any, size: Any = None) -> Tensor:
     sizes = listed(args, size)
     if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer, Size, Tensor)):
         raise ArgumentTypeError(f"view: got {sizes[0]!r}", expected="sizes", fix="use to(dtype), which converts")
-    y = reshaped(input, infer_reshape(tuple(input.shape), sizes_of(sizes)))
+    y = reshaped(input, infer_reshape(tuple(input.shape), sizes_of(sizes)), never_copies=True)
     if STATE.mode != TRACE and y._parent is None and y._value.size > 0:
         raise ShapeError(
             f"view: the elements of this tensor of shape {tuple(input.shape)} are not in row-major order in memory",
@@ -268,6 +268,8 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 def contiguous(input: Tensor, **options: Any) -> Tensor:
     """Return the tensor if its memory is in row-major order (or in ``memory_format``), else a copy that is."""
     wanted = check_options("contiguous", options) or contiguous_format
+    if STATE.mode == TRACE and wanted is contiguous_format:
+        return perhaps_copied(input)
     return input if has_memory_format(input, wanted) else in_memory_format(clone(input), wanted)
 
 

@@ -56,12 +56,14 @@ def _bar(epochs: int, batches: int | None, done: int) -> Any:
 
     size = batches or 1
     unit = "epoch" if batches is None else "batch"
-    width = None if _knows_its_width() else 80  # a terminal of no columns would get a bar of no columns
-    return tqdm(total=epochs * size, initial=done * size, unit=unit, ncols=width, dynamic_ncols=width is None)
+    size_of_terminal: dict[str, Any] = {"dynamic_ncols": True}
+    if not _knows_its_size():  # a terminal of no rows and columns would get an empty bar
+        size_of_terminal = {"ncols": 80, "nrows": 24}
+    return tqdm(total=epochs * size, initial=done * size, unit=unit, **size_of_terminal)
 
 
-def _knows_its_width() -> bool:
+def _knows_its_size() -> bool:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        return min(os.get_terminal_size(sys.stderr.fileno())) > 0
     except (OSError, ValueError, AttributeError):
         return False
