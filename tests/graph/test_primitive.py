@@ -99,7 +99,7 @@ def test_every_primitive_of_ours_gives_its_reasons() -> None:
 
 @pytest.mark.parametrize("name", [..., "", "two words", "1st", 7, None])
 def test_a_name_that_is_no_name_is_refused(name: Any) -> None:
-    with pytest.raises(RuleMissing, match="primitive class Made: its name is .*expected an identifier"):
+    with pytest.raises(RuleMissing, match=r"primitive class Made: its name is .*expected an identifier"):
         make(name=name)
 
 
@@ -145,7 +145,7 @@ def test_a_base_class_is_not_registered() -> None:
 
 @pytest.mark.parametrize("reads", ["x", ("q",), ("x", 3), ["x"], ("ab!",), None])
 def test_letters_that_mean_nothing_are_refused(reads: Any) -> None:
-    with pytest.raises(RuleMissing, match="'made' .*: reads = .*expected a tuple with a string for each input"):
+    with pytest.raises(RuleMissing, match=r"'made' .*: reads = .*expected a tuple with a string for each input"):
         make(reads=reads)
 
 

@@ -29,7 +29,7 @@ def test_every_setting_is_in_the_file() -> None:
 def test_a_damaged_configuration_is_an_error() -> None:
     saved = config().to_dict()
     del saved["training"]["lr"]
-    with pytest.raises(DataError, match="damaged .*lr"):
+    with pytest.raises(DataError, match=r"damaged .*lr"):
         Config.from_dict(saved)
     with pytest.raises(DataError, match="format 7"):
         Config.from_dict({**saved, "format": 7})

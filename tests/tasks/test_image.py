@@ -69,7 +69,7 @@ def test_labels_need_not_count_from_0(tmp_path) -> None:
 
 def test_a_label_that_training_did_not_have_is_an_error_that_names_the_image(tmp_path) -> None:
     folder = write_folder(tmp_path / "small")
-    images, labels = pictures(30, 1)
+    _, labels = pictures(30, 1)
     labels[4] = 9
     write_idx(folder / "t10k-labels-idx1-ubyte.gz", labels)
     with pytest.raises(DataError, match=r"t10k-images.*image 4 .* has the label 9.*expected 0, 1, 2"):
@@ -90,18 +90,18 @@ def test_images_of_one_class_or_of_one_colour_cannot_be_learned_from(tmp_path) -
         prepare(folder)
     folder = write_folder(tmp_path / "grey", test=False)
     write_idx(folder / "train-images-idx3-ubyte.gz", np.full((60, 6, 6), 5, np.uint8))
-    with pytest.raises(DataError, match="every pixel of .* images is 5"):
+    with pytest.raises(DataError, match=r"every pixel of .* images is 5"):
         prepare(folder)
 
 
 def test_images_are_validated_on_a_fraction(tmp_path) -> None:
-    with pytest.raises(DataError, match="val='other'.*expected a fraction"):
+    with pytest.raises(DataError, match=r"val='other'.*expected a fraction"):
         prepare(write_folder(tmp_path / "small"), validation="other")
 
 
 def test_images_to_predict_come_as_a_file_a_folder_or_an_array(tmp_path) -> None:
     folder = write_folder(tmp_path / "small")
-    images, labels = pictures(30, 1)
+    images, _ = pictures(30, 1)
     assert read_images(str(folder)).labels is not None
     file = read_images(folder / "t10k-images-idx3-ubyte.gz")
     assert file.labels is None

@@ -28,5 +28,5 @@ def test_no_fraction_holds_nothing_out() -> None:
 
 
 def test_rows_that_cannot_be_split_are_an_error_that_names_the_part() -> None:
-    with pytest.raises(DataError, match="the validation part .0.2 of 1 rows.: 1 row cannot be split"):
+    with pytest.raises(DataError, match=r"the validation part .0.2 of 1 rows.: 1 row cannot be split"):
         split(None, 1, 0.2, 0, "validation")

@@ -23,17 +23,17 @@ def test_a_folder_takes_its_name_when_it_is_finished(tmp_path) -> None:
     assert (tmp_path / "deep" / "run" / CONFIG).read_text(encoding="utf-8") == "new"
 
 
-def test_a_folder_that_is_removed_leaves_nothing_not_even_the_folders_made_for_it(tmp_path) -> None:
+def test_a_run_that_fails_leaves_nothing_not_even_the_folders_made_for_it(tmp_path) -> None:
     folder = RunFolder.begin(tmp_path / "deep" / "deeper" / "run", overwrite=False)
     folder.write(CONFIG, "new")
-    folder.remove()
+    folder.give_up(keep_state=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_removing_keeps_what_others_put_beside_it(tmp_path) -> None:
+def test_a_run_that_fails_leaves_what_others_put_beside_it(tmp_path) -> None:
     folder = RunFolder.begin(tmp_path / "runs" / "run", overwrite=False)
     (tmp_path / "runs" / "other").mkdir()
-    folder.remove()
+    folder.give_up(keep_state=True)
     assert [file.name for file in (tmp_path / "runs").iterdir()] == ["other"]
 
 
@@ -68,7 +68,7 @@ def test_a_file_or_no_name_is_refused(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ArgumentError, match="is a file"):
         check_free(tmp_path / "file", overwrite=True)
-    with pytest.raises(ArgumentError, match="out='.'"):
+    with pytest.raises(ArgumentError, match=r"out='\.'"):
         check_free(Path("."), overwrite=True)
 
 
@@ -112,3 +112,13 @@ def test_names_that_are_taken_get_a_number(tmp_path) -> None:
     (tmp_path / "run").mkdir()
     partial_of(tmp_path / "run-2").mkdir()
     assert free_name(tmp_path, "run") == tmp_path / "run-3"
+
+
+def test_a_state_to_go_on_from_is_kept_where_that_is_asked_for_or_it_was_there_before(tmp_path) -> None:
+    folder = RunFolder.begin(tmp_path / "run", overwrite=False)
+    folder.write(STATE, "state")
+    assert folder.give_up(keep_state=True)
+    assert RunFolder.go_on(tmp_path / "run").give_up(keep_state=False)
+    assert folder.partial.is_dir()
+    assert not folder.give_up(keep_state=False)
+    assert list(tmp_path.iterdir()) == []

@@ -107,7 +107,7 @@ def test_rows_without_a_target_are_an_error_or_left_out() -> None:
 
 
 def test_a_target_must_be_named() -> None:
-    with pytest.raises(ArgumentError, match="which column of .* is the target.*width, depth, colour, answer, price"):
+    with pytest.raises(ArgumentError, match=r"which column of .* is the target.*width, depth, colour, answer, price"):
         prepare(columns(10), target="")
 
 

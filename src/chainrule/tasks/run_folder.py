@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ class RunFolder:
     ``partial``  where its files are until then
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, made: list[Path]) -> None:
+    def __init__(self, path: Path, *, is_only_state: bool = False, made: Sequence[Path] = ()) -> None:
         self.path = path
         self.partial = partial_of(path)
-        self._overwrite = overwrite
+        self._is_only_state = is_only_state  # there is no other copy of the training state
         self._made = made
 
     @classmethod
@@ -54,7 +55,7 @@ class RunFolder:
         except OSError as error:
             _remove_empty(made)
             raise _cannot_make(path, error) from error
-        return cls(path, overwrite=overwrite, made=made)
+        return cls(path, made=made)
 
     @classmethod
     def go_on(cls, path: Path) -> RunFolder:
@@ -64,7 +65,8 @@ class RunFolder:
             ArgumentError: there is none.
         """
         partial = partial_of(path)
-        if not (partial / STATE).is_file():
+        is_killed = (partial / STATE).is_file()
+        if not is_killed:
             if not (path / STATE).is_file():
                 raise ArgumentError(
                     f"there is nothing to resume at {path}", expected=f"{STATE} in it or in {partial.name}"
@@ -77,7 +79,7 @@ class RunFolder:
                     shutil.copyfile(path / name, partial / name)
             except OSError as error:
                 raise _cannot_make(path, error) from error
-        return cls(path, overwrite=True, made=[])
+        return cls(path, is_only_state=is_killed)
 
     def write(self, name: str, contents: str | bytes) -> None:
         """Write a file of the folder."""
@@ -99,15 +101,17 @@ class RunFolder:
         except OSError as error:
             raise _cannot_make(self.path, error) from error
 
-    def remove(self) -> None:
-        """Remove the files of a run that failed, and the folders that were made for it."""
+    def give_up(self, *, keep_state: bool) -> bool:
+        """Remove the files of a run that failed, and the folders that were made for it; return whether some are kept.
+
+        They are kept where there is a training state in them to go on from, and ``keep_state`` asks for it or the state
+        was there before.
+        """
+        if (self.partial / STATE).is_file() and (keep_state or self._is_only_state):
+            return True
         shutil.rmtree(self.partial, ignore_errors=True)
         _remove_empty(self._made)
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether there is a training state to go on from."""
-        return (self.partial / STATE).is_file()
+        return False
 
 
 def partial_of(path: Path) -> Path:
@@ -126,9 +130,9 @@ def free_name(folder: Path, name: str) -> Path:
 
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise ArgumentError if a run cannot be written to ``path``: something else is there."""
-    partial = partial_of(path)
-    if not path.name or path.name in (".", ".."):
+    if not path.name or path.name == "..":
         raise ArgumentError(f"out={str(path)!r}", expected="the name of a folder for the run")
+    partial = partial_of(path)
     if path.exists() and not path.is_dir():
         raise ArgumentError(f"{path} is a file", expected="a folder that does not exist yet", fix="choose another name")
     if path.is_dir() and os.listdir(path):
@@ -162,7 +166,7 @@ def _cannot_make(path: Path, error: OSError) -> FileError:
     return FileError(f"cannot make the folder {str(path)!r}: {error.strerror or error}", fix=known.fix.split(";")[0])
 
 
-def _remove_empty(folders: list[Path]) -> None:
+def _remove_empty(folders: Sequence[Path]) -> None:
     for folder in folders:  # the innermost first
         try:
             folder.rmdir()

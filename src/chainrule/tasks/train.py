@@ -106,16 +106,10 @@ def train(
         trainer.fit((prepared.train.X, prepared.train.y), val=None if val is None else (val.X, val.y))
         run = _write(folder, config, prepared, model, trainer.history, report=report)
         folder.finish()
-    except (KeyboardInterrupt, FileError, MemoryError) as error:
-        if not folder.can_go_on:
-            folder.remove()
-        elif isinstance(error, FileError):
-            error.fix = f"{error.fix.rstrip('.')}. What was trained is kept in {folder.partial} (resume=True)".lstrip(
-                ". "
-            )
-        raise
-    except BaseException:
-        folder.remove()
+    except BaseException as error:
+        kept = folder.give_up(keep_state=isinstance(error, (KeyboardInterrupt, FileError, MemoryError)))
+        if kept and isinstance(error, FileError):
+            error.fix += f"{'. ' * bool(error.fix)}What was trained is in {folder.partial}: go on with it (resume=True)"
         raise
     return run
 
