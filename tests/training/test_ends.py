@@ -232,6 +232,18 @@ def test_weights_changed_between_two_fits_are_gone_on_with() -> None:
     assert abs(own.standing().weights["2.bias"][0] - 50) < 1
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_rate_set_between_two_fits_is_gone_on_with(stopped: bool) -> None:
+    own = trainer(network(), lr=0.1, callbacks=[StopAt(3, 2)] if stopped else [])
+    own.fit(classes(48))
+    own.callbacks.clear()
+    own.optimizer.param_groups[0]["lr"] = 0.01
+    own.epochs = 4
+    history = own.fit(classes(48))
+    assert history["lr"] == ([0.1, 0.1, 0.01, 0.01] if stopped else [0.1, 0.1, 0.1, 0.01])
+    assert history.notes == [f"lr was set to 0.01 from outside after epoch {2 if stopped else 3}"]
+
+
 def test_a_model_that_got_other_layers_needs_a_new_trainer() -> None:
     model = network()
     own = trainer(model)
@@ -278,6 +290,16 @@ def test_a_monitor_that_is_not_there_is_refused_before_training(monitor: str, va
     with pytest.raises(ArgumentError, match=f"monitor='{monitor}'; {message}" if "expected" in message else message):
         own.fit(numbers(), val=numbers(20, seed=1) if val else None)
     assert recorder.events == []
+
+
+def test_another_monitor_in_the_next_fit_begins_anew() -> None:
+    own = trainer(network(), metrics=["accuracy"])
+    own.fit(classes(), val=classes(20, seed=1))
+    own.epochs, own.monitor = 5, "val_accuracy"
+    history = own.fit(classes(), val=classes(20, seed=1))
+    assert own.best is not None
+    assert own.best.name == "val_accuracy"
+    assert history.best_epoch == 3 + int(np.argmax(history["val_accuracy"][3:])) + 1
 
 
 def test_a_best_is_kept_and_restored_as_values() -> None:

@@ -11,15 +11,17 @@ import copy
 import functools
 import inspect
 import os
+import re
+import sysconfig
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from chainrule.errors import ArgumentTypeError, TraceError
 from chainrule.graph import Graph, show
-from chainrule.graph.sizes import UndecidedSize, symbol
+from chainrule.graph.sizes import Shape, UndecidedSize, symbol
 from chainrule.tensors.arguments import Arguments, rebuild, values_in, with_types_only
 from chainrule.tensors.dtypes import default_float
 from chainrule.tensors.guards import Name, names_read
@@ -29,17 +31,22 @@ from chainrule.tensors.traced import Traced
 
 MOST_TRACES = 8
 N = symbol("n")
-PACKAGE = str(Path(__file__).parent.parent) + os.sep
+NAME = re.compile(r"[.\[]")  # what ends the name of an argument in that of a tensor in it
+BatchAxis = int | Mapping[str, int]
+NOT_THE_USERS = (
+    str(Path(__file__).parent.parent) + os.sep,
+    *[sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")],
+)
 
 
 class Call:
     """One call: its arguments, and what the choice of a trace depends on.
 
-    ``kind``      form and kinds of the arguments, and the state of the thread
-    ``shapes``    of the tensors, with a symbol for the batch, whose size is in ``sizes``
+    ``kind``    form and kinds of the arguments, and the state of the thread
+    ``shapes``  of the tensors, with "n" for the batch, whose size is in ``sizes``
     """
 
-    def __init__(self, given: Arguments, batch_axis: int) -> None:
+    def __init__(self, given: Arguments, batch_axis: BatchAxis) -> None:
         self.given = given
         tensors = given.tensors
         kinds = tuple([(x._value.dtype, x._node is not None, x._value.ndim) for x in tensors])
@@ -47,16 +54,19 @@ class Call:
         self.concrete: tuple[Any, ...] = tuple([x._value.shape for x in tensors])
         self.shapes = self.concrete
         self.sizes: dict[str, int] = {}
-        batch = next((shape[batch_axis] for shape in self.concrete if len(shape) > batch_axis), 0)
+        self.decided = ""
+        if isinstance(batch_axis, int):
+            axes: list[int | None] = [batch_axis] * len(tensors)
+        else:
+            axes = [batch_axis.get(NAME.split(name, maxsplit=1)[0]) for name in given.names]
+        sizes = [_size(shape, axis) for shape, axis in zip(self.concrete, axes, strict=True)]
+        batch = next((size for size in sizes if size is not None), 0)
         if batch >= 2:
             self.sizes = {"n": batch}
-            before, after = batch_axis, batch_axis + 1
             self.shapes = tuple(
                 [
-                    (*shape[:before], N, *shape[after:])
-                    if len(shape) > batch_axis and shape[batch_axis] == batch
-                    else shape
-                    for shape in self.concrete
+                    (*shape[:axis], "n", *shape[axis + 1 :]) if size == batch and axis is not None else shape
+                    for shape, axis, size in zip(self.concrete, axes, sizes, strict=True)
                 ]
             )
 
@@ -70,9 +80,19 @@ class Call:
         """What it has in common with calls that differ in values and sizes alone: the traces of a family are counted."""
         return (with_types_only(self.given.form), *self.kind[1:])
 
-    def fix_sizes(self) -> None:
-        """Let the batch be a number like all other sizes."""
-        self.shapes, self.sizes = self.concrete, {}
+    def fix_sizes(self, decided: str) -> None:
+        """Let the batch be a number like all other sizes, because of what the code decides."""
+        self.shapes, self.decided = self.concrete, f"{decided}: now {self.sizes.get('n')}"
+        self.sizes = {}
+
+    def symbolic_shapes(self) -> list[Shape]:
+        """Return the shapes with a symbol for the batch."""
+        return [tuple([N if size == "n" else size for size in shape]) for shape in self.shapes]
+
+    def batch(self) -> str:
+        """Say which axis of which argument the batch is."""
+        name, shape = next((n, s) for n, s in zip(self.given.names, self.shapes, strict=True) if "n" in s)
+        return f"axis {shape.index('n')} of {name}"
 
     def text(self) -> str:
         """Return names, dtypes and shapes of the arguments."""
@@ -81,6 +101,10 @@ class Call:
             for name, x, shape in zip(self.given.names, self.given.tensors, self.shapes, strict=True)
         ]
         return ", ".join(parts) or "no tensors"
+
+
+def _size(shape: Shape, axis: int | None) -> Any:
+    return shape[axis] if axis is not None and len(shape) > axis else None
 
 
 class Entry:
@@ -98,7 +122,7 @@ class Entry:
 class Compiled:
     """A function that runs as a graph. ``graphs`` are its traces, ``report()`` says when and why it was traced."""
 
-    def __init__(self, function: Callable[..., Any], *, batch_axis: int, keep_gradients: bool) -> None:
+    def __init__(self, function: Callable[..., Any], *, batch_axis: BatchAxis, keep_gradients: bool) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
@@ -166,8 +190,9 @@ class Compiled:
             return self.function(*args, **kwargs)
         call = Call(Arguments(args, kwargs, self.parameters), self.batch_axis)
         key = call.key
-        if key in self._decided:
-            call.fix_sizes()
+        decided = self._decided.get(key)
+        if decided is not None:
+            call.fix_sizes(decided)
             key = call.key
         tensors = call.given.tensors
         for entry in self._by_key.get(key, ()):
@@ -213,16 +238,12 @@ class Compiled:
         except UndecidedSize as undecided:
             if not call.sizes:
                 raise
-            name = next(n for n, s in zip(call.given.names, call.shapes, strict=True) if N in s)
-            decided = (
-                f"the code decides on the size of axis {self.batch_axis} of {name} ({undecided.question}?"
-                f"{user_line(undecided.__traceback__)})"
-            )
+            line = user_line(undecided.__traceback__)
+            decided = f"the code decides on the size of {call.batch()} ({undecided.question}?{line})"
         if traced is None:
             self._decided[call.key] = decided
-            size = call.sizes["n"]
-            call.fix_sizes()
-            reason = f"{decided}: now {size}"
+            call.fix_sizes(decided)
+            reason = call.decided
             traced = self._traced(call)
         self._entries.append(Entry(traced, call, reason))
         self._index()
@@ -243,7 +264,7 @@ class Compiled:
         given = call.given
         stand_ins = [
             trace.argument(x, shape, name)
-            for x, shape, name in zip(given.tensors, call.shapes, given.names, strict=True)
+            for x, shape, name in zip(given.tensors, call.symbolic_shapes(), given.names, strict=True)
         ]
         args, kwargs = rebuild(given.form, stand_ins, {})
         return Traced(trace, stand_ins, self.function(*args, **kwargs), names, keep_gradients=self.keep_gradients)
@@ -252,41 +273,39 @@ class Compiled:
 
     def _why(self, call: Call) -> str:
         """Say in what this call differs from one that was traced before; nothing for the first of its family."""
-        family = [entry for entry in self._entries if entry.family == call.family]
+        family = [entry for entry in reversed(self._entries) if entry.family == call.family]
         same = [entry for entry in family if entry.key == call.key]
         if same:
-            return next((text for entry in reversed(same) if (text := entry.traced.guards.difference())), "") or (
-                "a gradient is there that was not, or the reverse"
-            )
-        for entry in reversed(family):
+            found = next((text for entry in same if (text := entry.traced.guards.difference())), "")
+            return found or "a gradient is there that was not, or the reverse"
+        if call.decided:
+            return call.decided
+        for entry in family:
             if entry.key[0] == call.kind:
-                return self._other_shape(call, entry)
-        for entry in reversed(family):
-            return self._other_value(call, entry)
-        return ""
+                return self._other_size(call, entry)
+        return next((text for entry in family if (text := self._other_value(call, entry))), "")
 
-    def _other_shape(self, call: Call, entry: Entry) -> str:
-        decided = self._decided.get((call.kind, entry.key[1]))
+    def _other_size(self, call: Call, entry: Entry) -> str:
         for name, now, before in zip(call.given.names, call.shapes, entry.key[1], strict=True):
             for axis, (n, m) in enumerate(zip(now, before, strict=True)):
-                if n is not m and str(n) != str(m):
-                    if decided is not None or "n" in (str(n), str(m)):
-                        own = [size for size in (n, m) if size is not N]
-                        return f"{name} has the size {n} in axis {axis}, and {own[0]} has a graph of its own"
-                    return f"{name} has the size {n} in axis {axis} (it was {m})"
+                if n == m:
+                    continue
+                if "n" in (n, m) and m in ("n", 0, 1) and n in ("n", 0, 1):
+                    own = m if n == "n" else n
+                    return f"{name} has the size {n} in axis {axis}, and {own} has a graph of its own"
+                return f"{name} has the size {n} in axis {axis} (it was {m})"
         return ""
 
     def _other_value(self, call: Call, entry: Entry) -> str:
         now = values_in(call.given.form, self.parameters)
         before = values_in(entry.key[0][0], self.parameters)
         for name, value in now.items():
-            if name in before and before[name] is not value and before[name] != value:
+            if name in before and repr(before[name]) != repr(value):
                 return f"{name} is {value!r} (it was {before[name]!r})"
         return ""
 
     def _give_up(self, call: Call, reason: str) -> None:
-        decided = next((text for (kind, _), text in self._decided.items() if kind == call.kind), "")
-        text = f"{self.name} was traced {MOST_TRACES} times, and would be again, since {decided or reason}"
+        text = f"{self.name} was traced {MOST_TRACES} times, and would be again, since {reason}"
         self._given_up[call.family] = text
         warnings.warn(f"{text}. It runs uncompiled from here on, where no trace fits", stacklevel=4)
 
@@ -300,12 +319,12 @@ def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def user_line(trace: TracebackType | None) -> str:
-    """Return file and line of the innermost frame that is not in this package, as text that may follow a question."""
+    """Return file and line of the innermost frame of the user's own code, as text that may follow a question."""
     found = ""
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if not code.co_filename.startswith(PACKAGE):
-            found = f" {Path(code.co_filename).name}, line {trace.tb_lineno}"
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(NOT_THE_USERS):
+            found = f" {Path(file).name}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return found
 
@@ -313,7 +332,8 @@ def user_line(trace: TracebackType | None) -> str:
 def compile(function: Callable[..., Any] | None = None, *, batch_axis: int = 0, keep_gradients: bool = False) -> Any:
     """Compile a function of tensors (or a module): trace it once, then run it as one graph. Usable as a decorator.
 
-    ``batch_axis``      the axis whose size may differ from call to call, in every argument that shares the first's size
+    ``batch_axis``      the axis whose size may differ from call to call, in every argument that shares the first's size;
+                        or by name: ``{"sequences": 1, "labels": 0}``
     ``keep_gradients``  keep ``p.grad`` after each run also where the function clears gradients itself
 
     Inside, tensors have no values: ``item()``, ``numpy()``, ``float()`` and ``if`` on a tensor raise TraceError at

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ArgumentTypeError, TraceError
+from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError
 from chainrule.graph import Primitive
 from chainrule.tensors.apply import apply, traced
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.tensor import device as Device
 
 WORD = (1 << 64) - 1
 
@@ -24,20 +25,23 @@ def _entropy() -> int:
 
 
 class Generator:
-    """Draws random numbers by counter (Philox 4x32-10): number ``draw`` of seed ``seed`` is always the same.
+    """Draws random numbers by counter (Philox 4x32-10): draw number k from a seed is always the same.
 
     >>> Generator().manual_seed(7).initial_seed()
     7
     """
 
     def __init__(self, device: Any = "cpu") -> None:
+        self.device = Device(device)
         self.seed_value = _entropy()
         self.draw = 0
 
     def manual_seed(self, seed: int) -> Generator:
-        """Start again from ``seed``."""
+        """Start again from ``seed``, an integer of 64 bits (a negative one counts from 2**64 down)."""
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise ArgumentTypeError(f"manual_seed: got {seed!r}", expected="an integer")
+        if not -(1 << 63) <= seed <= WORD:
+            raise ArgumentError(f"manual_seed: got {seed}", expected="an integer from -2**63 to 2**64 - 1")
         self._check_not_traced("manual_seed()")
         self.seed_value = int(seed) & WORD
         self.draw = 0
@@ -59,6 +63,10 @@ class Generator:
     def set_state(self, state: dict[str, int]) -> None:
         """Continue from a state that ``get_state`` returned."""
         self._check_not_traced("set_state()")
+        if not isinstance(state, dict) or state.keys() != {"seed", "draw"}:
+            raise ArgumentTypeError(
+                f"set_state: got {state!r:.80}", expected="what get_state() returned: {'seed': …, 'draw': …}"
+            )
         self.seed_value, self.draw = int(state["seed"]), int(state["draw"])
 
     def _check_not_traced(self, asked: str) -> None:

@@ -14,7 +14,7 @@ from chainrule.training.batches import ArrayBatches, Batches
 from chainrule.training.interrupt import told_of_interrupt
 from chainrule.training.progress import Progress
 from chainrule.training.replay import explain, explain_in_use
-from chainrule.training.state import first_nonfinite, set_weights, standing, weights_of
+from chainrule.training.state import Left, first_nonfinite, set_weights, standing, weights_of
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
@@ -51,6 +51,7 @@ class Loop:
             trainer.history.seconds = self.seconds()
             if self.in_epoch:  # an error: as if the epoch had not begun
                 trainer.go_back()
+                trainer.kept = None
         trainer.history.stopped = trainer.why_stop
         self.leave()
         self.write_checkpoint()
@@ -164,12 +165,9 @@ class Loop:
         trainer, best = self.trainer, self.trainer.best
         if trainer.kept is None:
             trainer.kept = standing(trainer)
-        trainer.left = trainer.kept.weights
         if trainer.keep_best and best is not None and best.weights is not None:
             set_weights(trainer.tensors(), best.weights)
-            trainer.left = best.weights
-        elif trainer.history.partial:
-            trainer.left = weights_of(trainer.tensors())
+        trainer.left = Left.by(trainer, weights_of(trainer.tensors()))
         trainer.model.eval()
 
     def write_checkpoint(self) -> None:

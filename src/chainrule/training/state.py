@@ -68,6 +68,39 @@ def put_back(trainer: Trainer, kept: Standing) -> None:
     trainer.history.cut(kept.epochs, None if kept.best is None else kept.best.epoch)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Left:
+    """What a fit, or ``resume``, left in the model and the optimizer: what differs later was changed by the user."""
+
+    weights: Weights
+    options: list[dict[str, Any]]  # of each group of parameters
+
+    @classmethod
+    def by(cls, trainer: Trainer, weights: Weights) -> Left:
+        """Return what is left now."""
+        return cls(weights, [options_of(group) for group in trainer.optimizer.param_groups])
+
+    def changed(self, trainer: Trainer) -> tuple[Weights | None, list[dict[str, Any]]]:
+        """Return the weights, if they were changed since (else None), and the options that were, for each group."""
+        weights = None if same_weights(trainer.tensors(), self.weights) else weights_of(trainer.tensors())
+        groups = zip(trainer.optimizer.param_groups, self.options, strict=False)
+        return weights, [
+            {name: value for name, value in options_of(now).items() if not _same(value, before.get(name))}
+            for now, before in groups
+        ]
+
+
+def options_of(group: dict[str, Any]) -> dict[str, Any]:
+    """Return copies of what a group of parameters says beside the parameters: rate, weight decay, …"""
+    return {name: copied(value) for name, value in group.items() if name != "params"}
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return np.array_equal(a._value, b._value)
+    return type(a) is type(b) and bool(a == b)
+
+
 def copied(value: Any) -> Any:
     """Return a copy of nested dicts, lists and tuples in which arrays and tensors are copies too."""
     kind = type(value)

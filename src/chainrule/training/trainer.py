@@ -38,14 +38,13 @@ from chainrule.training.optimizers import (
 )
 from chainrule.training.rows import as_array, check_finite, columns_of
 from chainrule.training.state import (
+    Left,
     ModelTensors,
     Standing,
     Weights,
     put_back,
-    same_weights,
     set_weights,
     standing,
-    weights_of,
 )
 from chainrule.training.step import Penalty, training_step, validation_step
 
@@ -153,7 +152,7 @@ class Trainer:
         self.fingerprint = ""  # of the training data
         # Where training stands, while the model is elsewhere: amid an epoch, or back at the best weights.
         self.kept: Standing | None = None
-        self.left: Weights = {}  # the weights that the model was left with
+        self.left: Left | None = None  # what the last fit, or resume, left in the model and the optimizer
         self.why_stop = ""
         self.tensors = ModelTensors(model)
         self._form = Form.of(model)
@@ -175,8 +174,11 @@ class Trainer:
         batches = batches_of(data, self.batch_size, self.class_weight, "the training data")
         val_batches = None if val is None else self._batches_to_look_at(val, "the validation data")
         with drawing_from(self.generator), np.errstate(all="ignore"):
-            self._prepare(batches, val_batches)
-            self._take_up()
+            changed = (None, []) if self.left is None else self.left.changed(self)
+            best = self._prepare(batches, val_batches)
+            self._take_up(*changed)
+            if self.best is None or self.best.name != best.name:
+                self.best = best
             Loop(self, batches, val_batches).run()
         return self.history
 
@@ -210,7 +212,7 @@ class Trainer:
         Warns where the environment, which the bits depend on, or the settings differ.
         """
         self.kept = files.load(self, path)
-        self.left = self.kept.weights
+        self.left = Left.by(self, self.kept.weights)
 
     # -- what the loop calls ----------------------------------------------------------------------------------------
 
@@ -259,7 +261,6 @@ class Trainer:
         """Let model, optimizer, schedule, random numbers and history be where training stands."""
         if self.kept is not None:
             put_back(self, self.kept)
-            self.left = self.kept.weights
             if self._engine is not None:
                 self._engine.forget()
 
@@ -274,8 +275,8 @@ class Trainer:
 
     # -- preparation ------------------------------------------------------------------------------------------------
 
-    def _prepare(self, batches: Batches, val: ArrayBatches | None) -> None:
-        """Find out what the data ask for, and see whether all fits together, before the first batch."""
+    def _prepare(self, batches: Batches, val: ArrayBatches | None) -> Best:
+        """Find out what the data ask for, and see whether all fits together; return what is monitored, still unseen."""
         self._resolve(batches)
         if val is not None:
             given, wanted = val.first()[0].shape[1:], batches.first()[0].shape[1:]
@@ -285,8 +286,6 @@ class Trainer:
                 )
             self._resolve(val)
         best = best_by(self.monitor, self.metrics, with_val=val is not None, min_delta=self.min_delta)
-        if self.best is None or self.best.name != best.name:
-            self.best = best
         if self.scheduler is None:
             self.scheduler = make_schedule(
                 self.schedule, self.optimizer, epochs=self.epochs, batches=batches.count, higher=best.higher
@@ -308,19 +307,24 @@ class Trainer:
                 fix="give the same data, or begin with a new Trainer",
             )
         self._batches = batches
+        return best
 
-    def _take_up(self) -> None:
-        """Go on from where training stands; if the weights were changed since, with those."""
+    def _take_up(self, weights: Weights | None, options: list[dict[str, Any]]) -> None:
+        """Go on from where training stands, with the weights and the optimizer's options that the user changed since."""
         if self.kept is None:
             return
         if self.tensors().keys() != self.kept.weights.keys():
             raise ArgumentError("the model has other parameters than when it was trained", fix="make a new Trainer")
-        changed = None if same_weights(self.tensors(), self.left) else weights_of(self.tensors())
         self.go_back()
-        self.kept = None
-        if changed is not None:
-            set_weights(self.tensors(), changed)
-            self.history.note(f"the weights were changed from outside after epoch {len(self.history)}")
+        self.kept = self.left = None
+        epoch = len(self.history)
+        if weights is not None:
+            set_weights(self.tensors(), weights)
+            self.history.note(f"the weights were changed from outside after epoch {epoch}")
+        for group, changed in zip(self.optimizer.param_groups, options, strict=False):
+            group.update(changed)
+            for name, value in changed.items():
+                self.history.note(f"{name} was set to {value} from outside after epoch {epoch}")
 
     def _batches_to_look_at(self, data: Any, name: str) -> ArrayBatches:
         rows = rows_of(data, name)

@@ -1,0 +1,298 @@
+"""Arguments and results of compiled functions: nests, arrays, values, failures, threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.errors import ArgumentTypeError, ChainruleError, TraceError
+from chainrule.nn import functional as F
+
+from .beside_eager import batch, same_as_eager
+
+
+class Batch(NamedTuple):
+    inputs: Any
+    labels: Any
+
+
+def some(*shape: int) -> Any:
+    return cr.tensor(np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32))
+
+
+def test_nests_of_tensors_and_values_go_in_and_come_out() -> None:
+    def function(pair: Batch, options: dict[str, Any], *more: Any, scale: float = 1.0) -> Any:
+        y = pair.inputs * scale + options["shift"]["by"]
+        return {
+            "pair": Batch(y, pair.labels),
+            "list": [y.sum(), more[0], ("text", None, 3, options["flag"])],
+            "ordered": OrderedDict(b=y.mean(), a=2.5),
+            "shape": y.shape,
+            "rows": y.shape[0] * 2,
+            "array": np.arange(3),
+            "nothing": (),
+        }
+
+    def call(rows: int) -> Any:
+        options = {"shift": {"by": some(4)}, "flag": True}
+        return lambda rng: (Batch(some(rows, 4), cr.arange(rows)), options, some(rows))
+
+    same_as_eager(lambda: function, [call(3), call(3), call(7)])
+
+
+def test_keywords_and_defaults() -> None:
+    compiled = cr.compile(lambda x, *, scale=2.0, y=None: x * scale + (0 if y is None else y))
+    x = cr.ones(2)
+    assert compiled(x).tolist() == [2, 2]
+    assert compiled(x, scale=3.0).tolist() == [3, 3]
+    assert compiled(x=x, y=x).tolist() == [3, 3]
+    assert len(compiled.graphs) == 3
+    assert compiled(x, scale=3.0).tolist() == [3, 3]
+    assert len(compiled.graphs) == 3
+
+
+def test_equal_values_of_other_types_and_signs_are_other_values() -> None:
+    compiled = cr.compile(lambda x, v: x * v)
+    x = cr.ones(2)
+    for value, expected in ((1, cr.int64), (True, cr.int64), (1.0, cr.float32)):
+        assert compiled(cr.ones(2, dtype=cr.int64), value).dtype is expected
+    assert str(compiled(x, 0.0).tolist()) == "[0.0, 0.0]"
+    assert str(compiled(x, -0.0).tolist()) == "[-0.0, -0.0]"
+    assert len(compiled.graphs) == 5
+
+
+def test_arrays_are_taken_as_tensors() -> None:
+    def build() -> Any:
+        return lambda x, y: cr.matmul(cr.as_tensor(x), cr.as_tensor(y))
+
+    same_as_eager(build, [(np.ones((3, 2), np.float32), np.ones((2, 4), np.float32))] * 2)
+
+
+def test_a_tensor_given_twice_is_one_tensor() -> None:
+    compiled = cr.compile(lambda a, b: a.mul_(2) + b)
+    x, y = cr.ones(2), cr.ones(2)
+    assert compiled(x, x).tolist() == [4, 4]
+    assert compiled(x, y).tolist() == [5, 5]
+    assert len(compiled.graphs) == 2
+    array = np.ones(2)
+    assert compiled(array, array).tolist() == [4, 4]
+
+
+def test_a_leaf_given_twice_collects_the_gradient_of_both() -> None:
+    def step(a: Any, b: Any) -> None:
+        (a * b).sum().backward()
+
+    x = cr.tensor([2.0, 3.0], requires_grad=True)
+    cr.compile(step)(x, x)
+    assert x.grad.tolist() == [4, 6]
+
+
+def test_a_tensor_that_is_argument_and_outside_at_once_is_refused() -> None:
+    w = cr.ones(3)
+    compiled = cr.compile(lambda x: x * w)
+    with pytest.raises(TraceError, match="shares memory with x"):
+        compiled(w)
+    assert compiled(cr.ones(3)).tolist() == [1, 1, 1]
+    with pytest.raises(TraceError, match="shares memory with x"):
+        compiled(w[:])
+    with pytest.raises(TraceError, match="shares memory with x"):
+        compiled(w.detach())
+
+
+def test_two_tensors_from_outside_with_one_memory_are_refused() -> None:
+    w = cr.ones(3)
+    p = nn.Parameter(w)
+    with pytest.raises(TraceError, match=r"shape \(3,\) from outside that shares memory with another one"):
+        cr.compile(lambda x: x * w + p)(cr.ones(3))
+
+
+def test_views_of_one_tensor_from_outside_are_fine() -> None:
+    w = cr.arange(4.0)
+    a, b = w[:2], w[2:]
+    compiled = cr.compile(lambda x: x * a + b + w.sum())
+    assert compiled(cr.ones(2)).tolist() == [8, 10]
+    w.mul_(2)
+    assert compiled(cr.ones(2)).tolist() == [16, 20]
+
+
+def test_an_argument_with_a_tape_is_refused() -> None:
+    w = cr.ones(3, requires_grad=True)
+    with pytest.raises(TraceError, match="x .shape .3,.. was computed outside"):
+        cr.compile(lambda x: x * 2)(w * 2)
+    held = w * 2
+    with pytest.raises(TraceError, match="a tensor from outside"):
+        cr.compile(lambda x: x * held)(cr.ones(3))
+
+
+def test_what_cannot_be_compared_is_refused_as_an_argument() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"options\['a'\] is a set"):
+        cr.compile(lambda options: 1)({"a": {1, 2}})
+
+
+def test_only_what_can_be_called_is_compiled() -> None:
+    with pytest.raises(ArgumentTypeError, match="a function or a module"):
+        cr.compile(3)
+
+
+def test_a_value_that_changes_at_every_call_runs_uncompiled_in_the_end_and_warns_once() -> None:
+    compiled = cr.compile(lambda x, rate: x * rate)
+    x = cr.ones(2)
+    for k in range(8):
+        assert compiled(x, k / 2).tolist() == [k / 2, k / 2]
+    with pytest.warns(UserWarning, match="traced 8 times.*rate is 4.0 .it was 3.5..* uncompiled"):
+        assert compiled(x, 4.0).tolist() == [4, 4]
+    assert compiled(x, 4.5).tolist() == [4.5, 4.5]
+    assert compiled(np.ones(2, np.float32), 5.0).tolist() == [5, 5]
+    assert len(compiled.graphs) == 8
+    assert "uncompiled: " in compiled.report()
+    assert compiled(x, 0.5).tolist() == [0.5, 0.5]  # earlier traces still serve
+
+
+def test_no_arguments_no_result_and_nothing_but_values() -> None:
+    w = cr.zeros(2)
+
+    @cr.compile
+    def count() -> None:
+        w.add_(1)
+
+    assert count() is None
+    assert count() is None
+    assert w.tolist() == [2, 2]
+    assert cr.compile(lambda: "text")() == "text"
+    assert cr.compile(lambda x: x)(cr.ones(2, 0)).shape == (2, 0)
+
+
+def test_decorated_with_and_without_options_it_stays_the_function_it_was() -> None:
+    @cr.compile(batch_axis=1)
+    def scaled(x: Any) -> Any:
+        """Return the double."""
+        return x * 2
+
+    assert scaled.__name__ == "scaled"
+    assert scaled.__doc__ == "Return the double."
+    assert scaled.__wrapped__(1) == 2
+    assert repr(scaled) == "<compiled scaled: 0 traces>"
+    with pytest.raises(TraceError, match="has not been traced"):
+        scaled.graph  # noqa: B018 - reading it raises
+
+
+def test_a_compiled_module_is_still_the_module() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    compiled = cr.compile(model)
+    assert [name for name, _ in compiled.named_parameters()] == ["0.weight", "0.bias"]
+    assert compiled.eval() is model
+    x = cr.ones(3, 2)
+    assert cr.equal(compiled(x), model(x))
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+
+def everything(model: Any, optimizer: Any) -> list[Any]:
+    state = [p.detach().numpy().tobytes() for p in (*model.parameters(), *model.buffers())]
+    state += [p._grad for p in model.parameters()]
+    return [*state, repr(optimizer.state_dict()), cr.get_rng_state()]
+
+
+def test_an_exception_while_tracing_changes_nothing() -> None:
+    model = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Dropout(0.1))
+    optimizer = optim.SGD(model.parameters(), 0.1)
+
+    @cr.compile
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        raise ZeroDivisionError
+
+    before = everything(model, optimizer)
+    with pytest.raises(ZeroDivisionError):
+        step(*batch(4)(np.random.default_rng(0)))
+    assert everything(model, optimizer) == before
+    assert cr.ones(2).add(1).tolist() == [2, 2]  # the trace is over
+
+
+def test_an_exception_while_running_changes_nothing() -> None:
+    model = nn.Sequential(nn.Embedding(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.1))
+    optimizer = optim.Adam(model.parameters(), 0.1)
+
+    @cr.compile
+    def step(i: Any) -> Any:
+        optimizer.zero_grad()
+        loss = model(i).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step(cr.tensor([0, 1, 2]))
+    before = everything(model, optimizer)
+    for wrong in ([0, 1, 4], [0, -5, 1]):
+        with pytest.raises(ChainruleError):
+            step(cr.tensor(wrong))
+        assert everything(model, optimizer) == before
+
+
+def test_a_label_out_of_range_is_an_error_at_every_call() -> None:
+    loss = cr.compile(F.cross_entropy)
+    z = cr.ones(3, 4)
+    loss(z, cr.tensor([0, 1, 3]))
+    for wrong in ([0, 1, 4], [0, 1, -1]):
+        with pytest.raises(ChainruleError):
+            loss(z, cr.tensor(wrong))
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+def test_threads_that_train_at_once_do_not_disturb_each_other() -> None:
+    def train(seed: int, wrap: Any, results: dict[int, Any]) -> None:
+        generator = cr.Generator().manual_seed(seed)
+        with cr.tensors.generator.drawing_from(generator):
+            model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 3))
+            optimizer = optim.Adam(model.parameters())
+
+            def step(x: Any, y: Any) -> Any:
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                return loss
+
+            step = wrap(step)
+            rng = np.random.default_rng(seed)
+            losses = [step(*batch(4 + k % 3)(rng)).item() for k in range(40)]
+        results[seed] = losses
+
+    alone: dict[int, Any] = {}
+    for seed in range(3):
+        train(seed, lambda f: f, alone)
+    together: dict[int, Any] = {}
+    threads = [threading.Thread(target=train, args=(seed, cr.compile, together)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def test_one_compiled_function_serves_several_threads() -> None:
+    compiled = cr.compile(lambda x: (x * 2).sum(0))
+    wrong: list[int] = []
+
+    def use(value: int) -> None:
+        for rows in (3, 5, 2) * 20:
+            if compiled(cr.full((rows, 2), float(value))).tolist() != [2.0 * value * rows] * 2:
+                wrong.append(value)
+
+    threads = [threading.Thread(target=use, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
