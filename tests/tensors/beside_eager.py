@@ -91,7 +91,7 @@ def assert_same(eager: dict[str, Any], compiled: dict[str, Any], place: str) -> 
             assert (a.dtype, a.shape) == (b.dtype, b.shape), f"{place}: {name}"
             assert a.tobytes() == b.tobytes(), f"{place}: {name}: eager {a}, compiled {b}"
         else:
-            assert type(a) is type(b) and a == b, f"{place}: {name}: eager {a}, compiled {b}"
+            assert (type(a), a) == (type(b), b), f"{place}: {name}: eager {a}, compiled {b}"
 
 
 def same_as_eager(build: Callable[[], Any], calls: Calls, *, traces: int | None = 1, **options: Any) -> Compiled:

@@ -348,3 +348,8 @@ def test_threads_differentiate_side_by_side() -> None:
 def test_a_name_that_is_not_here_gets_the_nearest() -> None:
     with pytest.raises(NameUnknown, match=r"chainrule\.autograd has no 'gradchek'.*gradcheck"):
         cr.autograd.gradchek
+
+
+def test_a_function_with_its_own_gradient_is_a_primitive() -> None:
+    with pytest.raises(NameUnknown, match=r"has no 'Function'\. Write a Primitive with its rules"):
+        cr.autograd.Function

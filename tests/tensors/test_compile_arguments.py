@@ -179,7 +179,7 @@ def test_decorated_with_and_without_options_it_stays_the_function_it_was() -> No
     assert scaled.__wrapped__(1) == 2
     assert repr(scaled) == "<compiled scaled: 0 traces>"
     with pytest.raises(TraceError, match="has not been traced"):
-        scaled.graph  # noqa: B018 - reading it raises
+        scaled.graph
 
 
 def test_a_compiled_module_is_still_the_module() -> None:

@@ -48,7 +48,9 @@ ANY_SIZE: dict[str, Callable[[Any], Any]] = {
     "twice": lambda x: cr.cat([x, x]),
     "stacked": lambda x: cr.stack([x, x * 2], dim=1),
     "numbered": lambda x: cr.arange(x.shape[0]) * 2,
-    "zeros and ones of the size": lambda x: cr.zeros(x.shape[0], 2) + cr.ones_like(x)[:, :2] + cr.full((x.shape[0], 1), 3.0),
+    "zeros and ones of the size": lambda x: (
+        cr.zeros(x.shape[0], 2) + cr.ones_like(x)[:, :2] + cr.full((x.shape[0], 1), 3.0)
+    ),
     "one-hot": lambda x: F.one_hot(labels(x), 3),
     "a mask": lambda x: cr.where(x > 0, x, 0).sum(1),
     "softmax": lambda x: (x.softmax(1), x.log_softmax(0)),
@@ -119,7 +121,9 @@ def test_batch_norm_counts_the_rows_there_are() -> None:
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_none_and_one_have_graphs_of_their_own(size: int) -> None:
-    compiled = same_as_eager(lambda: lambda x: (x * x[:1], x.sum(0), x.reshape(-1, 2)), rows(4, size, 5, size), traces=2)
+    compiled = same_as_eager(
+        lambda: lambda x: (x * x[:1], x.sum(0), x.reshape(-1, 2)), rows(4, size, 5, size), traces=2
+    )
     assert f"x has the size {size} in axis 0, and {size} has a graph of its own" in compiled.report()
 
 

@@ -410,7 +410,7 @@ def test_a_gradient_that_is_not_kept_says_so() -> None:
     step = cr.compile(training(model, optim.SGD(model.parameters(), 0.1)))
     step(*batch(4)(np.random.default_rng(0)))
     with pytest.raises(GradientError, match="keep_gradients=True"):
-        model[0].weight.grad  # noqa: B018 - reading it raises
+        model[0].weight.grad
     model.zero_grad()
     assert model[0].weight.grad is None
 

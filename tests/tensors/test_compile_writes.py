@@ -174,9 +174,14 @@ def test_tensors_from_outside_are_written_in_place(name: str) -> None:
 ARGUMENTS: dict[str, Callable[[Any, Any], Any]] = {
     "added to": lambda a, b: a.add_(b),
     "a part set": lambda a, b: (a.__setitem__(slice(0, 1), 1), a)[1],
-    "exchanged": lambda a, b: (lambda s: (a.copy_(b), b.copy_(s)))(a.clone()),
+    "exchanged": lambda a, b: _exchanged(a, b),
     "both scaled": lambda a, b: (a.mul_(2), b.mul_(a)),
 }
+
+
+def _exchanged(a: Any, b: Any) -> Any:
+    before = a.clone()
+    return a.copy_(b), b.copy_(before)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -277,8 +282,14 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a leaf that requires grad": (("w += 1",), "leaf that requires grad"),
     "a view of a leaf that requires grad": (("w[0] = 1",), "leaf that requires grad"),
     "an expanded tensor": (("y = x.unsqueeze(0).expand(2, 4, 3)", "y += 1"), "expanded"),
-    "a reshaped tensor, then the original": (("z = (x * 1).t()", "z.reshape(12).add_(1)", "z + 1"), "depends on strides"),
-    "the original, then one reshaped": (("z = x * 1", "v = z[:, :2].flatten()", "z += 1", "v + 1"), "depends on strides"),
+    "a reshaped tensor, then the original": (
+        ("z = (x * 1).t()", "z.reshape(12).add_(1)", "z + 1"),
+        "depends on strides",
+    ),
+    "the original, then one reshaped": (
+        ("z = x * 1", "v = z[:, :2].flatten()", "z += 1", "v + 1"),
+        "depends on strides",
+    ),
     "one reshaped twice": (("z = x * 1", "z.flatten().reshape(4, 3)[0] = 1", "z + 1"), "depends on strides"),
     "one made contiguous": (("z = (x * 1).t()", "z.contiguous().add_(1)", "z + 1"), "depends on strides"),
     "a write to both": (("z = x * 1", "v = z.flatten()", "z += 1", "v += 1"), "depends on strides"),

@@ -150,12 +150,13 @@ def test_inside_drawing_from_functions_draw_from_that_generator() -> None:
 
 def test_drawing_from_ends_with_an_error_and_is_for_this_thread() -> None:
     own = cr.Generator().manual_seed(4)
-    with pytest.raises(ZeroDivisionError), drawing_from(own):
+    with drawing_from(own):
         thread = threading.Thread(target=lambda: cr.rand(3))
         thread.start()
         thread.join()
-        raise ZeroDivisionError
     assert own.draw == 0
+    with pytest.raises(ZeroDivisionError), drawing_from(own):
+        raise ZeroDivisionError
     cr.rand(3)
     assert own.draw == 0
 

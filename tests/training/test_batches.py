@@ -14,6 +14,7 @@ from chainrule.training.batches import ArrayBatches, GivenBatches, batch_starts,
 from chainrule.training.form import Form
 from chainrule.training.rows import Rows
 from chainrule.utils.data import DataLoader, TensorDataset
+from tests.tolerances import assert_close, tolerance_for
 from tests.training.problems import Recorder, classes, network, numbers, rows_without_times, state_bits, trainer
 
 FORM = Form(np.dtype(np.float32), integers=False)
@@ -111,10 +112,12 @@ def test_batches_whose_weights_are_all_zero_are_left_out() -> None:
     order = np.argsort(y, kind="stable")
     history = trainer(network(outputs=2), batch_size=4, class_weight={0: 0.0}).fit((X[order], y[order]))
     assert np.isfinite(history["train_loss"]).all()
-    weights = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
-    batches = ArrayBatches(Rows(np.ones((6, 1)), np.ones(6), weights), 2)
-    batches.prepare(FORM, lambda y, name: None)
-    assert len(list(batches.epoch(None))) == 1
+    X, y = numbers(1500)
+    weights = np.where(np.arange(1500) < 100, 1.0, 0.0)
+    own = trainer(network(outputs=1), metrics=["mae"])
+    first = own.fit((X, y, weights), val=(X, y, weights))  # 1024 rows are looked at together: the rest weighs nothing
+    assert np.isfinite(first["val_loss"]).all()
+    assert_close(first["val_loss"][-1], own.evaluate((X[:100], y[:100]))["loss"], tolerance=tolerance_for(np.float32))
 
 
 def test_starts_are_counted_like_batches() -> None:

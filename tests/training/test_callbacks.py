@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,19 @@ def test_a_step_that_cannot_be_traced_runs_uncompiled_and_says_so() -> None:
     assert "not compiled" in history.notes[0]
     assert "truth value" in history.notes[0]
     assert "not compiled" in str(history)
+
+
+def test_a_note_is_in_the_history_of_the_run_that_goes_on(tmp_path: Path) -> None:
+    class Asks(nn.Module):
+        def forward(self, x: cr.Tensor) -> cr.Tensor:
+            return x * 2 if x.sum() > 0 else x
+
+    first = trainer(nn.Sequential(network(), Asks()), epochs=1)
+    first.save(tmp_path / "state")
+    own = trainer(nn.Sequential(network(), Asks()))
+    own.evaluate(classes(20))
+    own.resume(tmp_path / "state")
+    assert "not compiled" in own.fit(classes()).notes[0]
 
 
 def test_a_callback_is_itself_or_a_function() -> None:

@@ -30,7 +30,7 @@ NAMED = (
 RENAMED = {"time_limit": "time"}
 
 _KINDS = re.compile(r"kinds=\{'(?P<column>[^']*)': '(?P<kind>\w+)'\}")
-_ARGUMENT = re.compile(rf"\b(?P<name>{'|'.join(NAMED)})=(?P<value>'[^']*'|\"[^\"]*\"|[-+\w.]+)?")
+_ARGUMENT = re.compile(rf"(?<![\w'\"])(?P<name>{'|'.join(NAMED)})=(?P<value>'[^']*'|\"[^\"]*\"|[-+\w.]+)?")
 _SUBJECT = re.compile(r"^(?P<name>labels|kinds)(?=: )")
 
 

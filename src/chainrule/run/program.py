@@ -107,9 +107,10 @@ class Program:
         made_by = {step.writes: (k, step) for k, step in enumerate(self.steps)}
         written = set()
         for output, target in in_place.items():
-            _, step = made_by.get(self.outputs[output], (0, None))
-            if step is None or step.primitive is not GET:
+            found = made_by.get(self.outputs[output])
+            if found is None or found[1].primitive is not GET:
                 continue
+            step = found[1]
             k, call = made_by[step.reads[0]]
             is_free = last_read.get(target, -1) <= k
             is_free = is_free and all(slot == target or target not in memories[slot] for slot in call.reads)

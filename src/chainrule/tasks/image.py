@@ -195,7 +195,10 @@ def prepare_images(config: DataConfig, seed: int, source: object) -> Prepared:
     size = " x ".join(map(str, images.pixels.shape[1:]))
     notes = [f"{images.source}: {len(images):,} images of {size} pixels, {len(classes)} classes"]
     if augment == "shifts":
-        notes.append(f"each training image is also moved by a pixel in {len(SHIFTS)} directions")
+        many = len(train) * (1 + len(SHIFTS))
+        notes.append(
+            f"each training image is also moved by a pixel in {len(SHIFTS)} directions: {len(train):,} become {many:,}"
+        )
     test_rows = config.source if second is not None else TEST_FRACTION
     config = replace(
         config,

@@ -85,6 +85,8 @@ def train(
         NotFiniteError: a NaN or an infinity appeared.
     """
     tell = say or (lambda line: None)
+    if seed < 0:
+        raise ArgumentError(f"seed={seed}", expected="0 or more")
     _check_extras(report=report)
     path = Path(out) if out is not None else run_folder.free_name(RUNS, _name_of(data))
     if not resume:

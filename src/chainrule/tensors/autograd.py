@@ -22,7 +22,7 @@ from chainrule.tensors.grad_mode import no_grad as no_grad
 from chainrule.tensors.grad_mode import set_grad_enabled as set_grad_enabled
 from chainrule.tensors.memory import write
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import NOT_KEPT, Tensor, concrete, current_node, numpy_dtype, shared_storage
+from chainrule.tensors.tensor import Tensor, concrete, current_node, numpy_dtype, shared_storage
 
 FULL = primitive("full")
 Tensors = Tensor | Iterable[Tensor]
@@ -278,10 +278,14 @@ _ABOVE = {
 }
 
 
+_INSTEAD = {"Function": "write a Primitive with its rules, as at the end of docs/how-it-works.md"}
+
+
 def __getattr__(name: str) -> Any:
     """Give PyTorch's names for what rests on this file."""
     if name not in _ABOVE:
-        raise NameUnknown(f"chainrule.autograd has no {name!r}", fix=nearest(name, [*globals(), *_ABOVE]))
+        fix = _INSTEAD.get(name) or nearest(name, [*globals(), *_ABOVE])
+        raise NameUnknown(f"chainrule.autograd has no {name!r}", fix=fix)
     module, member = _ABOVE[name]
     found = importlib.import_module(module)
     return found if member is None else getattr(found, member)

@@ -12,12 +12,13 @@ import functools
 import inspect
 import os
 import re
-import sysconfig
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from chainrule.errors import ArgumentTypeError, TraceError
 from chainrule.graph import Graph, show
@@ -35,7 +36,8 @@ NAME = re.compile(r"[.\[]")  # what ends the name of an argument in that of a te
 BatchAxis = int | Mapping[str, int]
 NOT_THE_USERS = (
     str(Path(__file__).parent.parent) + os.sep,
-    *[sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")],
+    str(Path(os.__file__).parent) + os.sep,  # Python's own library
+    str(Path(np.__file__).parent.parent) + os.sep,  # where packages are installed
 )
 
 
@@ -207,8 +209,8 @@ class Compiled:
         """Trace the function for a call that no trace serves, and run it; or run it uncompiled if there are too many."""
         family, tensors = call.family, call.given.tensors
         if family not in self._given_up:
-            self._forget_gone()
             reason = self._why(call)
+            self._forget_gone()
             if sum(entry.family == family for entry in self._entries) >= MOST_TRACES:
                 self._give_up(call, reason)
             else:

@@ -32,7 +32,7 @@ from chainrule.tensors.gathering import number_like
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.logic import lt
 from chainrule.tensors.memory import detach, write
-from chainrule.tensors.options import Option, check_options, has_memory_format, in_memory_format
+from chainrule.tensors.options import Option, check_options, in_memory_format, own_memory_format
 from chainrule.tensors.tensor import Tensor, concrete, device, new_leaf, numpy_dtype
 from chainrule.tensors.views import permuted, transpose
 
@@ -129,7 +129,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def _converted(x: Tensor, dtype: Dtype, order: Option | None, copy: bool = False) -> Tensor:
     """Return ``x`` in a dtype and memory order; ``x`` itself if it has them and no copy is asked for."""
     y = cast(x, dtype)
-    if y is x and (copy or (order is not None and not has_memory_format(x, order))):
+    if y is x and (copy or order not in (None, own_memory_format(x))):
         y = clone(x)
     return y if y is x else in_memory_format(y, order)
 

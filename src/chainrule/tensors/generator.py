@@ -60,7 +60,7 @@ class Generator:
         """Return seed and draw number: all there is."""
         return {"seed": self.seed_value, "draw": self.draw}
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def set_state(self, state: Any) -> None:
         """Continue from a state that ``get_state`` returned."""
         self._check_not_traced("set_state()")
         if not isinstance(state, dict) or state.keys() != {"seed", "draw"}:

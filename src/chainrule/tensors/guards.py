@@ -24,7 +24,8 @@ from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.tensor import Tensor
 
 SIMPLE = (bool, int, float, str, type(None))
-OWN_NAMES = ("_label",)  # what tracing itself writes into a module
+OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
+PARTS = ("_parameters", "_buffers", "_modules")
 LONGEST = 1000  # of a list or dict that is compared by its contents
 
 
@@ -47,10 +48,6 @@ class Same:
 
     __hash__ = None  # type: ignore[assignment]  # never a key
 
-    def __repr__(self) -> str:
-        value = self._find()
-        return "something that is gone" if value is None else f"another {type(value).__name__}"
-
 
 def fact(value: Any) -> Any:
     """Return what can be compared of a value: numbers and texts themselves, contents of containers, else identity.
@@ -68,13 +65,6 @@ def fact(value: Any) -> Any:
     if isinstance(value, dict) and len(value) <= LONGEST:
         return (kind, [(key, fact(part)) for key, part in value.items()])
     return Same(value)
-
-
-def shown(known: Any) -> str:
-    """Return a fact as text."""
-    if not isinstance(known, tuple):
-        return repr(known)
-    return repr(known[1]) if known[0] in SIMPLE or known[1] == "nan" else f"another {known[0].__name__}"
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -209,9 +199,21 @@ class Facts:
 
 
 def _changed(text: str, before: Any, after: Any) -> str:
-    if isinstance(after, tuple) and after[0] in SIMPLE and before is not None:
-        return f"{text} was {shown(before)} and is {shown(after)}"
-    return f"{text} was replaced"
+    """Say how one fact became another, down to the part of a module."""
+    if isinstance(before, Same):
+        return f"{text} was replaced"
+    if _is_simple(before) and _is_simple(after):
+        return f"{text} was {before[1]!r} and is {after[1]!r}"
+    place, _, name = text.rpartition(".")
+    if name in PARTS:
+        old, new = dict(before[1]), dict(after[1])
+        different = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+        return _changed(f"{place}.{different}", old.get(different), new.get(different))
+    return f"{text} changed"
+
+
+def _is_simple(known: Any) -> bool:
+    return isinstance(known, tuple) and known[0] in SIMPLE
 
 
 def facts_of_module(module: Any) -> dict[str, Any]:

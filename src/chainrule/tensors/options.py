@@ -70,6 +70,15 @@ def has_memory_format(x: Tensor, wanted: Option) -> bool:
     return bool(array.flags.c_contiguous)
 
 
+def own_memory_format(x: Tensor) -> Option:
+    """Return the format that the memory of ``x`` is in; of those that are in none, row-major."""
+    if STATE.mode != TRACE and not x._value.flags.c_contiguous:
+        for wanted in (channels_last, channels_last_3d):
+            if x.ndim == len(AXES[wanted] or ()) and has_memory_format(x, wanted):
+                return wanted
+    return contiguous_format
+
+
 def in_memory_format(y: Tensor, wanted: Option | None) -> Tensor:
     """Return ``y``, which nobody else has seen, with its elements in that order in memory."""
     if wanted is not None and not has_memory_format(y, wanted):

@@ -32,7 +32,11 @@ class Leaked:
         self.function = function
 
     def __getattr__(self, name: str) -> Any:
-        raise TraceError(
+        raise self.error()
+
+    def error(self) -> TraceError:
+        """Return what is raised at whoever asks."""
+        return TraceError(
             f"a tensor that was made while tracing '{self.function}' is used after it, and has no value",
             fix="return it from the compiled function",
         )
@@ -310,13 +314,11 @@ def concrete(x: Tensor, asked: str, *, instead: str = "") -> Array:
             f"{asked} asks for the value of a tensor inside a compiled function, where it is not known",
             fix=f"{advice} this line out of the compiled function",
         )
-    if x._value is None:
-        raise TraceError(
-            f"{asked} asks for the value of a tensor that was made while tracing and has none",
-            fix="return it from the compiled function",
-        )
-    value: Array = x._value
-    return value
+    value: Any = x._value
+    if isinstance(value, Leaked):
+        raise value.error()
+    found: Array = value
+    return found
 
 
 def is_eager_leaf(x: Tensor) -> bool:

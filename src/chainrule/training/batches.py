@@ -105,7 +105,7 @@ class ArrayBatches:
         for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
             rows = order[start:stop]
             weight = None if self.row_weight is None else self.row_weight.take(rows)
-            if weight is None or weight.any():
+            if weight is None or generator is None or weight.any():  # nothing is learned from weights of 0
                 yield self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
 
     def _batch(self, X: Array, y: Array, weight: Array | None) -> Batch:

@@ -114,7 +114,7 @@ def load(trainer: Trainer, path: Any) -> Standing:
     _warn_of_differences(trainer, values)
     put_back(trainer, kept)
     trainer.history = History.from_dict(values["history"])
-    trainer.fingerprint = values["fingerprint"]
+    trainer.fingerprint = trainer.expected_data = values["fingerprint"]
     trainer.planned_epochs = values["planned_epochs"]
     return kept
 

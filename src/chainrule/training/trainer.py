@@ -150,6 +150,7 @@ class Trainer:
         self.best: Best | None = None
         self.planned_epochs = 0  # those that the schedule was made for
         self.fingerprint = ""  # of the training data
+        self.expected_data = ""  # the fingerprint of those that a resumed run must see
         # Where training stands, while the model is elsewhere: amid an epoch, or back at the best weights.
         self.kept: Standing | None = None
         self.left: Left | None = None  # what the last fit, or resume, left in the model and the optimizer
@@ -232,7 +233,8 @@ class Trainer:
         with self._in_use():
             for batch in batches.epoch(None):
                 error, output = self._engine.look(batch)
-                total, size = total + float(error._value) * batch.size, size + batch.size
+                if batch.size:
+                    total, size = total + float(error._value) * batch.size, size + batch.size
                 outputs.append(output._value)
         return {f"{prefix}loss": total / size, **self.measured(batches.rows.y, np.concatenate(outputs), prefix)}
 
@@ -298,14 +300,14 @@ class Trainer:
                 expected="no more than that",
                 fix="begin anew with a new Trainer, or use another schedule",
             )
-        before, self.fingerprint = self.fingerprint, batches.fingerprint()
-        if self.kept is not None and before and self.fingerprint and before != self.fingerprint:
-            self.fingerprint = before
+        fingerprint = batches.fingerprint()
+        if self.expected_data and fingerprint and fingerprint != self.expected_data:
             raise DataError(
                 "the training data differ from those of the run that is to go on",
                 expected="the same rows",
                 fix="give the same data, or begin with a new Trainer",
             )
+        self.fingerprint, self.expected_data = fingerprint, ""
         self._batches = batches
         return best
 
@@ -345,7 +347,7 @@ class Trainer:
                 ),
                 validation_step(self.model, self.objective),
                 compiled=self.compile,
-                note=self.history.note,
+                note=lambda text: self.history.note(text),
             )
         objective = self.objective
         form = self._form._replace(classes=objective.classes)
