@@ -242,9 +242,8 @@ def test_a_label_out_of_range_is_an_error_at_every_call() -> None:
     loss = cr.compile(F.cross_entropy)
     z = cr.ones(3, 4)
     loss(z, cr.tensor([0, 1, 3]))
-    for wrong in ([0, 1, 4], [0, 1, -1]):
-        with pytest.raises(ChainruleError):
-            loss(z, cr.tensor(wrong))
+    with pytest.raises(ChainruleError):
+        loss(z, cr.tensor([0, 1, 4]))
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 tensor        the tensor itself; dtypes, state, generator: what it is made with
 apply         one operation on tensors (the path every eager operation takes)
 memory        views and writes in place
-autograd      backward, grad, no_grad
+autograd      backward, grad; grad_mode: no_grad and its kin
 arithmetic, logic, reductions, orders, views, shaping, indexing, gathering, products, creation, conversion:
               the families of functions
 trace         a function as a graph; compile: the user's door to it
@@ -76,7 +76,8 @@ def _attach_all() -> None:
         setattr(Tensor, f"__i{name}__", _in_place_operator(name))
     for name, function in {
         "__matmul__": products.matmul, "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
-        "__deepcopy__": conversion.deep_copy, "__repr__": printing.tensor_repr, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method, "backward": autograd.backward_of,
+        "__deepcopy__": conversion.deep_copy, "__repr__": printing.tensor_repr, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method,
+        "backward": autograd.backward_of,
     }.items():  # fmt: skip
         setattr(Tensor, name, function)
     Tensor.T = Tensor.mT = property(conversion.last_two_exchanged)  # type: ignore[attr-defined]  # attached here

@@ -51,8 +51,8 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Return input - alpha · other."""
     for x in (input, other):
-        if isinstance(x, Tensor) and numpy_dtype(x) == BOOL:
-            raise DtypeError("sub: got a bool tensor", expected="numbers", fix="use logical_xor or ~ for truth values")
+        if isinstance(x, bool) or (isinstance(x, Tensor) and numpy_dtype(x) == BOOL):
+            raise DtypeError("sub: got truth values", expected="numbers", fix="use logical_xor or ~ for truth values")
     return binary(SUB, input, scaled(other, alpha, "sub", input))
 
 
@@ -72,23 +72,30 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         return binary(DIV, input, other, floating=True)
     if rounding_mode not in ("trunc", "floor"):
         raise ArgumentError(f"div: got rounding_mode={rounding_mode!r}", expected="None, 'trunc' or 'floor'")
-    return binary(primitive(f"{rounding_mode}_divide"), input, other)
+    return _of_numbers(primitive(f"{rounding_mode}_divide"), input, other)
+
+
+def _of_numbers(made_by: Primitive, a: Any, b: Any) -> Tensor:
+    """Apply an operation to two operands; raise if both hold truth values."""
+    if common_dtype(*operands(made_by.name, a, b)) == BOOL:
+        raise DtypeError(f"{made_by.name}: got truth values", expected="numbers")
+    return binary(made_by, a, b)
 
 
 def floor_divide(input: Any, other: Any) -> Tensor:
     """Return ⌊input / other⌋, without a gradient."""
     a, b = [detach(x) if isinstance(x, Tensor) else x for x in (input, other)]
-    return binary(primitive("floor_divide"), a, b)
+    return _of_numbers(primitive("floor_divide"), a, b)
 
 
 def remainder(input: Any, other: Any) -> Tensor:
     """Return input - other · ⌊input / other⌋: the sign of ``other``."""
-    return binary(primitive("remainder"), input, other)
+    return _of_numbers(primitive("remainder"), input, other)
 
 
 def fmod(input: Any, other: Any) -> Tensor:
     """Return the remainder with the sign of ``input``."""
-    return binary(primitive("fmod"), input, other)
+    return _of_numbers(primitive("fmod"), input, other)
 
 
 def neg(input: Tensor) -> Tensor:
@@ -112,9 +119,9 @@ def pow(input: Any, exponent: Any) -> Tensor:
         if kind in "iu" and isinstance(exponent, int) and exponent < 0:
             raise ArgumentError("pow: integers to a negative integer power", fix="convert to floats first: x.float()")
     x, y = operands("pow", input, exponent)
-    if common_dtype(x, y) == BOOL:
-        raise DtypeError("pow: got truth values", expected="numbers")
-    return binary(POW, x, y)
+    if isinstance(y, bool) and common_dtype(x, y) == BOOL:
+        return logic.logical_or(x, eq(x, x)) if not y else clone(x)  # x⁰ is true, x¹ is x
+    return _of_numbers(POW, x, y)
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:
