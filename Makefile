@@ -49,9 +49,10 @@ format: $(VENV)/tests.stamp ## format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only .
 
-docs: $(VENV)/tests.stamp ## write docs/ops.md and docs/commands.md again from the code
+docs: $(VENV)/tests.stamp ## write the generated pages of docs/ again from the code
 	$(BIN)/python docs/generate_ops.py
 	$(BIN)/python docs/generate_commands.py
+	$(BIN)/python docs/generate_names.py
 
 bench: $(VENV)/oracles.stamp ## run every benchmark, beside PyTorch
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -128,18 +127,6 @@ def test_importing_chainrule_loads_numpy_and_nothing_heavier() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {top_level(name) for name in run.stdout.split()}
     assert loaded - sys.stdlib_module_names - {"numpy"} == {"chainrule"}
-
-
-def test_importing_chainrule_takes_less_than_60_ms_beyond_numpy() -> None:
-    code = "import time, numpy; start = time.perf_counter(); import chainrule; print(time.perf_counter() - start)"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    seconds = []
-    for _ in range(12):  # the first compiles; a busy machine gets a few more tries
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-        seconds.append(float(run.stdout))
-        if len(seconds) >= 3 and min(seconds) < 0.060:
-            break
-    assert min(seconds) < 0.060
 
 
 @each_file

@@ -19,6 +19,7 @@ from typing import TextIO
 import chainrule
 from chainrule import cli
 from chainrule.cli.parser import Parser
+from chainrule.cli.threads import one_blas_thread
 from chainrule.cli.wording import in_options
 from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, DataError, nearest
 
@@ -107,7 +108,9 @@ def _run(words: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         parser.print_help()
         return DONE
-    code: int = command.run(parser.read(rest))
+    asked = parser.read(rest)
+    with one_blas_thread():
+        code: int = command.run(asked)
     return code
 
 

@@ -130,11 +130,16 @@ def write(x: Tensor, new: Tensor) -> Tensor:
             "a write in place to a leaf that requires grad",
             fix="write under `with chainrule.no_grad():`, or use an operation that returns a new tensor",
         )
-    if tracked and not is_detached(x):
+    if x._parent is not None and not is_detached(x):
         base = root(x)
-        if base.requires_grad and base.is_leaf:
+        if tracked and base.requires_grad and base.is_leaf:
             raise InPlaceError(
                 "a write in place to a view of a leaf that requires grad", fix="write under chainrule.no_grad()"
+            )
+        if not tracked and _gradients_recorded() and base.requires_grad:
+            raise InPlaceError(
+                "a write in place, outside of no_grad, to a view that was made under no_grad",
+                fix="make the view where gradients are recorded, or write under chainrule.no_grad()",
             )
     if STATE.mode == TRACE and STATE.trace is not None:
         STATE.trace.write(x, _fitted(x, new), tracked)
