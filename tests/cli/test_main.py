@@ -9,7 +9,7 @@ import chainrule as cr
 from chainrule import cli
 from chainrule.cli.main import exit_code
 from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, FileError, NotFiniteError
-from tests.cli.command import START, start
+from tests.cli.command import start
 
 
 def test_help_names_every_command_and_shows_examples(chainrule) -> None:
