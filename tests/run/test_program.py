@@ -223,17 +223,13 @@ def test_what_may_share_memory_is_known() -> None:
             values[: len(inputs)] = inputs
             for slot, value in self.constants:
                 values[slot] = value
-            for step, attributes in zip(self.steps, self.attributes(sizes or {}), strict=True):
-                operands = [values[slot] for slot in step.reads]
+            for step, evaluate, reads, attributes, _ in self.plan(sizes or {}):
+                operands = [values[slot] for slot in reads]
                 with np.errstate(all="ignore"):
-                    out = step.primitive.evaluate(*operands, **attributes)
-                values[step.writes] = out if isinstance(out, tuple) else np.asarray(out)
-                for a in out if isinstance(out, tuple) else (values[step.writes],):
-                    if (
-                        any(isinstance(x, np.ndarray) and np.shares_memory(a, x) for x in operands)
-                        and not step.may_share
-                    ):
-                        found.add(step.primitive.name)
+                    out = np.asarray(evaluate(*operands, **attributes))
+                values[step.writes] = out
+                if not step.may_share and any(np.shares_memory(out, x) for x in operands):
+                    found.add(step.primitive.name)
             return [values[slot] for slot in self.outputs]
 
     @cr.compile

@@ -232,6 +232,12 @@ def test_the_batch_may_be_on_an_axis_of_its_own_in_each_argument() -> None:
     assert "x['a'] float32[3, n, 2], y float32[n], z float32[4]" in compiled.report()
 
 
+def test_an_axis_counted_from_the_back_is_refused() -> None:
+    for axes in (-1, {"x": -1}):
+        with pytest.raises(ChainruleError, match="counted from the front"):
+            cr.compile(lambda x: x, batch_axis=axes)
+
+
 def test_a_size_that_does_not_fit_is_an_error_as_eager() -> None:
     model = nn.Sequential(nn.Linear(6, 3))
     compiled = cr.compile(model)

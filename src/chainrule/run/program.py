@@ -20,13 +20,17 @@ STOP, SET_VALUE = primitive("stop"), primitive("set_value")
 MAY_SHARE = frozenset(primitive(name) for name in ("cast", "sum_to"))
 
 
+Plan = list[tuple["Step", Any, tuple[int, ...], dict[str, Any], tuple[int, ...]]]
+
+
 class Step:
     """One operation: its primitive, the slots it reads and fills, and the slots nobody reads afterwards.
 
+    ``parts``, of an operation with several outputs: which of them go into which slots.
     ``targets``, of a ``call``: for each output the input in whose memory it is to be written, or -1.
     """
 
-    __slots__ = ("attributes", "dead", "node", "primitive", "reads", "symbolic", "targets", "writes")
+    __slots__ = ("attributes", "dead", "node", "parts", "primitive", "reads", "symbolic", "targets", "writes")
 
     def __init__(self, node: Node, primitive: Primitive, reads: tuple[int, ...], writes: int) -> None:
         self.node = node
@@ -35,6 +39,7 @@ class Step:
         self.writes = writes
         self.attributes = node.attributes
         self.symbolic = any(_is_symbolic(value) for value in node.attributes.values())
+        self.parts: tuple[tuple[int, int], ...] = ()
         self.targets: tuple[int, ...] = ()
         self.dead: tuple[int, ...] = ()
 
@@ -67,6 +72,7 @@ class Program:
         self.constants: list[tuple[int, Any]] = []
         self.steps: list[Step] = []
         count = len(slots)
+        makers: dict[int, Step] = {}
         for node in late_calls(graph):
             same = same_value(node)
             if same is not None:
@@ -76,15 +82,19 @@ class Program:
             count += 1
             if node.primitive is CONSTANT:
                 self.constants.append((slot, node.value))
+            elif node.primitive is GET:
+                maker = makers[slots[(node.inputs or ())[0]]]
+                maker.parts = (*maker.parts, (node.attributes["index"], slot))
             elif node.primitive is not None:
                 self.steps.append(Step(node, node.primitive, tuple([slots[i] for i in node.inputs or ()]), slot))
+                makers[slot] = self.steps[-1]
         self.size = count
         self.outputs = tuple([slots[node] for node in graph.outputs])
         memories = self._memories()
         written = self._write_in_place(in_place, memories) if in_place else set()
         self._copied = self._shared_outputs(memories, written)
         self._find_dead()
-        self._resolved: dict[tuple[tuple[str, int], ...], list[dict[str, Any]]] = {}
+        self._plans: dict[tuple[tuple[str, int], ...], Plan] = {}
 
     def _memories(self) -> list[frozenset[int]]:
         """Return for each slot whose memory it may be: slots of inputs, of constants, and of steps that make their own."""
@@ -104,19 +114,23 @@ class Program:
         for slot in self.outputs:
             for memory in memories[slot]:
                 last_read[memory] = len(self.steps)
-        made_by = {step.writes: (k, step) for k, step in enumerate(self.steps)}
+        made_by = {
+            slot: (k, index)
+            for k, step in enumerate(self.steps)
+            if step.primitive is CALL
+            for index, slot in step.parts
+        }
         written = set()
         for output, target in in_place.items():
             found = made_by.get(self.outputs[output])
-            if found is None or found[1].primitive is not GET:
+            if found is None:
                 continue
-            step = found[1]
-            k, call = made_by[step.reads[0]]
+            k, index = found
+            call = self.steps[k]
             is_free = last_read.get(target, -1) <= k
-            is_free = is_free and all(slot == target or target not in memories[slot] for slot in call.reads)
-            if call.primitive is CALL and is_free:
+            if is_free and all(slot == target or target not in memories[slot] for slot in call.reads):
                 targets = list(call.targets or (-1,) * len(call.node.shape))
-                targets[step.attributes["index"]] = target
+                targets[index] = target
                 call.targets = tuple(targets)
                 written.add(output)
         return written
@@ -136,24 +150,25 @@ class Program:
     def _find_dead(self) -> None:
         kept = set(self.outputs) | {slot for slot, _ in self.constants}
         for step in reversed(self.steps):
-            dead = [slot for slot in dict.fromkeys((*step.reads, step.writes)) if slot not in kept]
+            filled = [slot for _, slot in step.parts] or [step.writes]
+            dead = [slot for slot in dict.fromkeys((*step.reads, *filled)) if slot not in kept]
             step.dead = tuple(dead)
             kept.update(dead)
 
-    def attributes(self, sizes: dict[str, int]) -> list[dict[str, Any]]:
-        """Return each step's attributes with the sizes put in."""
+    def plan(self, sizes: dict[str, int]) -> Plan:
+        """Return each step with its rule and its attributes, the sizes put in."""
         key = tuple(sizes.items())
-        found = self._resolved.get(key)
+        found = self._plans.get(key)
         if found is None:
             found = []
             for step in self.steps:
                 attributes = step.attributes
                 if step.symbolic:
                     attributes = {k: with_sizes(v, sizes) if _is_symbolic(v) else v for k, v in attributes.items()}
-                found.append(attributes)
-            if len(self._resolved) >= 64:
-                self._resolved.clear()
-            self._resolved[key] = found
+                found.append((step, step.primitive.evaluate, step.reads, attributes, step.dead))
+            if len(self._plans) >= 64:
+                self._plans.clear()
+            self._plans[key] = found
         return found
 
     def run(self, inputs: Sequence[Any], sizes: dict[str, int] | None = None) -> list[Any]:
@@ -165,20 +180,22 @@ class Program:
         for slot, value in self.constants:
             values[slot] = value
         with np.errstate(all="ignore"):
-            for step, attributes in zip(self.steps, self.attributes(sizes or {}), strict=True):
-                operands = [values[slot] for slot in step.reads]
+            for step, evaluate, reads, attributes, dead in self.plan(sizes or {}):
+                operands = [values[slot] for slot in reads]
                 out: Any
                 try:
                     if step.targets:
                         out = call_in_place(step, operands, inputs)
                     else:
-                        out = step.primitive.evaluate(*operands, **attributes)
+                        out = evaluate(*operands, **attributes) if attributes else evaluate(*operands)
                 except (ValueError, TypeError, IndexError) as error:
                     raise told(error, step, operands, attributes) from error
-                if type(out) is not np.ndarray and step.primitive.outputs == 1:
-                    out = np.asarray(out)
-                values[step.writes] = out
-                for slot in step.dead:
+                if step.parts:
+                    for index, slot in step.parts:
+                        values[slot] = out[index]
+                else:
+                    values[step.writes] = out if type(out) is np.ndarray else np.asarray(out)
+                for slot in dead:
                     values[slot] = None
         outputs = [values[slot] for slot in self.outputs]
         for k in self._copied:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ArgumentTypeError, TraceError
+from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError
 from chainrule.graph import Graph, show
 from chainrule.graph.sizes import Shape, UndecidedSize, symbol
 from chainrule.tensors.arguments import Arguments, rebuild, values_in, with_types_only
@@ -331,7 +331,9 @@ def user_line(trace: TracebackType | None) -> str:
     return found
 
 
-def compile(function: Callable[..., Any] | None = None, *, batch_axis: int = 0, keep_gradients: bool = False) -> Any:
+def compile(
+    function: Callable[..., Any] | None = None, *, batch_axis: BatchAxis = 0, keep_gradients: bool = False
+) -> Any:
     """Compile a function of tensors (or a module): trace it once, then run it as one graph. Usable as a decorator.
 
     ``batch_axis``      the axis whose size may differ from call to call, in every argument that shares the first's size;
@@ -343,6 +345,9 @@ def compile(function: Callable[..., Any] | None = None, *, batch_axis: int = 0, 
     """
     if function is None:
         return functools.partial(compile, batch_axis=batch_axis, keep_gradients=keep_gradients)
+    axes = [batch_axis] if isinstance(batch_axis, int) else [*batch_axis.values()]
+    if any(axis < 0 for axis in axes):
+        raise ArgumentError(f"compile: got batch_axis={batch_axis!r}", expected="axes counted from the front, from 0")
     if not callable(function):
         raise ArgumentTypeError(f"compile: got {type(function).__name__}", expected="a function or a module")
     return Compiled(function, batch_axis=batch_axis, keep_gradients=keep_gradients)

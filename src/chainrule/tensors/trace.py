@@ -7,7 +7,6 @@ draw numbers) are inputs too, read again before each run.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ import numpy as np
 from chainrule.errors import GradientError, InPlaceError, TraceError
 from chainrule.graph import Array, Node, Primitive, Recording, Storage, graph_input, op, recording
 from chainrule.graph.sizes import Shape
+from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.generator import default_generator
 from chainrule.tensors.memory import put_back
@@ -23,50 +23,6 @@ from chainrule.tensors.state import PLAIN, STATE, TRACE
 from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, shared_storage
 
 T = TypeVar("T")
-
-
-class Ambient:
-    """Stands for the generator that the caller draws from when the function runs."""
-
-
-class Bound:
-    """A tensor from outside inside a trace: the input it became, the node it is now, and how often it was rebound.
-
-    ``gradient_of`` is the tensor whose ``grad`` it was: each run takes the gradient that is there then.
-    """
-
-    __slots__ = ("gradient_of", "input", "node", "rebound", "tensor")
-
-    def __init__(self, tensor: Tensor, node: Node, gradient_of: Tensor | None) -> None:
-        self.tensor = tensor
-        self.input = node
-        self.node = node
-        self.rebound = 0
-        self.gradient_of = gradient_of
-
-
-class Grad:
-    """``x.grad`` inside a trace: before it, now, and whether the function replaced it before reading it."""
-
-    __slots__ = ("before", "cleared", "now", "tensor")
-
-    def __init__(self, tensor: Tensor, before: Tensor | None, now: Tensor | None, *, cleared: bool) -> None:
-        self.tensor = tensor
-        self.before = before
-        self.now = now
-        self.cleared = cleared
-
-
-class Draws:
-    """The draws that a trace makes from one generator, or from ``Ambient``."""
-
-    __slots__ = ("count", "draw", "generator", "seed")
-
-    def __init__(self, generator: Any, seed: Node, draw: Node) -> None:
-        self.generator = generator
-        self.seed = seed
-        self.draw = draw
-        self.count = 0
 
 
 class Trace:
@@ -229,7 +185,7 @@ class Trace:
         known = self.draws.get(id(generator))
         if known is None:
             chosen = Ambient if generator is (self._drawn_from or default_generator) else generator
-            seed, draw = self._ask_numbers(("seed", "draw"), chosen, _state_of, I64)
+            seed, draw = self._ask_numbers(("seed", "draw"), chosen, state_of, I64)
             known = self.draws[id(generator)] = Draws(chosen, seed, draw)
         known.count += 1
         return self.tensor(known.seed), self.tensor(known.draw), known.count - 1
@@ -391,27 +347,6 @@ class Trace:
             self.grads[id(x)] = Grad(x, before, new, cleared=True)
         else:
             known.now = new
-
-
-def weakly(owner: T, call: Callable[[T], Any]) -> Callable[[], Any]:
-    """Return the function that gives ``call(owner)``, or None when the owner is gone; it does not keep the owner alive."""
-    find = weakref.ref(owner)
-
-    def called() -> Any:
-        found = find()
-        return None if found is None else call(found)
-
-    return called
-
-
-def current_generator(chosen: Any) -> Any:
-    """Return a generator, for ``Ambient`` the one that this thread draws from now."""
-    return chosen if chosen is not Ambient else STATE.generator or default_generator
-
-
-def _state_of(chosen: Any) -> tuple[int, int]:
-    generator = current_generator(chosen)
-    return generator.seed_value, generator.draw
 
 
 def _traced_node(x: Tensor) -> Node:

@@ -13,10 +13,11 @@ from chainrule.errors import GradientError, InPlaceError
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.run import Program
 from chainrule.tensors.arguments import Results, rebuild
+from chainrule.tensors.bindings import Grad, current_generator
 from chainrule.tensors.guards import Guards, Name, label_of
 from chainrule.tensors.memory import refresh
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
-from chainrule.tensors.trace import Grad, Trace, current_generator
+from chainrule.tensors.trace import Trace
 
 CONSTANT = primitive("constant")
 Find = Callable[
