@@ -40,6 +40,16 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
+# What tests against PyTorch share holds no test of its own, and cannot be imported without it.
+SHARED_WITH_TORCH = [
+    "nn/beside_torch.py",
+    "oracles/layer_samples.py",
+    "oracles/op_samples.py",
+    "optim/optim_samples.py",
+]
+collect_ignore = [] if has_torch() else SHARED_WITH_TORCH
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of the real data sets, from the environment variable CHAINRULE_DATA."""

@@ -10,7 +10,6 @@ chainrule.errors.ShapeError: matmul: got 16 features in the last axis; expected 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -102,5 +101,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     >>> nearest("zzz", ["softmax"])
     ''
     """
+    import difflib  # loaded only where a name was mistyped
+
     near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else ""

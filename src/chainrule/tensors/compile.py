@@ -14,7 +14,6 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -35,9 +34,9 @@ N = symbol("n")
 NAME = re.compile(r"[.\[]")  # what ends the name of an argument in that of a tensor in it
 BatchAxis = int | Mapping[str, int]
 NOT_THE_USERS = (
-    str(Path(__file__).parent.parent) + os.sep,
-    str(Path(os.__file__).parent) + os.sep,  # Python's own library
-    str(Path(np.__file__).parent.parent) + os.sep,  # where packages are installed
+    os.path.dirname(os.path.dirname(__file__)) + os.sep,
+    os.path.dirname(os.__file__) + os.sep,  # Python's own library
+    os.path.dirname(os.path.dirname(np.__file__)) + os.sep,  # where packages are installed
 )
 
 
@@ -326,7 +325,7 @@ def user_line(trace: TracebackType | None) -> str:
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if not file.startswith(NOT_THE_USERS):
-            found = f" {Path(file).name}, line {trace.tb_lineno}"
+            found = f" {os.path.basename(file)}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return found
 
