@@ -15,7 +15,7 @@ HEAD = """# The commands
 
 Written by `make docs` from the commands themselves.
 
-Exit codes: 0 done, 1 failed, 2 usage (an option or command that is not there), 3 data (a file that cannot be read or used),
+Exit codes: 0 done, 1 failed (a run that is not there or is damaged, a file that cannot be written), 2 usage (an option or command that is not there), 3 data (a file that cannot be read or used),
 130 interrupted (Ctrl-C: training stops after the batch at hand, and the best weights are kept).
 """
 

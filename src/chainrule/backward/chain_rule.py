@@ -103,7 +103,10 @@ def _apply_rule(node: Node, inputs: tuple[Node, ...], g: Gradient, need: tuple[b
         inputs[index].check_unchanged()
     if reads_output:
         node.check_unchanged()
-    given = primitive.vjp(g, node, *inputs, need=need, **node.attributes)
+    try:
+        given = primitive.vjp(g, node, *inputs, need=need, **node.attributes)
+    except GradientError as error:
+        raise error.within(f"the vjp rule of {primitive.name}") from None
     parts = given if type(given) is tuple else (given,)
     if len(parts) != len(inputs):
         raise GradientError(

@@ -22,11 +22,14 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--labels", default="", metavar="OLD=NEW,…", help="rename labels (OLD->NEW where they contain =)"
     )
+    parser.add_argument("--skip-missing-target", action="store_true", help="leave out rows without a target")
 
 
 def run(options: argparse.Namespace) -> int:
     """Score the run, and print its measures beside the baseline's."""
-    scores = load_run(options.run).evaluate(options.data, labels=options.labels)
+    scores = load_run(options.run).evaluate(
+        options.data, labels=options.labels, missing="drop" if options.skip_missing_target else "error"
+    )
     print(f"{scores}\n")
     print(measures(scores))
     return 0

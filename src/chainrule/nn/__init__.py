@@ -89,4 +89,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    raise NameUnknown(f"chainrule.nn has no {name!r}", fix=nearest(name, __all__))
+    raise NameUnknown(
+        f"chainrule.nn has no {name!r}", fix=nearest(name, __all__) or "docs/pytorch.md lists what is here"
+    )

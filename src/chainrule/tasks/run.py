@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import nn
+from chainrule.data import Table
 from chainrule.errors import ArgumentError, DataError, FileError, nearest
 from chainrule.tasks.config import Config
 from chainrule.tasks.model_file import SavedModel, read_model
@@ -103,9 +104,15 @@ class Run:
             return Answers(target.decode(found[:, 0]), None, place_name, places, tuple(notes))
         return Answers(target.decode(found.argmax(axis=1)), softmax(found), place_name, places, tuple(notes))
 
-    def evaluate(self, data: object, *, labels: str = "") -> Scores:
-        """Return measures on rows whose targets are known, beside the baseline's; ``labels`` renames some, "old=new,…"."""
-        part = self.saved.inputs.targets(self.saved.inputs.load(data), self.saved.target, labels)
+    def evaluate(self, data: object, *, labels: str = "", missing: str = "error") -> Scores:
+        """Return measures on rows whose targets are known, beside the baseline's.
+
+        ``labels`` renames some, "old=new,…"; ``missing="drop"`` leaves out rows of a table without a target.
+        """
+        rows = self.saved.inputs.load(data)
+        if missing == "drop" and isinstance(rows, Table) and self.saved.target.column in rows:
+            rows = rows.take(self.saved.target.filled_rows(rows))
+        part = self.saved.inputs.targets(rows, self.saved.target, labels)
         return scores_of(self.saved.target, outputs(self.model, part.X), part.y, part.actual)
 
     def __repr__(self) -> str:

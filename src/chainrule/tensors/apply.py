@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ArgumentError, DtypeError, ShapeError
-from chainrule.graph import Array, Dtype, Node, Primitive, Storages, primitive
+from chainrule.graph import Array, Dtype, Node, Primitive, Spec, Storages, primitive
 from chainrule.graph.sizes import Size as Dim
 from chainrule.run import evaluate, number
 from chainrule.tensors.dtypes import default_float, number_dtype, result_dtype
@@ -32,12 +32,25 @@ def apply(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[
         return traced(primitive, operands, attributes)
     values = tuple([o._value if isinstance(o, Tensor) else o for o in operands])
     out = evaluate(primitive, values, attributes)
+    if not primitive.ours:
+        check_rules_agree(primitive, values, attributes, out)
     y = Tensor(out)
     if mode == TAPE:
         nodes = [current_node(o) if isinstance(o, Tensor) else None for o in operands]
         if _wants_gradient(nodes):
             record(primitive, operands, nodes, values, attributes, y)
     return y
+
+
+def check_rules_agree(primitive: Primitive, values: tuple[Any, ...], attributes: dict[str, Any], out: Any) -> None:
+    """Raise if what a user's primitive computed is not what its shape rule says."""
+    specs = [Spec(v.shape, v.dtype) if isinstance(v, np.ndarray) else Spec((), out.dtype) for v in values]
+    said = primitive.shape(*specs, **attributes)
+    if tuple(said.shape) != out.shape or said.dtype != out.dtype:
+        raise ShapeError(
+            f"primitive {primitive.name!r}: evaluate gave {out.dtype}{list(out.shape)}",
+            expected=f"{said.dtype}{list(said.shape)}, as its shape rule says",
+        )
 
 
 def _wants_gradient(nodes: list[Node | None]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import ArgumentTypeError
+from chainrule.errors import ArgumentTypeError, NameUnknown, nearest
 from chainrule.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -13,7 +13,21 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Override what you need. ``trainer`` has the model, optimizer, history; ``trainer.stop("why")`` ends training."""
+    """Override what you need. ``trainer`` has the model, optimizer, history; ``trainer.stop("why")`` ends training.
+
+    The learning rate is ``trainer.optimizer.param_groups[0]["lr"]``, and may be set.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        events = [name for name in vars(Callback) if name.startswith("on_")]
+        for name in vars(cls):
+            if name.startswith("on_") and name not in events:
+                raise NameUnknown(
+                    f"{cls.__name__}: a callback is never told {name!r}",
+                    expected=f"one of {', '.join(events)}",
+                    fix=nearest(name, events),
+                )
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Called once before the first epoch."""

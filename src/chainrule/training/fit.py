@@ -13,7 +13,7 @@ from chainrule.training.trainer import Trainer
 OPTIONS = [name for name in inspect.signature(Trainer).parameters if name != "model"]
 
 
-def fit(model: Module, data: Any, *, val: Any = None, **options: Any) -> History:
+def fit(model: Module, data: Any, *more: Any, val: Any = None, **options: Any) -> History:
     """Train ``model`` on ``data`` and return the history; the model ends with the best weights, in eval mode.
 
     ``data``     (X, y), (X, y, row weights), a TensorDataset, or an iterable of batches such as a DataLoader
@@ -29,6 +29,12 @@ def fit(model: Module, data: Any, *, val: Any = None, **options: Any) -> History
     >>> history["train_loss"][-1] < 0.05
     True
     """
+    if more:
+        raise ArgumentTypeError(
+            f"fit: got {2 + len(more)} arguments by position",
+            expected="fit(model, data)",
+            fix="write fit(model, (X, y), …)",
+        )
     for name in options:
         if name not in OPTIONS:
             raise ArgumentTypeError(

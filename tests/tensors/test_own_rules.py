@@ -1,0 +1,72 @@
+"""What a user's primitive is told when its rules do not fit together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.errors import GradientError, NameUnknown, RuleMissing, ShapeError
+from chainrule.graph import Primitive, Spec, no_lowering, primitive
+from chainrule.tensors.apply import apply
+
+
+class TwoEntries(Primitive):
+    """y = e^(-x²), with a string too many"""
+
+    name = "own_two_entries"
+    reads = ("x", "y")
+
+    def shape(self, x):
+        return Spec(x.shape, x.dtype)
+
+    def evaluate(self, x):
+        return np.exp(-x * x)
+
+    def vjp(self, g, y, x, *, need):
+        return g * -2 * x * y
+
+    lower = no_lowering("a test")
+
+
+class OtherShape(TwoEntries):
+    """y = Σ x, and says the shape of x"""
+
+    name = "own_other_shape"
+    reads = ("x y",)
+
+    def evaluate(self, x):
+        return x.sum()
+
+
+class Unread(TwoEntries):
+    """y = e^(-x²), with a value that it does not name"""
+
+    name = "own_unread"
+    reads = ("x",)
+
+
+def test_too_many_entries_of_reads_are_refused_with_the_form_to_write() -> None:
+    with pytest.raises(RuleMissing, match=r"has 2 entries, and the operation 1 inputs.*\(\"x y\",\)"):
+        apply(primitive("own_two_entries"), (cr.ones(2, requires_grad=True),))
+
+
+def test_a_value_that_is_not_what_the_shape_rule_says_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"own_other_shape.*evaluate gave float32\[\]; expected float32\[3\]"):
+        apply(primitive("own_other_shape"), (cr.ones(3),))
+
+
+def test_a_value_that_reads_does_not_name_is_told_with_the_rule_that_reads_it() -> None:
+    y = apply(primitive("own_unread"), (cr.ones(2, requires_grad=True),))
+    with pytest.raises(GradientError, match="the vjp rule of own_unread"):
+        y.sum().backward()
+
+
+def test_a_misspelt_event_of_a_callback_is_told() -> None:
+    with pytest.raises(NameUnknown, match="on_epoch_finish.*Did you mean on_epoch"):
+        type("C", (cr.Callback,), {"on_epoch_finish": lambda self, trainer, epoch, row: None})
+
+
+def test_fit_with_x_and_y_apart_says_what_to_write() -> None:
+    with pytest.raises(TypeError, match=r"write fit\(model, \(X, y\), …\)|Write fit"):
+        cr.fit(cr.nn.Linear(2, 1), [[1.0, 2.0]], [1.0])
