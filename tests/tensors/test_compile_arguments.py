@@ -242,8 +242,18 @@ def test_a_label_out_of_range_is_an_error_at_every_call() -> None:
     loss = cr.compile(F.cross_entropy)
     z = cr.ones(3, 4)
     loss(z, cr.tensor([0, 1, 3]))
-    with pytest.raises(ChainruleError):
-        loss(z, cr.tensor([0, 1, 4]))
+    for wrong in (4, -1):
+        with pytest.raises(ChainruleError):
+            loss(z, cr.tensor([0, 1, wrong]))
+
+
+def test_an_index_out_of_range_is_an_error_at_every_call() -> None:
+    rows = cr.compile(F.embedding)
+    weight = cr.ones(4, 2)
+    rows(cr.tensor([0, 1, 3]), weight)
+    for wrong in (4, -1):
+        with pytest.raises(ChainruleError):
+            rows(cr.tensor([0, 1, wrong]), weight)
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------

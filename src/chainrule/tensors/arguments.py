@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import Any
 
@@ -18,7 +19,7 @@ SEQUENCES = (list, tuple, Size)
 MAPPINGS = (dict, OrderedDict)
 
 
-class Nest:
+class Nest(ABC):
     """Lists, tuples and dicts of tensors and other values: the tensors, each once, with names for messages; the form.
 
     Two nests have equal forms if they differ in nothing but their tensors, and the same tensors stand twice in both.
@@ -49,9 +50,9 @@ class Nest:
             return ("named", kind, tuple([self.flatten(part, f"{name}.{field}") for field, part in parts]))
         return self.leaf(value, name)
 
+    @abstractmethod
     def leaf(self, value: Any, name: str) -> Form:
         """Return the form of what is neither a tensor nor a nest."""
-        raise NotImplementedError
 
 
 class Arguments(Nest):

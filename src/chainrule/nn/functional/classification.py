@@ -16,9 +16,9 @@ from chainrule.graph.sizes import numel, same_shape
 from chainrule.nn.functional.reduction import check_floating, check_tensors, reduced, reduction_of
 from chainrule.tensors import reductions
 from chainrule.tensors.apply import apply, cast
-from chainrule.tensors.arithmetic import eq, logical_not, where
 from chainrule.tensors.dtypes import I64
 from chainrule.tensors.indexing import take_along
+from chainrule.tensors.logic import eq, logical_not, lt, where
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 from chainrule.tensors.views import reshape, squeeze, unsqueeze
@@ -185,6 +185,8 @@ def _at_labels(log_p: Tensor, labels: Tensor, weight: Tensor | None, axis: int, 
         return reduced(-picked, how)
     ignored = eq(labels, ignore_index)
     safe = where(ignored, 0, labels)
+    if STATE.mode == TRACE:  # values are unknown here: a negative label must not count from the end when the graph runs
+        safe = where(lt(safe, 0), log_p.shape[axis], safe)
     losses = -_pick(log_p, safe, axis)
     counted = cast(logical_not(ignored), numpy_dtype(log_p))
     if weight is not None:

@@ -9,10 +9,10 @@ from chainrule.graph import primitive
 from chainrule.nn.functional.reduction import check_tensors
 from chainrule.tensors import reductions
 from chainrule.tensors.apply import apply, apply2, cast
-from chainrule.tensors.arithmetic import eq, where
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.creation import arange, ones, zeros
 from chainrule.tensors.dtypes import BOOL, I64
+from chainrule.tensors.logic import eq, lt, where
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
@@ -48,6 +48,8 @@ def embedding(
     index = cast(input, I64)
     if STATE.mode != TRACE:
         _check_rows(index._value, rows)
+    else:  # values are unknown here: a negative index must not count from the end when the graph runs
+        index = where(lt(index, 0), rows, index)
     if padding_idx is not None:
         if not -rows <= padding_idx < rows:
             raise ArgumentError(f"embedding: got padding_idx={padding_idx} for {rows} rows", expected="one of the rows")
