@@ -2,7 +2,8 @@
 
     CHAINRULE_DATA=/path/to/data python examples/mnist.py [seed …]
 
-The setting was chosen on the last 10,000 rows of the training file; the test file is read once per seed, at the end.
+The last 10,000 rows of the training file choose the epoch; the settings were written down once and not searched for. The test
+file is read once per seed, at the end.
 """
 
 from __future__ import annotations
