@@ -43,6 +43,9 @@ class Contract(Primitive):
     def evaluate(self, a: Array, b: Array, *, batch: Pair, contracted: Pair) -> Any:
         return plan(a.ndim, b.ndim, batch, contracted)(a, b)
 
+    def lower(self, e: Any, a: Any, b: Any, *, batch: Pair, contracted: Pair) -> Any:
+        return e.product(a, b, batch, contracted, self.shape(a, b, batch=batch, contracted=contracted).shape)
+
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need, batch: Pair, contracted: Pair) -> Gradients:
         # y is linear in a and in b: da contracts g with b over b's free axes, db contracts g with a over a's
         of_a, of_b = adjoints(a.ndim, b.ndim, batch, contracted)

@@ -1,0 +1,119 @@
+"""Running compiled graphs: the frame of addresses, the records, and one call."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.compiler.cache import load_or_build
+from chainrule.compiler.driver import RUN
+from chainrule.compiler.pipeline import Compilation
+from chainrule.compiler.plan import ARENA, FIRST_INPUT, STATUS, Layout
+from chainrule.compiler.target import host
+from chainrule.graph import Graph
+from chainrule.graph.sizes import Size, evaluate
+from chainrule.run.program import Program, late_calls
+
+MOST_LAYOUTS = 16  # of batch sizes that are kept ready
+
+
+class Ready:
+    """A layout with its memory: what a run needs beside the addresses of inputs and outputs."""
+
+    def __init__(self, program: NativeProgram, sizes: dict[str, int]) -> None:
+        compilation = program.compilation
+        layout = Layout(compilation.targets, compilation.records, compilation.build.scratch, sizes)
+        self.args = layout.args
+        self.arena_size = layout.arena_size
+        memory = np.empty(self.arena_size + 4096, dtype=np.uint8)
+        start = -memory.ctypes.data % 4096
+        self.arena = memory[start:]
+        self.status = np.zeros(8, dtype=np.int64)
+        first = self.args.ctypes.data
+        words = [
+            (program.library[record.kernel], first + 8 * at, items)
+            for record, at, items in zip(compilation.records, layout.starts, layout.items, strict=True)
+        ]
+        self.records = np.array(words or [(0, 0, 0)], dtype=np.int64)
+        self.count = len(words)
+        self.frame = np.zeros(compilation.targets.num_slots, dtype=np.int64)
+        self.frame[STATUS] = self.status.ctypes.data
+        self.frame[ARENA] = self.arena.ctypes.data
+        for field in compilation.targets.fixed:
+            self.frame[compilation.targets.slot[field]] = field.array.ctypes.data
+        outputs = compilation.lowered.outputs
+        self.shapes = [
+            tuple([int(evaluate(n, sizes)) if isinstance(n, Size) else int(n) for n in field.shape]) for field in outputs
+        ]
+        self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
+        self.records_at = ctypes.c_void_p(self.records.ctypes.data)
+
+
+class NativeProgram:
+    """A graph ready to run natively on NumPy arrays; ``run`` means the same as that of ``Program``."""
+
+    def __init__(self, graph: Graph, in_place: Mapping[int, int] | None = None, hints: dict[str, int] | None = None) -> None:
+        self.graph = graph
+        self.in_place = dict(in_place or {})
+        self.compilation = Compilation(graph, late_calls(graph), self.in_place, host(), hints or {})
+        ir = self.compilation.ir
+        loaded = load_or_build(ir.encode(), lambda: (ir, b""), host())
+        self.loaded = loaded
+        self.library = loaded.library
+        function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+        self._run = function(self.library[RUN])
+        self._ready: dict[tuple[tuple[str, int], ...], Ready] = {}
+        self._interpreted: Program | None = None
+        targets = self.compilation.targets
+        self._numbers = [k for k, node in enumerate(graph.inputs) if not node.shape]
+        self._dtypes = [node.dtype for node in graph.inputs]
+        self._over = {
+            k: self.in_place[k] for k, field in enumerate(self.compilation.regions.outputs) if field in targets.over
+        }
+        self._slots = [targets.slot[field] for field in self.compilation.regions.outputs]
+
+    def ready(self, sizes: dict[str, int]) -> Ready:
+        """Return the layout for these sizes."""
+        key = tuple(sizes.items())
+        found = self._ready.get(key)
+        if found is None:
+            if len(self._ready) >= MOST_LAYOUTS:
+                self._ready.pop(next(iter(self._ready)))
+            found = self._ready[key] = Ready(self, sizes)
+        return found
+
+    def run(self, inputs: Sequence[Any], sizes: dict[str, int] | None = None) -> list[Any]:
+        """Return the outputs for these input arrays; ``sizes`` gives a number to each symbol."""
+        ready = self.ready(sizes or {})
+        frame = ready.frame
+        kept = []  # alive until the call is over
+        for k, x in enumerate(inputs):
+            if type(x) is not np.ndarray or x.dtype != self._dtypes[k] or not x.flags.c_contiguous:
+                x = np.ascontiguousarray(x, dtype=self._dtypes[k])
+            kept.append(x)
+            frame[FIRST_INPUT + k] = x.__array_interface__["data"][0]
+        outputs: list[Any] = []
+        for k, field in enumerate(self.compilation.regions.outputs):
+            over = self._over.get(k)
+            if over is not None:
+                outputs.append(kept[over])
+                continue
+            y = np.empty(ready.shapes[k], field.dtype)
+            frame[self._slots[k]] = y.__array_interface__["data"][0]
+            outputs.append(y)
+        done = self._run(ready.frame_at, ready.records_at, ready.count)
+        if ready.status[0]:
+            ready.status[0] = 0
+            return self._interpret(inputs, sizes, done)
+        return outputs
+
+    def _interpret(self, inputs: Sequence[Any], sizes: dict[str, int] | None, done: int) -> list[Any]:
+        """Let the interpreter say what is wrong: a check failed before anything was written over."""
+        if self._interpreted is None:
+            self._interpreted = Program(self.graph, self.in_place)
+        return self._interpreted.run(inputs, sizes)
+
+
