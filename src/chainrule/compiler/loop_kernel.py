@@ -116,6 +116,10 @@ class LoopKernel:
         assert lane is not None
         number = size if not isinstance(size, Size) else None
         self._hoist()
+        if number is not None and number <= LANES and isinstance(start, int):  # one vector: values outlive the phase
+            self.ev.at[lane] = e.index(0)
+            e.mask = None if number == LANES else e.lane_numbers() < e.wide(stop)
+            return list(write(carry) or [])
         values = list(carry)
 
         def turn(i: Value | int, mask: Value | None, now: Sequence[Value]) -> Sequence[Value]:

@@ -178,6 +178,8 @@ class Compiled:
             lines.append(
                 f"  {k}. {entry.text}: {len(entry.traced.graph.nodes)} operations, ran {entry.traced.runs} times"
             )
+            engine = f"not native: {entry.traced.reason}" if entry.traced.reason else "native"
+            lines.append(f"     {engine}")
             if entry.reason:
                 lines.append(f"     traced since {entry.reason}")
         lines += [f"  uncompiled: {reason}" for reason in self._given_up.values()]
@@ -258,7 +260,7 @@ class Compiled:
                 traced = self._run_in(trace, call, names)
         finally:
             trace.close()
-        traced.settle()
+        traced.settle(call.sizes)
         return traced
 
     def _run_in(self, trace: Trace, call: Call, names: list[Name]) -> Traced:

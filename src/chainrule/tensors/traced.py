@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import GradientError, InPlaceError
 from chainrule.graph import Graph, Node, Primitive, primitive
-from chainrule.run import Program
+from chainrule.run.engine import choose
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.bindings import Grad, current_generator
 from chainrule.tensors.guards import Guards, Name, label_of
@@ -160,8 +160,8 @@ class Traced:
         self.guards = Guards(names, trace.modules.values(), trace.answers)
         trace.close()
 
-    def settle(self) -> None:
-        """Build the program, now that the trace and its tensors are gone.
+    def settle(self, sizes: dict[str, int]) -> None:
+        """Build the program for a first run with ``sizes``, now that the trace and its tensors are gone.
 
         A tensor from outside that went with them was made by the function, with a value, and each call makes it anew: it
         becomes a constant, and what was written to it is forgotten.
@@ -198,7 +198,7 @@ class Traced:
         self._memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
-        self.program = Program(self.graph, targets)
+        self.program, self.reason = choose(self.graph, targets, sizes)
         del self._ends
 
     def holds(self, tensors: list[Tensor]) -> bool:
