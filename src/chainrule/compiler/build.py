@@ -11,7 +11,7 @@ from chainrule.compiler.fields import Field, Number
 from chainrule.compiler.loop_kernel import LoopKernel
 from chainrule.compiler.plan import Entry, Record, Targets
 from chainrule.compiler.product_kernel import product_records
-from chainrule.compiler.regions import Region, Regions
+from chainrule.compiler.regions import Region
 from chainrule.compiler.special_kernel import special_record
 from chainrule.compiler.target import Target
 from chainrule.graph.sizes import Dim
@@ -67,5 +67,3 @@ class Build:
         if name not in self.module.functions:
             self.module.functions[name] = text.replace(f"@{KERNEL}(", f"@{name}(", 1)
         return name
-
-

@@ -8,7 +8,22 @@ from typing import Any
 import numpy as np
 
 from chainrule.compiler.fields import (
-    Assemble, Field, Fixed, Fold, Gather, Lowering, Map, Number, Order, Place, Product, Scatter, Source, Sweep, Unlowered, same_sizes,
+    Assemble,
+    Field,
+    Fixed,
+    Fold,
+    Gather,
+    Lowering,
+    Map,
+    Number,
+    Order,
+    Place,
+    Product,
+    Scatter,
+    Source,
+    Sweep,
+    Unlowered,
+    same_sizes,
 )
 from chainrule.compiler.products import contraction
 from chainrule.graph import Graph, Node, Primitive, primitive
@@ -57,7 +72,11 @@ class Lowered:
         return self._apply(made_by, inputs, node.attributes, node.shape, node.dtype, node.label)
 
     def _constant(self, value: Any) -> Field:
-        return self.e.number(value.item() if value.dtype != np.bool_ else bool(value), value.dtype) if not value.shape else Fixed(value)
+        return (
+            self.e.number(value.item() if value.dtype != np.bool_ else bool(value), value.dtype)
+            if not value.shape
+            else Fixed(value)
+        )
 
     def _apply(
         self, made_by: Primitive, inputs: list[Field], attributes: dict[str, Any], shape: Shape, dtype: Any, label: str

@@ -1,11 +1,11 @@
 """The compiler: a list of passes, in the order in which they run. Each is timed; each result can be printed.
 
-    graph     as it was traced
-    fields    every node by the lower rule of its primitive; equal fields are one           (lower)
-    regions   which fields one kernel computes together, and which are computed again       (regions)
-    targets   which memory each stored field has; an order in which inputs may be replaced  (plan)
-    kernels   LLVM's text of each region, and the records that call them                     (build)
-    code      machine code, from the disk cache if it is there                               (cache)
+graph     as it was traced
+fields    every node by the lower rule of its primitive; equal fields are one           (lower)
+regions   which fields one kernel computes together, and which are computed again       (regions)
+targets   which memory each stored field has; an order in which inputs may be replaced  (plan)
+kernels   LLVM's text of each region, and the records that call them                     (build)
+code      machine code, from the disk cache if it is there                               (cache)
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from chainrule.graph import Graph, Node
 class Compilation:
     """Everything that the passes made of a graph."""
 
-    def __init__(self, graph: Graph, nodes: Sequence[Node], in_place: Mapping[int, int], machine: Target, hints: dict[str, int]) -> None:
+    def __init__(
+        self, graph: Graph, nodes: Sequence[Node], in_place: Mapping[int, int], machine: Target, hints: dict[str, int]
+    ) -> None:
         self.seconds: dict[str, float] = {}
         self.machine = machine
         start = time.perf_counter()

@@ -178,7 +178,9 @@ def _sorted(after: Sequence[set[int]]) -> list[int] | None:
 class Layout:
     """The entries of all records as numbers, for given sizes."""
 
-    def __init__(self, targets: Targets, records: Sequence[Record], scratch: Sequence[tuple[Field, int]], sizes: dict[str, int]) -> None:
+    def __init__(
+        self, targets: Targets, records: Sequence[Record], scratch: Sequence[tuple[Field, int]], sizes: dict[str, int]
+    ) -> None:
         offsets, self.arena_size = targets.offsets(sizes, scratch)
         starts, values = [], []
         for record in records:

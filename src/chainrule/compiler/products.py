@@ -11,7 +11,9 @@ Axes = Sequence[int]
 Groups = tuple[Axes, Axes, Axes]  # of a factor: the batch axes, the free ones, the contracted ones
 
 
-def contraction(e: Lowering, a: Field, b: Field, batch: tuple[Axes, Axes], contracted: tuple[Axes, Axes], shape: Shape) -> Field:
+def contraction(
+    e: Lowering, a: Field, b: Field, batch: tuple[Axes, Axes], contracted: tuple[Axes, Axes], shape: Shape
+) -> Field:
     """Return Σ a b over the contracted axes, as a fold of loops or as a product of matrices."""
     of_a: Groups = (batch[0], free(a, batch[0], contracted[0]), contracted[0])
     of_b: Groups = (batch[1], free(b, batch[1], contracted[1]), contracted[1])
@@ -47,8 +49,14 @@ def as_loops(e: Lowering, a: Field, b: Field, of_a: Groups, of_b: Groups, shape:
 
     def spread(x: Field, axes: Groups, free_at: int) -> Field:
         """Move one factor into the space of the result and the contracted axes."""
-        where = {axis: start + k for group, start in zip(axes, (0, free_at, inner), strict=True) for k, axis in enumerate(group)}
-        places = [Where(None) if is_one(m) and not is_one(whole[where[k]]) else Where(where[k]) for k, m in enumerate(x.shape)]
+        where = {
+            axis: start + k
+            for group, start in zip(axes, (0, free_at, inner), strict=True)
+            for k, axis in enumerate(group)
+        }
+        places = [
+            Where(None) if is_one(m) and not is_one(whole[where[k]]) else Where(where[k]) for k, m in enumerate(x.shape)
+        ]
         return e.move(x, places, whole)
 
     y = e.map("mul", spread(a, of_a, n), spread(b, of_b, n + len(of_a[1])))

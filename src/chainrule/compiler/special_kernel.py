@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-
 from chainrule.compiler.emit import I64, LANES, Value
 from chainrule.compiler.evaluator import STILL, At, Evaluator, Index, KernelEmitter, operand
 from chainrule.compiler.fields import Assemble, Field, Scatter, Sweep, Unlowered, is_one
@@ -123,7 +122,9 @@ def _scatter(build: Build, field: Scatter, place: int) -> None:
     width = max(i.ndim for i in field.index)
     common = next(i for i in field.index if i.ndim == width).shape
     for i in field.index:
-        common = tuple([m if is_one(n) else n for n, m in zip((1,) * (width - i.ndim) + tuple(i.shape), common, strict=True)])
+        common = tuple(
+            [m if is_one(n) else n for n, m in zip((1,) * (width - i.ndim) + tuple(i.shape), common, strict=True)]
+        )
     rest = [axis for axis in range(field.ndim) if axis not in field.axes]
     shape = (*[field.shape[a] for a in rest[: field.place]], *common, *[field.shape[a] for a in rest[field.place :]])
     in_lanes = len(shape) > field.place + width and not is_one(shape[-1])
@@ -204,5 +205,3 @@ def _sweep(build: Build, field: Sweep, place: int) -> None:
 
     loops.write(body)
     build.add(e, [], loops.items, place)
-
-

@@ -46,7 +46,8 @@ class Ready:
             self.frame[compilation.targets.slot[field]] = field.array.ctypes.data
         outputs = compilation.lowered.outputs
         self.shapes = [
-            tuple([int(evaluate(n, sizes)) if isinstance(n, Size) else int(n) for n in field.shape]) for field in outputs
+            tuple([int(evaluate(n, sizes)) if isinstance(n, Size) else int(n) for n in field.shape])
+            for field in outputs
         ]
         self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
         self.records_at = ctypes.c_void_p(self.records.ctypes.data)
@@ -55,7 +56,9 @@ class Ready:
 class NativeProgram:
     """A graph ready to run natively on NumPy arrays; ``run`` means the same as that of ``Program``."""
 
-    def __init__(self, graph: Graph, in_place: Mapping[int, int] | None = None, hints: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, in_place: Mapping[int, int] | None = None, hints: dict[str, int] | None = None
+    ) -> None:
         self.graph = graph
         self.in_place = dict(in_place or {})
         self.compilation = Compilation(graph, late_calls(graph), self.in_place, host(), hints or {})
@@ -68,12 +71,11 @@ class NativeProgram:
         self._ready: dict[tuple[tuple[str, int], ...], Ready] = {}
         self._interpreted: Program | None = None
         targets = self.compilation.targets
-        self._numbers = [k for k, node in enumerate(graph.inputs) if not node.shape]
-        self._dtypes = [node.dtype for node in graph.inputs]
-        self._over = {
+        self.dtypes = [node.dtype for node in graph.inputs]
+        self.over = {
             k: self.in_place[k] for k, field in enumerate(self.compilation.regions.outputs) if field in targets.over
         }
-        self._slots = [targets.slot[field] for field in self.compilation.regions.outputs]
+        self.slots = [targets.slot[field] for field in self.compilation.regions.outputs]
 
     def ready(self, sizes: dict[str, int]) -> Ready:
         """Return the layout for these sizes."""
@@ -91,18 +93,18 @@ class NativeProgram:
         frame = ready.frame
         kept = []  # alive until the call is over
         for k, x in enumerate(inputs):
-            if type(x) is not np.ndarray or x.dtype != self._dtypes[k] or not x.flags.c_contiguous:
-                x = np.ascontiguousarray(x, dtype=self._dtypes[k])
+            if type(x) is not np.ndarray or x.dtype != self.dtypes[k] or not x.flags.c_contiguous:
+                x = np.ascontiguousarray(x, dtype=self.dtypes[k])
             kept.append(x)
             frame[FIRST_INPUT + k] = x.__array_interface__["data"][0]
         outputs: list[Any] = []
         for k, field in enumerate(self.compilation.regions.outputs):
-            over = self._over.get(k)
+            over = self.over.get(k)
             if over is not None:
                 outputs.append(kept[over])
                 continue
             y = np.empty(ready.shapes[k], field.dtype)
-            frame[self._slots[k]] = y.__array_interface__["data"][0]
+            frame[self.slots[k]] = y.__array_interface__["data"][0]
             outputs.append(y)
         done = self._run(ready.frame_at, ready.records_at, ready.count)
         if ready.status[0]:
@@ -115,5 +117,3 @@ class NativeProgram:
         if self._interpreted is None:
             self._interpreted = Program(self.graph, self.in_place)
         return self._interpreted.run(inputs, sizes)
-
-

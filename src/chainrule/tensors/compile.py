@@ -206,6 +206,18 @@ class Compiled:
                     return traced.run(tensors, values, call.sizes)
         return self._first_call(call)
 
+    def traced_for(self, *args: Any) -> tuple[Traced, list[Any], dict[str, int]] | None:
+        """Return the trace that serves a call with these arguments, its tensors and sizes; None if there is none yet."""
+        call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
+        decided = self._decided.get(call.key)
+        if decided is not None:
+            call.fix_sizes(decided)
+        tensors = call.given.tensors
+        for entry in self._by_key.get(call.key, ()):
+            if entry.traced.holds(tensors):
+                return entry.traced, tensors, call.sizes
+        return None
+
     def _first_call(self, call: Call) -> Any:
         """Trace the function for a call that no trace serves, and run it; or run it uncompiled if there are too many."""
         family, tensors = call.family, call.given.tensors

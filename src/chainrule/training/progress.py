@@ -26,10 +26,10 @@ class Progress:
         if self.shown and sys.stderr.isatty():
             self.bar = _bar(epochs, batches, done)
 
-    def batch(self) -> None:
-        """Show that a batch ended."""
+    def batch(self, count: int = 1) -> None:
+        """Show that batches ended."""
         if self.bar is not None and self.batches is not None:
-            self.bar.update(1)
+            self.bar.update(count)
 
     def epoch(self, number: int, row: Mapping[str, float], *, best: bool) -> None:
         """Show that an epoch ended."""
