@@ -9,12 +9,11 @@ from chainrule.compiler.emit import Dtype, Module
 from chainrule.compiler.evaluator import KernelEmitter
 from chainrule.compiler.fields import Field, Number
 from chainrule.compiler.loop_kernel import LoopKernel
-from chainrule.compiler.plan import Entry, Record, Targets
+from chainrule.compiler.plan import Entry, Items, Record, Targets
 from chainrule.compiler.product_kernel import product_records
 from chainrule.compiler.regions import Region
 from chainrule.compiler.special_kernel import special_record
 from chainrule.compiler.target import Target
-from chainrule.graph.sizes import Dim
 
 KERNEL = "kernel"
 
@@ -44,9 +43,10 @@ class Build:
             kernel.write()
             self.add(e, [], kernel.items, place)
 
-    def add(self, e: KernelEmitter, reserved: Sequence[Entry], items: Dim, place: int) -> None:
+    def add(self, e: KernelEmitter, reserved: Sequence[Entry], items: Items, place: int) -> None:
         """Finish a kernel, or find the equal one, and add the record that calls it."""
-        e.finish()
+        if KERNEL not in self.module.functions:
+            e.finish()
         text = self.module.functions.pop(KERNEL)
         name = self.named(text)
         entries = [*reserved]

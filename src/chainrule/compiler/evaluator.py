@@ -124,6 +124,14 @@ class KernelEmitter(Emitter):
             self.places.append(("size", size))
         return found
 
+    def first_lanes(self, count: Value) -> Value:
+        """Return the mask of the first ``count`` lanes, a size that is known at the entry of the function."""
+        lines, self.lines = self.lines, []
+        mask = self.lane_numbers() < self.wide(count)
+        self.at_entry += self.lines
+        self.lines = lines
+        return mask
+
     def require(self, condition: Value) -> None:
         """Note a failed check unless ``condition`` holds in all lanes that count: the run stops after this kernel."""
         failed = ~condition

@@ -118,7 +118,7 @@ class LoopKernel:
         self._hoist()
         if number is not None and number <= LANES and isinstance(start, int):  # one vector: values outlive the phase
             self.ev.at[lane] = e.index(0)
-            e.mask = None if number == LANES else e.lane_numbers() < e.wide(stop)
+            e.mask = None if number == LANES else e.first_lanes(stop)
             return list(write(carry) or [])
         values = list(carry)
 

@@ -9,7 +9,7 @@ Sizes may be symbols: offsets and entries are worked out for numbers once the ba
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,12 +32,15 @@ class Entry(NamedTuple):
     size: Dim = 0
 
 
+Items = Dim | Callable[[Callable[[Dim], int]], int]  # a size, or what gives the number once sizes are numbers
+
+
 class Record(NamedTuple):
     """One call of a kernel."""
 
     kernel: str
     entries: tuple[Entry, ...]
-    items: Dim
+    items: Items
     region: int
 
 
@@ -197,4 +200,7 @@ class Layout:
                     values.append(_number(entry.size, sizes))
         self.args: Array = np.array(values or [0], dtype=np.int64)
         self.starts = starts
-        self.items = [_number(record.items, sizes) for record in records]
+        self.items = [
+            record.items(lambda size: _number(size, sizes)) if callable(record.items) else _number(record.items, sizes)
+            for record in records
+        ]
