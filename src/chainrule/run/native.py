@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ class Ready:
             tuple([int(evaluate(n, sizes)) if isinstance(n, Size) else int(n) for n in field.shape])
             for field in outputs
         ]
+        self.lock = threading.Lock()  # of the arena and the frame: one run at a time
         self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
         self.records_at = ctypes.c_void_p(self.records.ctypes.data)
 
@@ -90,6 +92,12 @@ class NativeProgram:
     def run(self, inputs: Sequence[Any], sizes: dict[str, int] | None = None) -> list[Any]:
         """Return the outputs for these input arrays; ``sizes`` gives a number to each symbol."""
         ready = self.ready(sizes or {})
+        with ready.lock:
+            found = self._run_in(ready, inputs)
+        return self._interpret(inputs, sizes) if found is None else found
+
+    def _run_in(self, ready: Ready, inputs: Sequence[Any]) -> list[Any] | None:
+        """Return the outputs; None if a check failed, before anything was written over."""
         frame = ready.frame
         kept = []  # alive until the call is over
         for k, x in enumerate(inputs):
@@ -106,14 +114,14 @@ class NativeProgram:
             y = np.empty(ready.shapes[k], field.dtype)
             frame[self.slots[k]] = y.__array_interface__["data"][0]
             outputs.append(y)
-        done = self._run(ready.frame_at, ready.records_at, ready.count)
+        self._run(ready.frame_at, ready.records_at, ready.count)
         if ready.status[0]:
             ready.status[0] = 0
-            return self._interpret(inputs, sizes, done)
+            return None
         return outputs
 
-    def _interpret(self, inputs: Sequence[Any], sizes: dict[str, int] | None, done: int) -> list[Any]:
-        """Let the interpreter say what is wrong: a check failed before anything was written over."""
+    def _interpret(self, inputs: Sequence[Any], sizes: dict[str, int] | None) -> list[Any]:
+        """Let the interpreter say what is wrong."""
         if self._interpreted is None:
             self._interpreted = Program(self.graph, self.in_place)
         return self._interpreted.run(inputs, sizes)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.driver import RUN_STEPS, write_gather
+from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
 from chainrule.compiler.emit import Module
 from chainrule.compiler.plan import FIRST_INPUT
 from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
+from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
 
 GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
+
+WORTH_IT = 2e-3  # seconds of work from which on waking other threads may pay
+ANEW = 64  # calls after which it is measured again how many threads are fastest
 
 
 class Feed(NamedTuple):
@@ -45,14 +50,34 @@ class Steps:
         self.ready = program.ready(sizes)
         self.size = next(iter(sizes.values()), 1)
         self.wanted = list(wanted)
-        kinds = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64]
-        self._call = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(program.library[RUN_STEPS])
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(program.library[RUN_TEAM])
+        self._seconds: dict[int, float] = {}  # per step, by number of threads
+        self._calls = 0
+
+    def _threads(self, steps: int) -> int:
+        """Return how many threads to use: what was measured decides, and is measured again now and then."""
+        most = get_num_threads()
+        if most == 1 or is_chosen():
+            return most
+        known = self._seconds.get(1)
+        if known is None or known * steps < WORTH_IT:
+            return 1
+        self._calls += 1
+        if most not in self._seconds or self._calls % ANEW == 0:
+            return most
+        if self._calls % ANEW == 1:
+            return 1
+        return min(self._seconds, key=self._seconds.__getitem__)
 
     def run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
         """Run ``steps`` steps on these inputs (those that ``feed`` gives are ignored).
 
         Returns how many were done whole, and for each wanted output an array with one entry per step.
         """
+        with self.ready.lock:
+            return self._run(inputs, feed, steps)
+
+    def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
         program, ready = self.program, self.ready
         frame, moves = ready.frame, []
         kept: list[Any] = [feed]
@@ -98,10 +123,33 @@ class Steps:
                 results[k] = y
                 moves.append((program.slots[k], y[:1].nbytes))
         table = np.concatenate([np.array(records, np.int64).reshape(-1, 3), ready.records[: ready.count]])
-        moved = np.array(moves, np.int64)
-        done = self._call(frame.ctypes.data, table.ctypes.data, len(table), steps, moved.ctypes.data, len(moved))
+        done = self._run_team(frame, table, np.array(moves, np.int64), steps)
         ready.status[0] = 0
         return done, results
+
+    def _run_team(self, frame: Array, table: Array, moves: Array, steps: int) -> int:
+        """Let one thread or several run the records; return how many steps were done whole."""
+        threads = self._threads(steps)
+        frames = np.tile(frame, (threads, 1))
+        team = np.zeros(Team.FRAMES + threads + 8, np.int64)
+        team[Team.SIZE], team[Team.COUNT], team[Team.STEPS] = threads, len(table), steps
+        team[Team.RECORDS], team[Team.MOVES] = table.ctypes.data, moves.ctypes.data
+        team[Team.NUM_MOVES], team[Team.YIELD] = len(moves), yield_address()
+        for k in range(threads):
+            team[Team.FRAMES + k] = frames[k].ctypes.data
+        address = team.ctypes.data
+        start = time.perf_counter()
+        if threads == 1:
+            self._call(address, 0)
+        elif not pool().run(threads, lambda k: self._call(address, k)):
+            team[Team.SIZE] = threads = 1
+            self._call(address, 0)
+        done = int(team[Team.DONE])
+        if done:
+            seconds = (time.perf_counter() - start) / done
+            if steps > 1:
+                self._seconds[threads] = min(seconds, 1.1 * self._seconds.get(threads, seconds))
+        return done
 
 
 _gathers: dict[tuple[Any, Any], Any] = {}
