@@ -83,9 +83,7 @@ def _write_team(module: Module, machine: Target) -> None:
     def word(k: int) -> str:
         return e.offset("%team", k, I64)
 
-    size, count, steps, num_moves = [
-        e.load(word(k), I64) for k in (Team.SIZE, Team.COUNT, Team.STEPS, Team.NUM_MOVES)
-    ]
+    size, count, steps, num_moves = [e.load(word(k), I64) for k in (Team.SIZE, Team.COUNT, Team.STEPS, Team.NUM_MOVES)]
     records, moves, rest = [e.raw(f"load ptr, ptr {word(k)}, align 8") for k in (Team.RECORDS, Team.MOVES, Team.YIELD)]
     frame = e.raw(f"load ptr, ptr {e.offset('%team', member + Team.FRAMES, I64)}, align 8")
     status = e.raw(f"load ptr, ptr {frame}, align 8")

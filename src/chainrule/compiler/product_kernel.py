@@ -137,4 +137,3 @@ def _reads(x: Field, members: dict[Field, Index], ev: Evaluator) -> bool:
     if x in members:
         return True
     return not ev.in_memory(x) and any(_reads(y, members, ev) for y in x.inputs)
-

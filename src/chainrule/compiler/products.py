@@ -36,13 +36,13 @@ def free(x: Field, batch: Axes, contracted: Axes) -> Axes:
 
 
 def as_loops(e: Lowering, a: Field, b: Field, of_a: Groups, of_b: Groups, shape: Shape) -> Field | None:
-    """Return a contraction of vectors as a fold of a product of elements; None if it is one of matrices.
+    """Return a contraction of vectors, or of integers, as a fold of a product of elements; None if it is one of matrices.
 
     Where rows, columns or the contracted axes have one element only, nothing is used twice, and the loops fuse with what
     surrounds them.
     """
     single = [all(is_one(x.shape[k]) for k in axes) for x, axes in ((a, of_a[1]), (b, of_b[1]), (a, of_a[2]))]
-    if not any(single):
+    if not any(single) and a.dtype.kind == "f":
         return None
     whole = (*shape, *[a.shape[k] for k in of_a[2]])
     inner, n = len(shape), len(of_a[0])

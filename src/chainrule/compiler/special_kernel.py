@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.compiler.emit import I64, LANES, Value
 from chainrule.compiler.evaluator import STILL, At, Evaluator, Index, KernelEmitter, operand
-from chainrule.compiler.fields import Assemble, Field, Scatter, Sweep, Unlowered, is_one
+from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Sweep, is_one
 from chainrule.graph.sizes import Dim, Shape
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def special_record(build: Build, region: Region, place: int) -> None:
     elif isinstance(field, Sweep):
         _sweep(build, field, place)
     else:
-        raise Unlowered(f"{type(field).__name__.lower()} has no native code")
+        assert isinstance(field, Order)
+        _order(build, field, place)
 
 
 class Loops:
@@ -205,3 +206,73 @@ def _sweep(build: Build, field: Sweep, place: int) -> None:
 
     loops.write(body)
     build.add(e, [], loops.items, place)
+
+
+def _order(build: Build, field: Order, place: int) -> None:
+    """Write a merge sort of places, bottom up: stable, n log n comparisons, the runs of a pass in two rows of scratch."""
+    x = field.inputs[0]
+    size = x.shape[field.axis]
+    rows = [Field((size,), I64), Field((size,), I64)]
+    build.scratch += [(row, place) for row in rows]
+    loops = Loops(build, tuple([1 if k == field.axis else n for k, n in enumerate(x.shape)]), lanes=False)
+    e, ev = loops.e, loops.ev
+    n = e.size(size)
+
+    def key(at: Value) -> Value:
+        ev.at[field.axis] = at
+        index = tuple([At(field.axis) if k == field.axis else other for k, other in enumerate(loops.index)])
+        found: Value = ev.inside(lambda: ev.value(x, index))
+        del ev.at[field.axis]
+        return found
+
+    def comes_first(a: Value, b: Value) -> Value:
+        first = a > b if field.descending else a < b
+        if a.dtype.kind != "f":
+            return first
+        a_last, b_last = (e.is_nan(b), e.is_nan(a)) if field.descending else (e.is_nan(a), e.is_nan(b))
+        return first | (b_last & ~a_last)
+
+    def body() -> None:
+        first, second = [e.pointer(row) for row in rows]
+        e.loop(0, n, 1, lambda i: e.store(i, e.offset(first, i, I64)))
+        bits = e.op(f"call i64 @llvm.ctlz.i64({(n - 1)!r}, i1 false)", I64)
+        e.module.declare("llvm.ctlz.i64", "declare i64 @llvm.ctlz.i64(i64, i1)")
+        passes = e.select(n > 1, e.index(64) - bits, 0)
+
+        def one_pass(k: Value) -> None:
+            width = e.bits("shl", e.index(1), k)
+            is_even = e.eq(k & 1, 0)
+            source = e.raw(f"select {is_even!r}, ptr {first}, ptr {second}")
+            target = e.raw(f"select {is_even!r}, ptr {second}, ptr {first}")
+
+            def merge(run: Value) -> None:
+                start = run * width * 2
+                middle, stop = e.minimum(start + width, n), e.minimum(start + width * 2, n)
+
+                def take(at: Value, i: Value, j: Value) -> list[Value]:
+                    left = e.load(e.offset(source, e.minimum(i, middle - 1), I64), I64)
+                    right = e.load(e.offset(source, e.minimum(j, stop - 1), I64), I64)
+                    takes_right = (j < stop) & (e.compare("ge", i, middle) | comes_first(key(right), key(left)))
+                    e.store(e.select(takes_right, right, left), e.offset(target, at, I64))
+                    step = e.cast(takes_right, I64)
+                    return [i + (1 - step), j + step]
+
+                e.loop(start, stop, 1, take, [start, middle])
+
+            e.loop(0, e.arithmetic("div", n + width * 2 - 1, width * 2), 1, merge)
+
+        e.loop(0, passes, 1, one_pass)
+        is_even = e.eq(passes & 1, 0)
+        sorted_row = e.raw(f"select {is_even!r}, ptr {first}, ptr {second}")
+
+        def give(i: Value) -> None:
+            ev.at[field.axis] = i
+            index = tuple([At(field.axis) if k == field.axis else other for k, other in enumerate(loops.index)])
+            value = e.load(e.offset(sorted_row, i, I64), I64)
+            ev.inside(lambda: ev.store(value, field, index))
+            del ev.at[field.axis]
+
+        e.loop(0, n, 1, give)
+
+    loops.write(body, alone=True)
+    build.add(e, [], 1, place)
