@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,13 @@ class Ready:
             tuple([int(evaluate(n, sizes)) if isinstance(n, Size) else int(n) for n in field.shape])
             for field in outputs
         ]
+        self.outputs = [
+            (program.slots[k], program.over.get(k, -1), shape, field.dtype)
+            for k, (shape, field) in enumerate(zip(self.shapes, outputs, strict=True))
+        ]
+        self.seen: list[Any] = [None] * len(program.dtypes)  # the arrays whose addresses stand in the frame
+        self.numbers = bytearray(8 * len(program.dtypes) + 8)
+        self.numbers_at = ctypes.addressof(ctypes.c_char.from_buffer(self.numbers))
         self.lock = threading.Lock()  # of the arena and the frame: one run at a time
         self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
         self.records_at = ctypes.c_void_p(self.records.ctypes.data)
@@ -70,7 +78,7 @@ class NativeProgram:
         self.library = loaded.library
         function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
         self._run = function(self.library[RUN])
-        self._ready: dict[tuple[tuple[str, int], ...], Ready] = {}
+        self._ready: dict[tuple[int, ...], Ready] = {}
         self._interpreted: Program | None = None
         targets = self.compilation.targets
         self.dtypes = [node.dtype for node in graph.inputs]
@@ -81,7 +89,7 @@ class NativeProgram:
 
     def ready(self, sizes: dict[str, int]) -> Ready:
         """Return the layout for these sizes."""
-        key = tuple(sizes.items())
+        key = tuple(sizes.values())
         found = self._ready.get(key)
         if found is None:
             if len(self._ready) >= MOST_LAYOUTS:
@@ -98,21 +106,30 @@ class NativeProgram:
 
     def _run_in(self, ready: Ready, inputs: Sequence[Any]) -> list[Any] | None:
         """Return the outputs; None if a check failed, before anything was written over."""
-        frame = ready.frame
-        kept = []  # alive until the call is over
+        frame, seen, dtypes = ready.frame, ready.seen, self.dtypes
+        kept = list(inputs)  # alive until the call is over
         for k, x in enumerate(inputs):
-            if type(x) is not np.ndarray or x.dtype != self.dtypes[k] or not x.flags.c_contiguous:
-                x = np.ascontiguousarray(x, dtype=self.dtypes[k])
-            kept.append(x)
+            if type(x) is not np.ndarray:
+                x = kept[k] = np.asarray(x, dtype=dtypes[k])
+                ready.numbers[8 * k : 8 * k + x.itemsize] = x.tobytes()
+                frame[FIRST_INPUT + k] = ready.numbers_at + 8 * k
+                seen[k] = None
+                continue
+            before = seen[k]
+            if before is not None and before() is x:
+                continue
+            seen[k] = weakref.ref(x)
+            if x.dtype != dtypes[k] or not x.flags.c_contiguous:
+                x = kept[k] = np.ascontiguousarray(x, dtype=dtypes[k])
+                seen[k] = None
             frame[FIRST_INPUT + k] = x.__array_interface__["data"][0]
         outputs: list[Any] = []
-        for k, field in enumerate(self.compilation.regions.outputs):
-            over = self.over.get(k)
-            if over is not None:
+        for slot, over, shape, dtype in ready.outputs:
+            if over >= 0:
                 outputs.append(kept[over])
                 continue
-            y = np.empty(ready.shapes[k], field.dtype)
-            frame[self.slots[k]] = y.__array_interface__["data"][0]
+            y = np.empty(shape, dtype)
+            frame[slot] = y.__array_interface__["data"][0]
             outputs.append(y)
         self._run(ready.frame_at, ready.records_at, ready.count)
         if ready.status[0]:
