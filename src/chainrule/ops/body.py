@@ -13,6 +13,7 @@ The bits are those of the operations one by one: each is elementwise and exactly
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from operator import itemgetter
 from struct import Struct
 from typing import Any, ClassVar, NamedTuple
@@ -136,7 +137,10 @@ def run_body(body: Graph, inputs: Sequence[Any], outputs: Sequence[Array]) -> No
         if len(places) < len(arrays):  # one array given twice: a write must not be seen through the other
             arrays = [x if places[id(x)] == k else np.array(x) for k, x in enumerate(arrays)]
         targets = [outputs[k] for k in programs.given]
-        programs.of(tuple([places.get(id(y), -1) for y in targets])).run(arrays + targets, numbers)
+        pattern = tuple([places.get(id(y), -1) for y in targets])
+        if -1 in pattern:
+            arrays += [y for y, k in zip(targets, pattern, strict=True) if k == -1]
+        programs.of(pattern).run(arrays, numbers)
     for k, at in programs.numbers.given:
         outputs[k][...] = numbers[at]
 
@@ -220,8 +224,8 @@ class Slot(NamedTuple):
 class Program:
     """The operations of a body on arrays, in order, block by block.
 
-    A block's values stand in one list: those of inputs, outputs, numbers, scratch. An operation is a function and the
-    places that it reads and, last, writes.
+    A block's values stand in one list: those of inputs, of outputs that are written over no input, numbers, scratch. An
+    operation is a function and the places that it reads and, last, writes.
     """
 
     def __init__(
@@ -232,12 +236,14 @@ class Program:
         nodes: list[Node],
         numbers: dict[Node, int],
     ) -> None:
-        self._inputs = len(inputs)
-        self._end = len(inputs) + len(outputs) + len(numbers)
+        place = {node: at for at, node in enumerate(inputs)}
+        own = count(len(inputs))
+        self._written = [next(own) if old is None else place[old] for old in over]
+        first_number = next(own)
+        place.update((node, first_number + k) for node, k in numbers.items())
+        self._end = first_number + len(numbers)
         self._scratch: list[Dtype] = []
         self._steps: list[Step] = []
-        place = {node: at for at, node in enumerate(inputs)}
-        place.update((node, len(inputs) + len(outputs) + k) for node, k in numbers.items())
         self._plan(nodes, outputs, over, place)
         self._block = BLOCK_BYTES // max(node.dtype.itemsize for node in (*inputs, *nodes))
         self._free: list[list[Array]] = []  # scratch that no thread is using
@@ -248,7 +254,7 @@ class Program:
         last_read = {x: k for k, node in enumerate(nodes) for x in node.inputs or ()}
         own: dict[int, list[Slot]] = {}  # memory of outputs, by the operation that reads its old contents last
         copies: list[tuple[int | Node, int]] = []  # at the end of a block
-        for at, (node, old) in enumerate(zip(outputs, over, strict=True), self._inputs):
+        for at, node, old in zip(self._written, outputs, over, strict=True):
             free_from = -1 if old is None else last_read.get(old, -1)
             if node not in when:  # an input handed on: set aside, as it may be overwritten before the end
                 if node is not old:
@@ -287,42 +293,38 @@ class Program:
         return self._end + len(self._scratch) - 1
 
     def run(self, arrays: list[Array], numbers: list[Array]) -> None:
-        """Run on ``arrays``, the inputs and then the outputs."""
+        """Run on ``arrays``: the inputs, and the outputs that are written over none."""
         for x in arrays:
             if not x.flags.c_contiguous:
                 self._run_strided(arrays, numbers)
                 return
-        self._run_blocks([x.ravel() for x in arrays], numbers)
+        self._run_blocks([x if x.ndim == 1 else x.ravel() for x in arrays], numbers)
 
     def _run_blocks(self, arrays: list[Array], numbers: list[Array]) -> None:
+        length = len(arrays[0])
+        block = -(-length // max(1, round(length / self._block)))  # of equal size: no small one at the end
         try:
             scratch = self._free.pop()
         except IndexError:
-            scratch = [np.empty(self._block, dtype) for dtype in self._scratch]
-        length, block = len(arrays[0]), self._block
-        for start in range(0, length, block):
+            scratch = [np.empty(3 * self._block // 2, dtype) for dtype in self._scratch]
+        for start in range(0, length, block or 1):
             stop = min(start + block, length)
-            values = arrays if length <= block else [x[start:stop] for x in arrays]
-            blocks = scratch if stop - start == block else [x[: stop - start] for x in scratch]
-            values = [*values, *numbers, *blocks]
+            values = arrays if length == block else [x[start:stop] for x in arrays]
+            values = [*values, *numbers, *[x[: stop - start] for x in scratch]]
             for operation, places in self._steps:
                 operation(*places(values))
         self._free.append(scratch)
 
     def _run_strided(self, arrays: list[Array], numbers: list[Array]) -> None:
         """Flatten along the strides of the first output: a view of each array that has the same order, else a copy."""
-        strides = arrays[self._inputs].strides
+        strides = arrays[self._written[0]].strides
         order = sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
-        dense: dict[int, Array] = {}
-        flat = []
-        for x in arrays:
-            if id(x) not in dense:
-                dense[id(x)] = np.ascontiguousarray(x.transpose(order))
-            flat.append(dense[id(x)].ravel())
-        self._run_blocks(flat, numbers)
-        for y in arrays[self._inputs :]:
-            if not np.may_share_memory(dense[id(y)], y):
-                np.copyto(y.transpose(order), dense[id(y)].reshape(y.transpose(order).shape))
+        dense = [np.ascontiguousarray(x.transpose(order)) for x in arrays]
+        self._run_blocks([x.ravel() for x in dense], numbers)
+        for at in self._written:
+            if not np.may_share_memory(dense[at], arrays[at]):
+                y = arrays[at].transpose(order)
+                np.copyto(y, dense[at].reshape(y.shape))
 
 
 def _is_constant(node: Node) -> bool:
