@@ -46,7 +46,9 @@ def chain_rule(
         g = pending.pop(node, None)
         if type(g) is Node and (node.owner is not None if targets is None else node in targets):
             found[node] = g
-        inputs = node.inputs or ()
+        inputs = node.inputs
+        if not inputs:
+            continue
         need = tuple([child.requires_grad and (useful is None or child in useful) for child in inputs])
         if g is not None and True in need:
             for child, part in _apply_rule(node, inputs, g, need):
@@ -67,7 +69,8 @@ def _count_uses(outputs: Sequence[Node]) -> dict[Node, int]:
     stack = list(uses)
     while stack:
         node = stack.pop()
-        node.check_not_freed()
+        if node.inputs is None:
+            node.check_not_freed()
         for child in node.inputs or ():
             if child.requires_grad:
                 if child in uses:

@@ -112,7 +112,8 @@ class Tensor:
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.shape)
+        value = self._value
+        return value.ndim if value is not None else len(self.shape)
 
     @property
     def dtype(self) -> DType:
