@@ -13,6 +13,7 @@ The bits are those of the operations one by one: each is elementwise and exactly
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from operator import itemgetter
 from struct import Struct
@@ -25,7 +26,7 @@ from chainrule.graph import Array, Dtype, Graph, Node, Primitive, Recording, Spe
 from chainrule.graph.sizes import same_shape, symbol
 from chainrule.ops.compare import Cast
 
-BLOCK_BYTES = 1 << 17  # of one operand: half a dozen of them fit the second-level cache
+BLOCK_BYTES = 1 << 18  # of one operand: a handful of them is about a second-level cache; smaller ones cost more calls
 CAST = primitive(Cast.name)
 _LENGTH = (symbol("n"),)
 
@@ -177,7 +178,10 @@ def _programs(body: Graph) -> Programs:
 
 
 class Numbers:
-    """The operations of a body on numbers alone: done once per call, or not at all if no number has changed."""
+    """The operations of a body on numbers alone: done once per call, and only those below a number that has changed.
+
+    The parameters of a group are called with the same numbers, and from step to step few of them change.
+    """
 
     def __init__(self, body: Graph) -> None:
         inputs = [(k, node) for k, node in enumerate(body.inputs) if not node.shape]
@@ -186,30 +190,47 @@ class Numbers:
         self.place = {node: k for k, node in enumerate((*[node for _, node in inputs], *constants, *computed))}
         self.taken = [(k, node.dtype) for k, node in inputs]
         self.given = [(k, self.place[node]) for k, node in enumerate(body.outputs) if not node.shape]
-        self._constants = [node.value for node in constants]
-        self._steps = [
-            (node.primitive, [self.place[x] for x in node.inputs or ()], node.attributes) for node in computed
-        ]
-        # The parameters of a group are called with the same numbers. Compared by their bits: -0.0 is not 0.0.
+        self._steps = [(self.place[node], _computing(node), [self.place[x] for x in node.inputs or ()]) for node in computed]
+        self._steps_after: dict[tuple[int, ...], list[NumberStep]] = {}
+        # Compared by their bits: -0.0 is not 0.0, and a NaN is what it was. Integers may be too large for that.
         are_floats = all(node.dtype.kind == "f" for _, node in inputs)
-        self._bits = Struct(f"{len(inputs)}d").pack if inputs and are_floats else None
-        self._before: tuple[bytes, list[Array]] = (b"", [])
+        self._bits = Struct(f"{len(inputs)}d").pack if are_floats else None
+        given: list[Any] = [None] * len(inputs)
+        self._before = b"", [*given, *[node.value for node in constants], *[None for _ in computed]]
 
     def compute(self, inputs: Sequence[Any]) -> list[Array]:
         """Return the inputs, constants and results, each as an array of no dimensions."""
         values = [inputs[k] for k, _ in self.taken]
         bits = b"" if self._bits is None else self._bits(*values)
         known, numbers = self._before
-        if bits and bits == known:
+        if known and bits == known:
             return numbers
-        numbers = [np.array(x, dtype=dtype) for x, (_, dtype) in zip(values, self.taken, strict=True)]
-        numbers += self._constants
-        for made_by, reads, attributes in self._steps:
-            numbers.append(np.asarray(made_by.evaluate(*[numbers[k] for k in reads], **attributes)))  # type: ignore[union-attr]  # checked: no leaf
-        self._before = (bits, numbers)
+        changed = range(len(values))
+        if known and bits:
+            changed = [k for k in changed if bits[8 * k : 8 * k + 8] != known[8 * k : 8 * k + 8]]
+        numbers = numbers.copy()  # another thread may be reading them
+        for k in changed:
+            numbers[k] = np.array(values[k], dtype=self.taken[k][1])
+        for at, compute, reads in self._after(tuple(changed)):
+            numbers[at] = np.asarray(compute(*[numbers[k] for k in reads]))
+        self._before = bits, numbers
         return numbers
 
+    def _after(self, changed: tuple[int, ...]) -> list[NumberStep]:
+        """Return the operations whose results change with these inputs; all of them if all inputs have changed."""
+        steps = self._steps_after.get(changed)
+        if steps is None:
+            stale = set(changed)
+            steps = self._steps_after[changed] = []
+            for step in self._steps:
+                at, _, reads = step
+                if len(changed) == len(self.taken) or not stale.isdisjoint(reads):
+                    stale.add(at)
+                    steps.append(step)
+        return steps
 
+
+NumberStep = tuple[int, Callable[..., Any], list[int]]  # the place of the result, the function, the places it reads
 Step = tuple[Callable[..., Any], Callable[[Any], tuple[Any, ...]]]
 
 
@@ -342,6 +363,12 @@ def _check(body: Graph) -> None:
     for node in body.nodes:
         if node.primitive is None or not (node.primitive.elementwise or (_is_constant(node) and not node.shape)):
             raise VerifyError(f"body {body.name}: {node!r}", expected="elementwise operations and numbers")
+
+
+def _computing(node: Node) -> Callable[..., Any]:
+    """Return the function of a node that takes its inputs."""
+    evaluate: Callable[..., Any] = node.primitive.evaluate  # type: ignore[union-attr]  # checked before: no leaf
+    return partial(evaluate, **node.attributes) if node.attributes else evaluate
 
 
 def _writing(node: Node) -> Callable[..., Any]:
