@@ -190,7 +190,9 @@ class Numbers:
         self.place = {node: k for k, node in enumerate((*[node for _, node in inputs], *constants, *computed))}
         self.taken = [(k, node.dtype) for k, node in inputs]
         self.given = [(k, self.place[node]) for k, node in enumerate(body.outputs) if not node.shape]
-        self._steps = [(self.place[node], _computing(node), [self.place[x] for x in node.inputs or ()]) for node in computed]
+        self._steps = [
+            (self.place[node], _computing(node), [self.place[x] for x in node.inputs or ()]) for node in computed
+        ]
         self._steps_after: dict[tuple[int, ...], list[NumberStep]] = {}
         # Compared by their bits: -0.0 is not 0.0, and a NaN is what it was. Integers may be too large for that.
         are_floats = all(node.dtype.kind == "f" for _, node in inputs)
@@ -205,8 +207,8 @@ class Numbers:
         known, numbers = self._before
         if known and bits == known:
             return numbers
-        changed = range(len(values))
-        if known and bits:
+        changed = list(range(len(values)))
+        if known:
             changed = [k for k in changed if bits[8 * k : 8 * k + 8] != known[8 * k : 8 * k + 8]]
         numbers = numbers.copy()  # another thread may be reading them
         for k in changed:
@@ -221,12 +223,13 @@ class Numbers:
         steps = self._steps_after.get(changed)
         if steps is None:
             stale = set(changed)
-            steps = self._steps_after[changed] = []
+            steps = []
             for step in self._steps:
                 at, _, reads = step
                 if len(changed) == len(self.taken) or not stale.isdisjoint(reads):
                     stale.add(at)
                     steps.append(step)
+            self._steps_after[changed] = steps
         return steps
 
 
