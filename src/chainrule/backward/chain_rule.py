@@ -52,7 +52,10 @@ def chain_rule(
         need = tuple([child.requires_grad and (useful is None or child in useful) for child in inputs])
         if g is not None and True in need:
             for child, part in _apply_rule(node, inputs, g, need):
-                _add(pending, child, node, part)
+                if child in pending or isinstance(child.dtype, tuple):
+                    _add(pending, child, node, part)
+                else:
+                    pending[child] = part
             if free:
                 node.free()
         for child in inputs:

@@ -55,9 +55,7 @@ def check_rules_agree(primitive: Primitive, values: tuple[Any, ...], attributes:
 
 def _nodes_of(operands: tuple[Operand, ...]) -> list[Node | None]:
     """Return the nodes of eager operands; None for a number and for what needs no gradient."""
-    return [
-        None if not isinstance(o, Tensor) else o._node if o._parent is None else current_node(o) for o in operands
-    ]
+    return [None if not isinstance(o, Tensor) else o._node if o._parent is None else current_node(o) for o in operands]
 
 
 def _wants_gradient(nodes: list[Node | None]) -> bool:
@@ -101,7 +99,7 @@ def _keep_inputs(
     for index in kept:
         operand = operands[index]
         if isinstance(operand, Tensor):
-            inputs[index].keep(operand._value, shared_storage(operand))
+            inputs[index].keep(operand._value, operand._storage or shared_storage(operand))
     return tuple(inputs), keeps_output
 
 
