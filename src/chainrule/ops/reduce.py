@@ -27,6 +27,8 @@ def with_ones(shape: Shape, axes: Axes) -> Shape:
 
 def restore(g: Node, x: Node, axes: Axes) -> Node:
     """Repeat ``g`` along the reduced axes: the adjoint of a sum."""
+    if len(axes) == len(x.shape):
+        return op.expand(g, shape=x.shape)
     return op.expand(op.reshape(g, shape=with_ones(x.shape, axes)), shape=x.shape)
 
 
@@ -60,11 +62,10 @@ class SumTo(Primitive):
 
     def evaluate(self, x: Array, *, shape: tuple[int, ...]) -> Any:
         extra = x.ndim - len(shape)
-        axes = tuple(range(extra)) + tuple(
-            [axis for axis in range(extra, x.ndim) if shape[axis - extra] == 1 and x.shape[axis] != 1]
-        )
-        if not axes:
-            return np.array(x)
+        axes = tuple(range(extra))
+        if x.shape[extra:] == shape:
+            return np.add.reduce(x, axis=axes, dtype=x.dtype) if axes else np.array(x)
+        axes += tuple([axis for axis in range(extra, x.ndim) if shape[axis - extra] == 1 and x.shape[axis] != 1])
         return np.add.reduce(x, axis=axes, dtype=x.dtype).reshape(shape)
 
     def lower(self, e: Any, x: Any, *, shape: Shape) -> Any:
@@ -338,7 +339,7 @@ class Softmax(Primitive):
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
         # dyᵢ = yᵢ (dxᵢ - Σⱼ yⱼ dxⱼ)
         gy = g * y
-        return gy - y * op.reshape(op.sum(gy, axes=(axis,)), shape=with_ones(x.shape, (axis,)))
+        return gy - y * op.sum_to(gy, shape=with_ones(x.shape, (axis,)))
 
 
 class LogSoftmax(Primitive):
@@ -362,4 +363,4 @@ class LogSoftmax(Primitive):
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
         # dyᵢ = dxᵢ - Σⱼ e^yⱼ dxⱼ
-        return g - op.exp(y) * op.reshape(op.sum(g, axes=(axis,)), shape=with_ones(x.shape, (axis,)))
+        return g - op.exp(y) * op.sum_to(g, shape=with_ones(x.shape, (axis,)))

@@ -80,7 +80,11 @@ class Expand(Primitive):
         return Spec(shape, x.dtype)
 
     def evaluate(self, x: Array, *, shape: tuple[int, ...]) -> Array:
-        return np.broadcast_to(x, shape)
+        if x.ndim:
+            return np.broadcast_to(x, shape)
+        y: Array = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))  # the same, in a fifth of the time
+        y.flags.writeable = False
+        return y
 
     def lower(self, e: Any, x: Any, *, shape: Shape) -> Any:
         return e.expand(x, shape)
