@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 
 from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.driver import RUN
+from chainrule.compiler.llvm import assembly
 from chainrule.compiler.pipeline import Compilation
 from chainrule.compiler.plan import ARENA, FIRST_INPUT, STATUS, Layout
+from chainrule.compiler.show import show_loops
 from chainrule.compiler.target import host
 from chainrule.graph import Graph
 from chainrule.graph.sizes import Size, evaluate
@@ -73,7 +76,9 @@ class NativeProgram:
         self.in_place = dict(in_place or {})
         self.compilation = Compilation(graph, late_calls(graph), self.in_place, host(), hints or {})
         ir = self.compilation.ir
+        start = time.perf_counter()
         loaded = load_or_build(ir.encode(), lambda: (ir, b""), host())
+        self.seconds = time.perf_counter() - start
         self.loaded = loaded
         self.library = loaded.library
         function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
@@ -86,6 +91,32 @@ class NativeProgram:
             k: self.in_place[k] for k, field in enumerate(self.compilation.regions.outputs) if field in targets.over
         }
         self.slots = [targets.slot[field] for field in self.compilation.regions.outputs]
+
+    def loops(self) -> str:
+        """Return the kernels as text: their loops, what each computes, and where it goes."""
+        return show_loops(self.compilation.targets)
+
+    def llvm(self) -> str:
+        """Return LLVM's text of all kernels."""
+        return self.compilation.ir
+
+    def assembly(self) -> str:
+        """Return the machine's assembly of all kernels."""
+        return assembly(self.compilation.ir, self.compilation.machine)
+
+    def report(self) -> list[str]:
+        """Say how many kernels there are, how long compiling took, and what each kernel does and costs.
+
+        Times are measured when the program has run: each kernel by itself, on the memory of the last run.
+        """
+        compilation = self.compilation
+        kernels = len({record.kernel for record in compilation.records})
+        took = sum(compilation.seconds.values()) + self.seconds
+        origin = "from the cache" if self.loaded.from_cache else "compiled"
+        lines = [f"native: {len(compilation.records)} calls of {kernels} kernels, {origin} in {1e3 * took:.0f} ms"]
+        for ready in list(self._ready.values())[-1:]:
+            lines.append(f"{ready.arena_size / 1e6:.2f} MB of memory beside inputs and results")
+        return lines
 
     def ready(self, sizes: dict[str, int]) -> Ready:
         """Return the layout for these sizes."""

@@ -15,7 +15,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from chainrule.tensors.guards import Name, names_read
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.trace import Trace, tracing
 from chainrule.tensors.traced import Traced
+
+if TYPE_CHECKING:
+    from chainrule.run import NativeProgram
 
 MOST_TRACES = 8
 N = symbol("n")
@@ -170,6 +173,30 @@ class Compiled:
         """Return the graph of the first trace as text."""
         return show(self.graph)
 
+    def _native(self) -> NativeProgram:
+        """Return the native program of the first trace; raise, with the reason, if it runs on the interpreter."""
+        if not self._entries:
+            raise TraceError(f"{self.name} has not been traced", fix="call it once")
+        traced = self._entries[0].traced
+        if traced.reason:
+            raise TraceError(f"{self.name} has no native code: {traced.reason}")
+        return cast("NativeProgram", traced.program)
+
+    @property
+    def loops(self) -> str:
+        """The kernels of the first trace as text: their loops, what each computes, and where it goes."""
+        return self._native().loops()
+
+    @property
+    def llvm(self) -> str:
+        """The first trace in LLVM's language."""
+        return self._native().llvm()
+
+    @property
+    def assembly(self) -> str:
+        """The first trace as assembly of this machine."""
+        return self._native().assembly()
+
     def report(self) -> str:
         """Return when it was traced, and why, and how often each trace ran."""
         count = len(self._entries)
@@ -178,8 +205,7 @@ class Compiled:
             lines.append(
                 f"  {k}. {entry.text}: {len(entry.traced.graph.nodes)} operations, ran {entry.traced.runs} times"
             )
-            engine = f"not native: {entry.traced.reason}" if entry.traced.reason else "native"
-            lines.append(f"     {engine}")
+            lines += [f"     {line}" for line in entry.traced.engine()]
             if entry.reason:
                 lines.append(f"     traced since {entry.reason}")
         lines += [f"  uncompiled: {reason}" for reason in self._given_up.values()]

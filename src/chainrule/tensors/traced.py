@@ -5,15 +5,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from chainrule import run as engines
 from chainrule.errors import GradientError, InPlaceError
 from chainrule.graph import Graph, Node, Primitive, primitive
-from chainrule.run.engine import choose
-from chainrule.run.native import NativeProgram
-from chainrule.run.steps import Feed, Steps
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.bindings import Grad, current_generator
 from chainrule.tensors.guards import Guards, Name, label_of
@@ -158,7 +156,7 @@ class Traced:
         self._numbers = trace.numbers
         self._draws = [(draws.generator, draws.count) for draws in trace.draws.values()]
         self._drawn = {draws.draw: draws.count for draws in trace.draws.values()}
-        self._steps: dict[Any, Steps] = {}
+        self._steps: dict[Any, engines.Steps] = {}
         self._before, self._after = trace.calls_before, trace.calls_after
         name_inputs(trace)
         self.guards = Guards(names, trace.modules.values(), trace.answers)
@@ -203,7 +201,7 @@ class Traced:
         self._memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
-        self.program, self.reason = choose(self.graph, targets, sizes)
+        self.program, self.reason = engines.choose(self.graph, targets, sizes)
         del self._ends
 
     def holds(self, tensors: list[Tensor]) -> bool:
@@ -263,6 +261,12 @@ class Traced:
         self.runs += 1
         return rebuild(self._form, results, sizes)
 
+    def engine(self) -> list[str]:
+        """Say in lines what runs it, or why that is not native code."""
+        if self.reason:
+            return [f"not native: {self.reason}"]
+        return cast("engines.NativeProgram", self.program).report()
+
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
         calls = self._before or self._after or self._new or self._of_results or self._written_arguments
@@ -285,7 +289,7 @@ class Traced:
         every run; ``between`` is called once per run, and may change rates. Returns how many runs were done, and the arrays of these results.
         """
         values = self.inputs(tensors)
-        assert values is not None and isinstance(self.program, NativeProgram)  # noqa: PT018  # both follow from holds()
+        assert values is not None  # holds() said so
         nodes = [node for several, _ in self._numbers for node in several]
         told = []
         for step in range(steps):
@@ -305,8 +309,8 @@ class Traced:
         key = (tuple(sizes.items()), tuple(wanted))
         runner = self._steps.get(key)
         if runner is None:
-            runner = self._steps[key] = Steps(self.program, sizes, wanted)
-        done, results = runner.run(values, Feed(gathered, numbers, order), steps)
+            runner = self._steps[key] = engines.Steps(cast("engines.NativeProgram", self.program), sizes, wanted)
+        done, results = runner.run(values, engines.Feed(gathered, numbers, order), steps)
         for find in self._written:
             x = find(tensors)
             if x is not None:

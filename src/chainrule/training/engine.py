@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from chainrule import run as engines
 from chainrule.errors import TraceError
 from chainrule.graph import Array
-from chainrule.run.steps import can_gather
 from chainrule.tensors.compile import Compiled, compile
 from chainrule.tensors.tensor import Tensor
 from chainrule.training.batches import Batch
@@ -72,8 +72,10 @@ class _Runner:
             return None
         traced, tensors, sizes = found
         given = dict(enumerate([array for array in rows if array is not None]))
-        fits = all(can_gather(array, tensors[k]._value.dtype) for k, array in given.items())
-        if not fits or not traced.can_run_steps():
+        if not traced.can_run_steps():
+            return None
+        fits = all(engines.can_gather(array, tensors[k]._value.dtype) for k, array in given.items())
+        if not fits:
             return None
         done, results = traced.run_steps(tensors, given, order, sizes, steps, [0, 1] if outputs else [0], between)
         return done, results[0], results.get(1)
