@@ -158,6 +158,7 @@ class Emitter:
         self.lines: list[str] = []
         self.at_entry: list[str] = []  # stack memory
         self.block = "entry"
+        self._came_from = ""  # the last block of the body of the last when()
         self._count = 0
 
     # -- the text ------------------------------------------------------------------------------------------------------
@@ -491,8 +492,20 @@ class Emitter:
         self.line(f"br {condition!r}, label %{then}, label %{done}")
         self.label(then)
         body()
+        self._came_from = self.block
         self.line(f"br label %{done}")
         self.label(done)
+
+    def either(self, condition: Value, body: Callable[[], Sequence[Value]], values: Sequence[Value]) -> list[Value]:
+        """Write ``values = body() if condition else values``; return them."""
+        before = self.block
+        made: list[Value] = []
+        self.when(condition, lambda: made.extend(body()))
+        then = self._came_from
+        return [
+            self.op(f"phi {y.type} [ {x.name}, %{before} ], [ {y.name}, %{then} ]", y.dtype, y.lanes)
+            for x, y in zip(values, made, strict=True)
+        ]
 
     def call(self, name: str, *operands: str, result: str = "void") -> str:
         """Call a function; operands are "type value" texts. Return the name of the result ("" if none)."""

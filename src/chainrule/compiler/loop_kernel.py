@@ -138,26 +138,7 @@ class LoopKernel:
             whole = e.index(start) if isinstance(start, int) else start
         if number is None or number % LANES:
             left = stop - whole
-            before = e.block
-
-            def rest() -> None:
-                nonlocal values, after
-                mask = e.lane_numbers() < e.wide(left)
-                values = list(turn(whole, mask, values))
-                after = e.block
-
-            after = before
-            old = values
-            condition = left > 0
-            branch_from = e.block
-            e.when(condition, rest)
-            merged = []
-            for x, y in zip(old, values, strict=True):
-                kind = y.type
-                merged.append(
-                    e.op(f"phi {kind} [ {x.name}, %{branch_from} ], [ {y.name}, %{after} ]", y.dtype, y.lanes)
-                )
-            values = merged
+            values = e.either(left > 0, lambda: list(turn(whole, e.lane_numbers() < e.wide(left), values)), values)
         return values
 
     def _hoist(self) -> None:

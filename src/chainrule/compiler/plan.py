@@ -56,8 +56,8 @@ class Targets:
         for k, source in enumerate(sources):
             self.slot[source] = FIRST_INPUT + k
         at = FIRST_INPUT + len(sources)
-        for field in self.fixed:
-            self.slot[field] = at
+        for fixed in self.fixed:
+            self.slot[fixed] = at
             at += 1
         self.order = self._order(in_place)
         self.fresh: list[int] = []  # outputs that get memory of their own
@@ -185,7 +185,8 @@ class Layout:
         self, targets: Targets, records: Sequence[Record], scratch: Sequence[tuple[Field, int]], sizes: dict[str, int]
     ) -> None:
         offsets, self.arena_size = targets.offsets(sizes, scratch)
-        starts, values = [], []
+        starts: list[int] = []
+        values: list[int] = []
         for record in records:
             starts.append(len(values))
             for entry in record.entries:

@@ -63,7 +63,8 @@ class _ProductRecords:
     def write(self) -> None:
         """Write packing, if it is needed, and the product."""
         field = self.product
-        b_place, b_inner, b_panel, b_batch = self.b.place, self.b.inner, self.tile.width, self.b.batch
+        b_place, b_inner, b_batch = self.b.place, self.b.inner, self.b.batch
+        b_panel: Dim = self.tile.width
         if not is_one(self.b.free):
             b_place, b_inner, b_panel, b_batch = self._pack()
         entries = [
@@ -89,7 +90,7 @@ class _ProductRecords:
             for stored in self.region.stored:
                 e.pointer(stored)
 
-        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+        def epilogue(e_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
             for d, i in zip(loops, (batch, row, column)[3 - len(loops) :], strict=True):
                 if d is not None:
                     ev.at[d] = i

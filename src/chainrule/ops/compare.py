@@ -20,46 +20,50 @@ class Comparison(Elementwise, abstract=True):
         one_dtype(self.name, *operands)
         return Spec(broadcast(self.name, *operands), BOOL)
 
+
+class Relation(Comparison, abstract=True):
+    """How two numbers stand to each other."""
+
     def lower(self, e: Any, a: Any, b: Any) -> Any:
         return e.compare(self.name, a, b)
 
 
-class Eq(Comparison):
+class Eq(Relation):
     """y = [a = b]"""
 
     name = "eq"
     evaluate = np.equal
 
 
-class Ne(Comparison):
+class Ne(Relation):
     """y = [a ≠ b]"""
 
     name = "ne"
     evaluate = np.not_equal
 
 
-class Lt(Comparison):
+class Lt(Relation):
     """y = [a < b]"""
 
     name = "lt"
     evaluate = np.less
 
 
-class Le(Comparison):
+class Le(Relation):
     """y = [a ≤ b]"""
 
     name = "le"
     evaluate = np.less_equal
 
 
-class Gt(Comparison):
+class Gt(Relation):
     """y = [a > b]"""
 
     name = "gt"
     evaluate = np.greater
 
 
-class Ge(Comparison):
+class Ge(Relation):
     """y = [a ≥ b]"""
 
     name = "ge"
