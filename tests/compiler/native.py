@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from chainrule.compiler.emit import Emitter, Module, Value
+from chainrule.compiler.emit import I64, Emitter, Module, Value
 from chainrule.compiler.product import PRODUCT_ARGS, Entry, Tile, buffer, entry
 
 llvm.initialize_native_target()
@@ -30,7 +31,7 @@ class Native:
 
     def __init__(self, module: Module, target: tuple[str, str] = HOST) -> None:
         cpu, features = target
-        start = time.perf_counter()
+        start = time.thread_time()
         width = 512 if "+avx512f" in features else 256
         attributes = f'nounwind "target-cpu"="{cpu}" "target-features"="{features}" "prefer-vector-width"="{width}"'
         parsed = llvm.parse_assembly(module.text(attributes))
@@ -40,7 +41,7 @@ class Native:
         parsed.triple, parsed.data_layout = llvm.get_default_triple(), str(machine.target_data)
         self.machine, self.parsed = machine, parsed
         self.object = machine.emit_object(parsed)
-        self.seconds = time.perf_counter() - start
+        self.seconds = time.thread_time() - start  # of the processor, whatever else runs on it
         if not _jit:
             host = native.create_target_machine(cpu=HOST[0], features=HOST[1], opt=2, codemodel="jitdefault")
             _jit.append(llvm.create_lljit_compiler(host))
@@ -63,7 +64,8 @@ class Call:
     def __init__(
         self, native: Native, name: str, arrays: Sequence[np.ndarray], args: Sequence[int], count: int
     ) -> None:
-        self.function, self.native, self.arrays, self.count = native[name], native, arrays, count
+        self.function, self.name, self.native = native[name], name, native
+        self.arrays, self.count = arrays, count
         self.frame = np.array([a.ctypes.data for a in arrays], np.int64)
         self.args = np.array(args, np.int64)
         self.places = self.frame.ctypes.data, self.args.ctypes.data
@@ -104,3 +106,40 @@ def store(e: Emitter, row: Value, column: Value, value: Value, mask: Value | Non
     """The plain epilogue: c[batch, row, column], in row-major order; its entries: slot, offset, row and batch stride."""
     place = row * entry(e, PRODUCT_ARGS + 2) + column + batch * entry(e, PRODUCT_ARGS + 3)
     e.store(value, e.offset(buffer(e, PRODUCT_ARGS), place, value.dtype), mask)
+
+
+class Table:
+    """Calls made one after the other by a loop in machine code, ``repeats`` times over."""
+
+    def __init__(self, calls: Sequence[Call], repeats: int = 1) -> None:
+        self.calls, self.repeats = calls, repeats
+        self.records = np.array(
+            [[c.native.linked[c.name], *c.places, 0, c.count] for c in calls], np.int64
+        )  # kernel, frame, args, begin, end
+        self.native = _runner()
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        self.function, self.place = kind(self.native.linked["run"]), self.records.ctypes.data
+
+    def __call__(self) -> None:
+        self.function(self.place, len(self.records), self.repeats)
+
+
+@functools.cache
+def _runner() -> Native:
+    module = Module()
+    e = Emitter(module, "run", [("ptr", "records"), ("i64", "count"), ("i64", "repeats")])
+
+    def record(i: Value) -> None:
+        row = e.offset("%records", i * 5, I64)
+        values = [e.load(e.offset(row, k, I64), I64) for k in range(5)]
+        pointers = [e.raw(f"inttoptr i64 {v.name} to ptr") for v in values[:3]]
+        e.line(
+            f"call void {pointers[0]}(ptr {pointers[1]}, ptr {pointers[2]}, i64 {values[3].name}, i64 {values[4].name})"
+        )
+
+    def all_records(_: Value) -> None:
+        e.loop(0, Value(e, "%count", I64), 1, record)
+
+    e.loop(0, Value(e, "%repeats", I64), 1, all_records)
+    e.finish()
+    return Native(module)

@@ -40,9 +40,11 @@ rates = np.array([0.9, 0.999, 1e-3, 1e-8])
 
 
 @functools.cache
-def compiled(tile: Tile, dtype: Dtype, epilogue: Any = store, target: tuple[str, str] = HOST) -> Native:
+def compiled(
+    tile: Tile, dtype: Dtype, epilogue: Any = store, target: tuple[str, str] = HOST, resume: bool = False
+) -> Native:
     module = Module()
-    product(module, "kernel", tile, dtype, epilogue)
+    product(module, "kernel", tile, dtype, epilogue, resume=resume)
     return Native(module, target)
 
 
@@ -92,9 +94,15 @@ def multiply(a, b, tile, *, packed=None, target=HOST, pieces=1, columns_outer=Fa
     arrays = [a, panels, c]
     if resume is not None:
         arrays.append(resume)
-        args[Entry.RESUME], args[Entry.PARTIAL], args[Entry.PARTIAL_ROW], args[Entry.PARTIAL_BATCH] = 1, 3, n, m * n
+        args[Entry.PARTIAL], args[Entry.PARTIAL_ROW], args[Entry.PARTIAL_BATCH] = 3, n, m * n
     count = count_tiles(tile, m, n, batches)
-    call = Call(compiled(tile, a.dtype, store, target), "kernel", arrays, [*args, 2, 0, n + 5, m * (n + 5)], count)
+    call = Call(
+        compiled(tile, a.dtype, store, target, resume is not None),
+        "kernel",
+        arrays,
+        [*args, 2, 0, n + 5, m * (n + 5)],
+        count,
+    )
     for piece in range(pieces):
         call(count * piece // pieces, count * (piece + 1) // pieces)
     assert (c[:, :, n:] == 7).all()
