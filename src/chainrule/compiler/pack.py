@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from .emit import I64, LANES, Dtype, Emitter, Module, Value
-from .product import buffer, entry
+from .product import address, buffer, entry, pointer
 
 
 class PackEntry(IntEnum):
@@ -45,7 +45,7 @@ def packed_size(k: int, n: int, width: int) -> int:
 
 
 def pack_transposed(module: Module, name: str, dtype: Dtype) -> None:
-    """Write a kernel for matrices of stride 1 along k: 16×16 blocks are transposed in registers."""
+    """Write a kernel for matrices of stride 1 along k: blocks of 16 columns are transposed in registers."""
     _Pack(module, name, dtype).write(_transposed)
 
 
@@ -82,25 +82,26 @@ class _Pack:
         e.loop(Value(e, "%begin", I64), Value(e, "%end", I64), 1, item)
         e.finish()
 
-    def columns(self, source: str, n: Value) -> list[str]:
-        """Return the addresses of columns n to n + 15, of the last one again where there are fewer."""
-        e, last = self.e, self.size[PackEntry.N] - 1
-        places = [e.minimum(n + j, last) * self.size[PackEntry.SOURCE_N] for j in range(LANES)]
-        return [e.offset(source, place, self.dtype) for place in places]
+    def column(self, source: str, n: Value) -> str:
+        """Return the address of column ``n``, of the last one where there is none."""
+        n = self.e.minimum(n, self.size[PackEntry.N] - 1)
+        return self.e.offset(source, n * self.size[PackEntry.SOURCE_N], self.dtype)
 
 
 def _any(pack: _Pack, source: str, target: str, n: Value) -> None:
-    """One row of a strip after the other."""
+    """One element after the other."""
     e, dtype, size = pack.e, pack.dtype, pack.size
-    places = pack.columns(source, n)
 
-    def row(k: Value) -> None:
-        place = k * size[PackEntry.SOURCE_K]
-        for j, column in enumerate(places):
-            x = e.load(e.offset(column, place, dtype), dtype)
+    def column(j: Value) -> None:
+        start = pack.column(source, n + j)
+
+        def row(k: Value) -> None:
+            x = e.load(e.offset(start, k * size[PackEntry.SOURCE_K], dtype), dtype)
             e.store(x, e.offset(target, k * size[PackEntry.WIDTH] + j, dtype))
 
-    e.loop(0, size[PackEntry.K], 1, row)
+        e.loop(0, size[PackEntry.K], 1, row)
+
+    e.loop(0, LANES, 1, column)
 
 
 def _rows(pack: _Pack, source: str, target: str, n: Value) -> None:
@@ -117,29 +118,47 @@ def _rows(pack: _Pack, source: str, target: str, n: Value) -> None:
 
 
 def _transposed(pack: _Pack, source: str, target: str, n: Value) -> None:
-    """Blocks of 16×16, the last one overlapping the one before; fewer than 16 rows an element at a time."""
+    """Four rows from 16 columns at a time, the last four overlapping those before; fewer an element at a time."""
     e, dtype, size = pack.e, pack.dtype, pack.size
-    whole = e.compare("ge", size[PackEntry.K], LANES)
-    places = pack.columns(source, n)
+    k = size[PackEntry.K]
+    whole = e.compare("ge", k, 4)
+    starts = e.stack(I64, LANES)
+
+    def note(j: Value) -> None:
+        e.store(address(e, pack.column(source, n + j)), e.offset(starts, j, I64))
+
+    e.loop(0, LANES, 1, note, at_least_once=True)
 
     def block(first: Value) -> None:
-        k = e.minimum(first, size[PackEntry.K] - LANES)
-        rows = transpose(e, [e.load(e.offset(place, k, dtype), dtype, LANES) for place in places])
-        for i, row in enumerate(rows):
-            e.store(row, e.offset(target, (k + i) * size[PackEntry.WIDTH], dtype))
+        first = e.minimum(first, k - 4)
+        quarters = []
+        for j in range(LANES):
+            start = pointer(e, e.load(e.offset(starts, j, I64), I64))
+            quarters.append(e.load(e.offset(start, first, dtype), dtype, 4))
+        row = e.offset(target, first * size[PackEntry.WIDTH], dtype)
+        for x in transpose(e, quarters):
+            e.store(x, row)
+            row = e.offset(row, size[PackEntry.WIDTH], dtype)
 
-    e.loop(0, e.select(whole, size[PackEntry.K], 0), LANES, block)
+    e.loop(0, e.select(whole, k, 0), 4, block)
     e.when(~whole, lambda: _any(pack, source, target, n))
 
 
-def transpose(e: Emitter, rows: list[Value]) -> list[Value]:
-    """Return the columns of a square block, by exchanging halves at distances 8, 4, 2 and 1."""
-    rows, step = list(rows), LANES // 2
-    while step:
-        low = [j if not j & step else LANES + j - step for j in range(LANES)]
-        high = [j + step if not j & step else LANES + j for j in range(LANES)]
-        for i in (i for i in range(LANES) if not i & step):
-            a, b = rows[i], rows[i + step]
-            rows[i], rows[i + step] = e.shuffle(a, b, low), e.shuffle(a, b, high)
-        step //= 2
-    return rows
+def transpose(e: Emitter, columns: list[Value]) -> list[Value]:
+    """Return the 4 rows of 16 lanes of a block given as 16 columns of 4."""
+    # Column j + 4 q goes to quarter q of register j: then each quarter of the four registers is a 4 × 4 block of its own.
+    registers = []
+    for j in range(4):
+        low = e.shuffle(columns[j], columns[j + 4], range(8))
+        high = e.shuffle(columns[j + 8], columns[j + 12], range(8))
+        registers.append(e.shuffle(low, high, range(16)))
+
+    def in_quarters(x: Value, y: Value, order: tuple[int, ...]) -> Value:
+        lanes = [4 * quarter + k % 4 + LANES * (k // 4) for quarter in range(4) for k in order]
+        return e.shuffle(x, y, lanes)
+
+    a, b, c, d = registers
+    ab, cd = in_quarters(a, b, (0, 4, 1, 5)), in_quarters(c, d, (0, 4, 1, 5))
+    first = [in_quarters(ab, cd, (0, 1, 4, 5)), in_quarters(ab, cd, (2, 3, 6, 7))]
+    ab, cd = in_quarters(a, b, (2, 6, 3, 7)), in_quarters(c, d, (2, 6, 3, 7))
+    return [*first, in_quarters(ab, cd, (0, 1, 4, 5)), in_quarters(ab, cd, (2, 3, 6, 7))]
