@@ -351,24 +351,41 @@ class Registers(NamedTuple):
     number: int
 
 
-def choose_tile(m_hint: int | None, n: int | None, k_hint: int | None, registers: Registers, dtype: Dtype) -> Tile:
-    """Return the tile that should take least time for C of about ``m_hint`` rows and ``n`` columns (None: unknown)."""
+def choose_tile(
+    m_hint: int | None,
+    n: int | None,
+    k_hint: int | None,
+    registers: Registers,
+    dtype: Dtype,
+    *,
+    in_place: bool = False,
+) -> Tile:
+    """Return the tile that should take least time for C of about ``m_hint`` rows and ``n`` columns (None: unknown).
+
+    ``in_place``: the epilogue loads, computes and stores, as an optimizer does; where vectors are wide enough to leave
+    the other units idle it is deferred.
+    """
     per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
-    most = max(registers.number * 3 // 4 // per_vector, 1)  # sums; the rest hold B, a broadcast A and what is spare
-    m, columns, k = m_hint or 12 * 16, n or 16 * 24, max(k_hint or 256, 1)
-    best: tuple[float, Tile] | None = None
-    for vectors in range(1, min(most, 8) + 1):
-        for rows in range(1, min(most // vectors, 24) + 1):
-            tile = Tile(rows, vectors).with_columns(n)
+    per_cycle = 1 if registers.bits == 512 else 2  # multiply-adds, of a latency of 4
+    shortest = 7 if registers.bits == 512 else 4.2  # cycles per term of the sums, measured
+    deferred = in_place and registers.bits == 512
+    m, columns, k = m_hint or 192, n or 384, max(k_hint or 256, 1)
 
-            def cycles(v: int, rows: int = rows) -> float:
-                sums = rows * v * per_vector
-                turn = max(sums, 0.5 * rows + v * per_vector, 4 if registers.bits == 512 else 8)
-                return turn * k + 2 * sums + 40
+    def fits(rows: int, vectors: int) -> bool:  # sums, a row of B and a broadcast element of A
+        return (rows * vectors + vectors) * per_vector + 1 <= registers.number
 
-            row_tiles = m if m < rows else -(-m // rows)
-            total = row_tiles * (columns // tile.width * cycles(vectors) + (cycles(tile.tail) if tile.tail else 0))
-            if best is None or total < best[0]:
-                best = total, tile
-    assert best
-    return best[1]
+    def cycles(rows: int, vectors: int) -> float:
+        sums = rows * vectors * per_vector / per_cycle
+        loads = rows / 2 + vectors * per_vector / per_cycle
+        after = sums if deferred else 6 * sums - 30  # what the sums of the next tile do not hide
+        return k * max(sums, loads, shortest) + max(after, 10) + 10
+
+    def total(tile: Tile) -> float:
+        row_tiles = m if m < tile.rows else -(-m // tile.rows)
+        whole = columns // tile.width * cycles(tile.rows, tile.vectors)
+        tail = cycles(tile.rows, tile.tail) if tile.tail else 0
+        code = tile.vectors + (0 if tile.only_tail else tile.tail)
+        return row_tiles * (whole + tail) * (1 + 0.01 * code)
+
+    shapes = [(rows, vectors) for vectors in range(1, 9) for rows in range(1, 25) if fits(rows, vectors)]
+    return min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)
