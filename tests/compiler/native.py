@@ -93,7 +93,6 @@ def product_args(
     args[Entry.BATCHES], args[Entry.M], args[Entry.K] = a.shape
     args[Entry.N] = b.shape[2]
     args[Entry.A_BATCH], args[Entry.A_ROW], args[Entry.A_K] = (s // size for s in a.strides)
-    args[Entry.A_FIRST] = args[Entry.A_ROW]
     args[Entry.B_BATCH], args[Entry.B_K] = b.strides[0] // size, b.strides[1] // size
     args[Entry.B_PANEL] = tile.width
     args[Entry.COLUMNS_OUTER] = int(columns_outer)

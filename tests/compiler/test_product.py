@@ -81,7 +81,7 @@ def pack(b: np.ndarray, width: int, kind: Any = pack_any, target: tuple[str, str
     return panels
 
 
-def multiply(a, b, tile, *, packed=None, target=HOST, pieces=1, columns_outer=False, resume=None):  # type: ignore[no-untyped-def]
+def multiply(a, b, tile, *, packed=None, packed_a=None, target=HOST, pieces=1, columns_outer=False, resume=None):  # type: ignore[no-untyped-def]
     """C by a kernel whose ``store`` must leave everything beyond C alone."""
     batches, m, k = a.shape
     n = b.shape[2]
@@ -92,6 +92,10 @@ def multiply(a, b, tile, *, packed=None, target=HOST, pieces=1, columns_outer=Fa
     args = product_args(tile, a, b, width=tile.width, panel=0 if packed is None else k * tile.width)
     args[Entry.COLUMNS_OUTER] = int(columns_outer)
     arrays = [a, panels, c]
+    if packed_a is not None:
+        tile = tile._replace(packed_a=True)
+        arrays[0] = pack(a.swapaxes(1, 2), 16, packed_a, target)
+        args[Entry.A_PANEL], args[Entry.A_BATCH] = 16 * k, 16 * k * -(-m // 16)
     if resume is not None:
         arrays.append(resume)
         args[Entry.PARTIAL], args[Entry.PARTIAL_ROW], args[Entry.PARTIAL_BATCH] = 3, n, m * n
@@ -174,6 +178,17 @@ def test_the_sums_are_added_in_the_promised_order():
     for shape in SIZES:
         a, b = operands(3, shape, F32)
         np.testing.assert_array_equal(multiply(a, b, Tile(12, 2)), in_order(a, b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SIZES + EMPTY, ids=str)
+@pytest.mark.parametrize("tile", [Tile(16, 1), Tile(8, 2), Tile(4, 1), Tile(8, 3, deferred=True)], ids=str)
+def test_a_product_with_both_operands_packed_has_the_same_bits(shape, dtype, tile):
+    for kind, packed, packed_a in (("NT", pack_transposed, pack_transposed), ("TN", pack_rows, pack_rows)):
+        a, b = operands(8, shape, dtype, kind)
+        c = multiply(a, b, tile, packed=packed, packed_a=packed_a)
+        assert_product(c, a, b)
+        np.testing.assert_array_equal(c, multiply(a, b, Tile(6, 2), packed=pack_any))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -11,7 +11,8 @@ bytes after it. ``[begin, end)`` are the tiles to do; no two tiles share an elem
 
 Operands. A has any strides: each of its elements is broadcast, so a transposed A costs nothing. The columns of B lie side by
 side; its rows are ``B_K`` apart, its panels (of as many columns as the tile has) ``B_PANEL``. A matrix in row-major order
-and one packed in panels (``pack.py``) thus differ in these two numbers. A may be packed too: see ``A_TILE``.
+and one packed in panels (``pack.py``) thus differ in these two numbers. A may be packed too, its rows being the columns of
+panels of 16: for large products, whose rows are spread over too many places of a cache (``Tile.packed_a``).
 
 Order of the sums, which depends on the shapes alone, never on the tile, the threads or the machine: chunks of ``CHUNK``
 terms, each summed by fma in rising order from 0, are added in order.
@@ -19,7 +20,7 @@ terms, each summed by fma in rising order from 0, are added in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
@@ -40,18 +41,17 @@ class Entry(IntEnum):
     A_BATCH = 8
     A_ROW = 9
     A_K = 10
-    A_FIRST = 11  # between the first rows of tiles, per row: A_ROW, or 0 where A is packed in tiles
-    A_TILE = 12  # between tiles: 0, or the length of a packed tile
-    B_BATCH = 13
-    B_K = 14
-    B_PANEL = 15  # the tile's columns where B is in row-major order, the length of a panel where it is packed
-    COLUMNS_OUTER = 16  # 0: all tiles of a row of tiles come first, 1: all tiles of a column of tiles
-    PARTIAL = 17  # slot, then offset in bytes: sums to go on from, each row side by side; see ``product``
-    PARTIAL_ROW = 19
-    PARTIAL_BATCH = 20
+    A_PANEL = 11  # where A is packed (then A_ROW and A_K are not read): the length of a panel
+    B_BATCH = 12
+    B_K = 13
+    B_PANEL = 14  # the tile's columns where B is in row-major order, the length of a panel where it is packed
+    COLUMNS_OUTER = 15  # 0: all tiles of a row of tiles come first, 1: all tiles of a column of tiles (mostly faster)
+    PARTIAL = 16  # slot, then offset in bytes: sums to go on from, each row side by side; see ``product``
+    PARTIAL_ROW = 18
+    PARTIAL_BATCH = 19
 
 
-PRODUCT_ARGS = 21
+PRODUCT_ARGS = 20
 
 
 class Tile(NamedTuple):
@@ -61,6 +61,7 @@ class Tile(NamedTuple):
     missing. ``tail`` and ``masked`` follow from N (``with_columns``), or suit every N when both equal ``vectors``.
     ``only_tail``: N is less than the width, every tile is the last of its row.
     ``deferred``: the epilogue of a tile runs between the multiply-adds of the next.
+    ``packed_a``: A is packed in panels of 16 rows, of which ``rows`` must be a divisor.
     """
 
     rows: int
@@ -69,6 +70,7 @@ class Tile(NamedTuple):
     masked: int = 0
     only_tail: bool = False
     deferred: bool = False
+    packed_a: bool = False
 
     @property
     def width(self) -> int:
@@ -85,7 +87,7 @@ class Tile(NamedTuple):
 
 def count_tiles(tile: Tile, m: int, n: int, batches: int = 1) -> int:
     """Return how many tiles there are, the largest ``end`` of a call."""
-    row_tiles = m if m < tile.rows else -(-m // tile.rows)
+    row_tiles = m if m < tile.rows and not tile.packed_a else -(-m // tile.rows)
     column_tiles = n // tile.width + (tile.tail > 0)
     return batches * row_tiles * column_tiles
 
@@ -120,12 +122,13 @@ def pointer(e: Emitter, number: Value) -> str:
 
 
 class Where(NamedTuple):
-    """A tile among the others: the row and column of C where it begins, and its rows that are its own (from ``skip`` on)."""
+    """A tile among the others: the row and column of C where it begins, and which of its rows are its own."""
 
     row: Value
     column: Value
     batch: Value
-    skip: Value
+    start: Value
+    stop: Value
 
 
 def product(
@@ -141,7 +144,8 @@ def product(
     """Write the kernel ``name`` into ``module``; ``prepare`` is called once, at its entry.
 
     A last row of tiles that would reach beyond C begins earlier, and leaves the rows it shares with the one before alone;
-    of fewer rows than a tile has, each is a tile of equal rows. So the epilogue sees every element of C once.
+    of fewer rows than a tile has, each is a tile of equal rows. (Where A is packed, its panels end with copies instead.)
+    So the epilogue sees every element of C once.
     With ``resume`` the sums go on from those in ``PARTIAL``: what the chunks before gave.
     """
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
@@ -168,8 +172,10 @@ class _Product:
         e, tile = self.e, self.tile
         begin, end = Value(e, "%begin", I64), Value(e, "%end", I64)
         m = self.entry(Entry.M)
-        self.few = m < tile.rows  # then every row is a tile
-        self.row_tiles = e.select(self.few, m, e.arithmetic("div", m + (tile.rows - 1), tile.rows))
+        self.row_tiles = e.arithmetic("div", m + (tile.rows - 1), tile.rows)
+        if not tile.packed_a:
+            self.few = m < tile.rows  # then every row is a tile
+            self.row_tiles = e.select(self.few, m, self.row_tiles)
         if not tile.tail:
             panels = e.arithmetic("div", self.entry(Entry.N), tile.width)
             self.walk(begin, end, panels, tile.vectors, 0)
@@ -199,27 +205,39 @@ class _Product:
                 batch = e.arithmetic("div", rest, outer_count)
                 inner, outer = number - rest * inner_count, rest - batch * outer_count
                 row_tile, panel = e.select(columns_outer, inner, outer), e.select(columns_outer, outer, inner)
-            first = row_tile * rows
-            own = e.select(self.few, row_tile, first)
-            skip = e.select(self.few, e.index(rows - 1), first - e.minimum(first, self.entry(Entry.M) - rows))
-            where = Where(own - skip, panel * self.tile.width, batch, skip)
-            a = batch * self.entry(Entry.A_BATCH) + row_tile * self.entry(Entry.A_TILE)
-            a = a + e.select(self.few, own, where.row) * self.entry(Entry.A_FIRST)
+            first, m = row_tile * rows, self.entry(Entry.M)
+            a = batch * self.entry(Entry.A_BATCH)
+            if self.tile.packed_a:
+                bound = e.minimum(m - first, rows)
+                a = a + (first >> 4) * self.entry(Entry.A_PANEL) + (first & 15)
+            else:
+                own = e.select(self.few, row_tile, first)
+                bound = e.select(self.few, e.index(rows - 1), first - e.minimum(first, m - rows))
+                first = own - bound
+                a = a + e.select(self.few, own, first) * self.entry(Entry.A_ROW)
+            here = [first, panel * self.tile.width, batch, bound]
+            where = self.where(here)
             b = batch * self.entry(Entry.B_BATCH) + panel * self.entry(Entry.B_PANEL)
             a = address(e, e.offset(buffer(e, Entry.A), a, self.dtype))
             b = address(e, e.offset(buffer(e, Entry.B), b, self.dtype))
             masks = self.masks(where, vectors, masked)
-            self.multiply(a, b, where, masks, Where(*pending) if deferred else None)
+            self.multiply(a, b, where, masks, self.where(pending) if deferred else None)
             if deferred:
-                return [*where]
+                return here
             self.dispose(where, masks)
             return []
 
         deferred = self.tile.deferred and not masked and vectors == self.tile.vectors
-        none = [e.index(0), e.index(0), e.index(0), e.index(rows)] if deferred else []
+        none = [e.index(0), e.index(0), e.index(0), e.index(0 if self.tile.packed_a else rows)] if deferred else []
         last = e.loop(begin, end, 1, turn, none)
         if deferred:
-            self.dispose(Where(*last), [None] * vectors)
+            self.dispose(self.where(last), [None] * vectors)
+
+    def where(self, numbers: Sequence[Value]) -> Where:
+        """Return a tile given by its row, column and batch, and the end of its own rows, or their start if A is not packed."""
+        row, column, batch, bound = numbers
+        zero, rows = self.e.index(0), self.e.index(self.tile.rows)
+        return Where(row, column, batch, *((zero, bound) if self.tile.packed_a else (bound, rows)))
 
     def masks(self, where: Where, vectors: int, masked: int) -> list[Value | None]:
         """Return for each vector of a tile which of its lanes exist, None if all do."""
@@ -243,9 +261,12 @@ class _Product:
         else:
             e.when(several, lambda: self.clear(rows * len(masks)))
         # Rows 0 to 8 of A are reached from the first by odd multiples of the row stride, times 1, 2, 4 or 8.
-        stride = e.select(self.few, e.index(0), self.entry(Entry.A_ROW)) * dtype.itemsize
-        self.a_odd = {odd: stride * odd if odd > 1 else stride for odd in (1, 3, 5, 7, 9) if odd < rows}
-        self.a_step = self.entry(Entry.A_K) * dtype.itemsize
+        if self.tile.packed_a:
+            self.a_step = e.index(LANES * dtype.itemsize)
+        else:
+            stride = e.select(self.few, e.index(0), self.entry(Entry.A_ROW)) * dtype.itemsize
+            self.a_odd = {odd: stride * odd if odd > 1 else stride for odd in (1, 3, 5, 7, 9) if odd < rows}
+            self.a_step = self.entry(Entry.A_K) * dtype.itemsize
         self.b_step = self.entry(Entry.B_K) * dtype.itemsize
         zero = e.wide(e.constant(0, dtype))
         zeros = [zero] * (rows * len(masks))
@@ -253,15 +274,15 @@ class _Product:
         def terms(start: Value | int, stop: Value, now: list[Value]) -> list[Value]:
             return e.loop(start, stop, 1, lambda _, *now: self.term(list(now), masks), now)
 
-        def chunk(number: Value, a: Value, b: Value, *skip: Value) -> list[Value]:
+        def chunk(number: Value, a: Value, b: Value, *stop: Value) -> list[Value]:
             length = e.minimum(k - number * CHUNK, CHUNK)
             if pending:
-                here = pending._replace(skip=skip[0])
 
                 def turn(i: Value, start: Value, *now: Value) -> list[Value]:
-                    e.when(e.compare("ge", i, here.skip), lambda: self.dispose_row(here, masks, i))
-                    stop = e.arithmetic("div", length * (i + 1), rows)
-                    return [stop, *terms(start, stop, list(now))]
+                    waits = e.compare("ge", i, pending.start) & (i < stop[0])
+                    e.when(waits, lambda: self.dispose_row(pending, masks, i))
+                    end = e.arithmetic("div", length * (i + 1), rows)
+                    return [end, *terms(start, end, list(now))]
 
                 _, a, b, *sums = e.loop(0, rows, 1, turn, [e.index(0), a, b, *zeros], at_least_once=True)
             else:
@@ -272,9 +293,9 @@ class _Product:
                 self.add_sums(len(sums))
             else:
                 e.when(several, lambda: self.add_sums(len(sums)))
-            return [a, b, e.index(rows)] if pending else [a, b]
+            return [a, b, e.index(0)] if pending else [a, b]
 
-        e.loop(0, chunks, 1, chunk, [a, b, pending.skip] if pending else [a, b], at_least_once=True)
+        e.loop(0, chunks, 1, chunk, [a, b, pending.stop] if pending else [a, b], at_least_once=True)
 
     def term(self, now: list[Value], masks: list[Value | None]) -> list[Value]:
         """Add the products of one k to the sums."""
@@ -284,20 +305,22 @@ class _Product:
         columns = [e.load(e.offset(row_of_b, j * LANES, dtype), dtype, LANES, mask) for j, mask in enumerate(masks)]
         base, new = pointer(e, a), []
         for i in range(self.tile.rows):
-            if i and i % 9 == 0:
+            if i and i % 9 == 0 and not self.tile.packed_a:
                 base = e.raw(f"getelementptr i8, ptr {base}, i64 {self.a_odd[9].name}")
-            x = e.wide(e.load(self.row_of_a(base, i % 9), dtype))
+            x = e.wide(e.load(self.row_of_a(base, i), dtype))
             new += [e.fma(x, y, sums[i * len(masks) + j]) for j, y in enumerate(columns)]
         return [a + self.a_step, b + self.b_step, *new]
 
     def row_of_a(self, base: str, i: int) -> str:
         """Return the address of row ``i`` in a form that is one operand of a machine instruction."""
-        if not i:
+        if self.tile.packed_a:
+            return self.e.offset(base, i, self.dtype)
+        odd = i % 9
+        if not odd:
             return base
-        odd = i
         while odd % 2 == 0:
             odd //= 2
-        kind = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}[i // odd]
+        kind = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}[i % 9 // odd]
         return self.e.raw(f"getelementptr {kind}, ptr {base}, i64 {self.a_odd[odd].name}")
 
     def clear(self, count: int) -> None:
@@ -317,7 +340,7 @@ class _Product:
                 value = e.load(e.offset(start, j * LANES, dtype), dtype, LANES, mask)
                 e.store(value, self.at(self.before, i * len(masks) + j))
 
-        e.loop(where.skip, self.tile.rows, 1, row, at_least_once=True)
+        e.loop(where.start, where.stop, 1, row, at_least_once=True)
 
     def add_sums(self, count: int) -> None:
         """Add the sums of a chunk to those before it."""
@@ -333,7 +356,7 @@ class _Product:
 
     def dispose(self, where: Where, masks: list[Value | None]) -> None:
         """Call the epilogue for the tile's own rows."""
-        self.e.loop(where.skip, self.tile.rows, 1, lambda i: self.dispose_row(where, masks, i))
+        self.e.loop(where.start, where.stop, 1, lambda i: self.dispose_row(where, masks, i))
 
     def dispose_row(self, where: Where, masks: list[Value | None], i: Value) -> None:
         """Call the epilogue for one row."""
