@@ -12,8 +12,20 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from chainrule.compiler.emit import I64, Emitter, Module, Value
-from chainrule.compiler.product import PRODUCT_ARGS, Entry, Tile, buffer, entry
+from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
+from chainrule.compiler.emit import I64, Dtype, Emitter, Module, Value
+from chainrule.compiler.pack import PACK_ARGS, PackEntry, count_strips, pack_any, pack_rows, pack_transposed
+from chainrule.compiler.product import (
+    PRODUCT_ARGS,
+    Entry,
+    Registers,
+    Tile,
+    buffer,
+    choose_tile,
+    count_tiles,
+    entry,
+    product,
+)
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
@@ -21,6 +33,7 @@ llvm.set_option("", "-disable-lsr")
 
 HOST = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 HAS_AVX512 = "+avx512f" in HOST[1]
+REGISTERS = Registers(512, 32) if HAS_AVX512 else Registers(256, 16)
 AVX2 = HOST[0], ",".join(["-" + f[1:] if f[1:].startswith("avx512") else f for f in HOST[1].split(",")])
 _jit: list[Any] = []
 _serial = itertools.count()
@@ -121,6 +134,80 @@ class Table:
 
     def __call__(self) -> None:
         self.function(self.place, len(self.records), self.repeats)
+
+
+def planned(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    registers: Registers,
+    target: tuple[str, str] = HOST,
+    *,
+    packs: bool = True,
+) -> list[Call]:
+    """The calls for c = a b, all of two dimensions and any strides, cut and packed as ``blocking`` says."""
+    (m, k), n, dtype = a.shape, b.shape[1], a.dtype
+    size = dtype.itemsize
+    packed_a = packs and pays_to_pack_a(m, n, k, dtype)
+    packed_b = b.strides[1] != size or (packs and pays_to_pack_b(m, n, k, dtype))
+    tile = choose_tile(m, n, k, registers, dtype)
+    if packed_a:
+        per_vector = 16 * size * 8 // registers.bits
+        tile = Tile(max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number), 1)
+    cuts, calls, arrays = blocks(n, k, dtype), [], [a, b, c]
+    pad = 16  # panels a power of two apart would share places of a cache
+    if packed_a:
+        panel = 16 * k + pad
+        arrays[0] = aligned(-(-m // 16) * panel, dtype=dtype)
+        calls.append(pack_call(a.T, arrays[0], 16, panel, target))
+    if packed_b:
+        width = tile.width
+        length = max(cut.terms for cut in cuts) * width + pad
+        arrays[1] = aligned(-(-cuts[0].columns // width) * length, dtype=dtype)
+    for cut in cuts:
+        columns, terms = slice(cut.column, cut.column + cut.columns), slice(cut.term, cut.term + cut.terms)
+        part = tile.with_columns(cut.columns)._replace(packed_a=packed_a)
+        args = product_args(part, a[None, :, terms], b[None, terms, columns])
+        args[Entry.A + 1] = cut.term * (16 * size if packed_a else a.strides[1])
+        args[Entry.B + 1] = cut.term * b.strides[0] + cut.column * b.strides[1]
+        args[Entry.COLUMNS_OUTER] = int(len(cuts) == 1)
+        if packed_a:
+            args[Entry.A_PANEL] = panel
+        if packed_b:
+            calls.append(pack_call(b[terms, columns], arrays[1], width, length, target))
+            args[Entry.B + 1], args[Entry.B_K], args[Entry.B_PANEL] = 0, width, length
+        place = [2, cut.column * size, c.strides[0] // size]
+        args[Entry.PARTIAL : Entry.PARTIAL_BATCH] = place
+        kernel = product_kernel(part, dtype, store, target, cut.term > 0)
+        calls.append(Call(kernel, "kernel", arrays, [*args, *place, 0], count_tiles(part, m, cut.columns)))
+    return calls
+
+
+def pack_call(b: np.ndarray, panels: np.ndarray, width: int, length: int, target: tuple[str, str] = HOST) -> Call:
+    """The packing of a matrix; ``length``: between panels."""
+    (k, n), size = b.shape, b.itemsize
+    kind = pack_rows if b.strides[1] == size else pack_transposed if b.strides[0] == size else pack_any
+    args = [0] * PACK_ARGS
+    args[PackEntry.TARGET], args[PackEntry.K], args[PackEntry.N], args[PackEntry.BATCHES] = 1, k, n, 1
+    args[PackEntry.SOURCE_K], args[PackEntry.SOURCE_N] = b.strides[0] // size, b.strides[1] // size
+    args[PackEntry.TARGET_PANEL], args[PackEntry.WIDTH] = length, width
+    return Call(pack_kernel(kind, b.dtype, target), "pack", [b, panels], args, count_strips(n))
+
+
+@functools.cache
+def pack_kernel(kind: Callable[[Module, str, Dtype], None], dtype: Dtype, target: tuple[str, str] = HOST) -> Native:
+    module = Module()
+    kind(module, "pack", dtype)
+    return Native(module, target)
+
+
+@functools.cache
+def product_kernel(
+    tile: Tile, dtype: Dtype, epilogue: Any = store, target: tuple[str, str] = HOST, resume: bool = False
+) -> Native:
+    module = Module()
+    product(module, "kernel", tile, dtype, epilogue, resume=resume)
+    return Native(module, target)
 
 
 @functools.cache

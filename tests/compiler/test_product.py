@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from chainrule.compiler.emit import F32, F64, Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import F32, F64, Dtype, Emitter, Value
 from chainrule.compiler.pack import (
     PACK_ARGS,
     PackEntry,
@@ -30,29 +29,12 @@ from chainrule.compiler.product import (
     choose_tile,
     count_tiles,
     entry,
-    product,
 )
-from tests.compiler.native import AVX2, HOST, Call, Native, product_args, store
+from tests.compiler.native import AVX2, HOST, REGISTERS, Call, pack_kernel, planned, product_args, product_kernel, store
 
 TILES = [Tile(12, 2), Tile(11, 2), Tile(6, 1), Tile(3, 4), Tile(24, 1), Tile(1, 8), Tile(8, 3)]
 DTYPES = [F32, F64]
 rates = np.array([0.9, 0.999, 1e-3, 1e-8])
-
-
-@functools.cache
-def compiled(
-    tile: Tile, dtype: Dtype, epilogue: Any = store, target: tuple[str, str] = HOST, resume: bool = False
-) -> Native:
-    module = Module()
-    product(module, "kernel", tile, dtype, epilogue, resume=resume)
-    return Native(module, target)
-
-
-@functools.cache
-def packer(dtype: Dtype, kind: Any, target: tuple[str, str] = HOST) -> Native:
-    module = Module()
-    kind(module, "pack", dtype)
-    return Native(module, target)
 
 
 def in_order(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -77,7 +59,7 @@ def pack(b: np.ndarray, width: int, kind: Any = pack_any, target: tuple[str, str
     sizes = (s // b.itemsize for s in b.strides)
     args[PackEntry.SOURCE_BATCH], args[PackEntry.SOURCE_K], args[PackEntry.SOURCE_N] = sizes
     args[PackEntry.TARGET_BATCH], args[PackEntry.TARGET_PANEL], args[PackEntry.WIDTH] = length, k * width, width
-    Call(packer(b.dtype, kind, target), "pack", [b, panels], args, count_strips(n, batches))()
+    Call(pack_kernel(kind, b.dtype, target), "pack", [b, panels], args, count_strips(n, batches))()
     return panels
 
 
@@ -101,7 +83,7 @@ def multiply(a, b, tile, *, packed=None, packed_a=None, target=HOST, pieces=1, c
         args[Entry.PARTIAL], args[Entry.PARTIAL_ROW], args[Entry.PARTIAL_BATCH] = 3, n, m * n
     count = count_tiles(tile, m, n, batches)
     call = Call(
-        compiled(tile, a.dtype, store, target, resume is not None),
+        product_kernel(tile, a.dtype, store, target, resume is not None),
         "kernel",
         arrays,
         [*args, 2, 0, n + 5, m * (n + 5)],
@@ -218,6 +200,19 @@ def test_a_sum_cut_after_a_chunk_and_resumed_has_the_same_bits(dtype):
         np.testing.assert_array_equal(rest, whole)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", ["NN", "NT", "TN"])
+def test_a_product_cut_in_blocks_has_the_same_bits(kind, dtype):
+    for shape in ((1, 70, 90, 40), (1, 300, 1100, 1100), (1, 257, 600, 2100)):
+        a, b = operands(7, shape, dtype, kind)
+        c, whole = np.zeros((shape[1], shape[2]), dtype), np.zeros((shape[1], shape[2]), dtype)
+        for call in planned(a[0], b[0], c, REGISTERS):
+            call()
+        assert_product(c[None], a, b)
+        whole = multiply(a, b, Tile(12, 1), packed=pack_any)
+        np.testing.assert_array_equal(c, whole[0])
+
+
 @pytest.mark.parametrize("target", [HOST, AVX2], ids=["host", "avx2"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("kind", [pack_any, pack_rows, pack_transposed])
@@ -266,7 +261,7 @@ def test_an_update_in_place_sees_every_element_once(shape, dtype, deferred):
         arrays = [g, x, *(s.copy() for s in state), rates.astype(dtype)]
         args = product_args(tile, g.T[None], x[None]) + [2, 0, 3, 0, 4, 0, 5, 0, inputs + 3]
         count = count_tiles(tile, outputs, inputs)
-        call = Call(compiled(tile, dtype, adam, target), "kernel", arrays, args, count)
+        call = Call(product_kernel(tile, dtype, adam, target), "kernel", arrays, args, count)
         for piece in range(pieces):
             call(count * piece // pieces, count * (piece + 1) // pieces)
         results.append(arrays[2:5])
