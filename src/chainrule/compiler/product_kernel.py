@@ -69,9 +69,9 @@ class _ProductRecords:
         self.is_single = is_one(self.batches)
         hints = [self._hint(size) for size in (self.m, self.n, self.k)]
         self.hints = [size if size is not None else 64 for size in hints]
-        writes_over = any(field in build.targets.over for field in region.stored)
+        self.writes_over = any(field in build.targets.over for field in region.stored)
         registers = build.machine.registers
-        self.tile = choose_tile(*hints, registers, self.dtype, in_place=writes_over)
+        self.tile = choose_tile(*hints, registers, self.dtype, in_place=self.writes_over)
         self.packs_a = self.is_single and pays_to_pack_a(*self.hints, self.dtype)
         if self.packs_a:
             per_vector = LANES * self.dtype.itemsize * 8 // registers.bits
@@ -135,7 +135,7 @@ class _ProductRecords:
             *b_place,
             *_sizes(self.m, cut.columns, cut.terms, self.batches),
             *_sizes(a.batch, a.free, a.inner, 0 if packed_a is None else packed_a.panel),
-            *_sizes(*b_sizes, int(alone)),
+            *_sizes(*b_sizes, int(alone and not self.writes_over)),
             Entry("slot", partial),
             Entry("offset", partial, cut.column if resumes else 0),
             *_sizes(self.n, 0),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.compiler.cache import load_or_make
-from chainrule.compiler.driver import AHEAD, RUN_TEAM, Team, write_gather
+from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
 from chainrule.compiler.emit import Module
 from chainrule.compiler.plan import FIRST_INPUT
 from chainrule.compiler.target import host
@@ -85,7 +85,7 @@ class Steps:
         extra_args: list[Array] = []
         slots = len(frame)
         frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
-        order = np.concatenate([feed.order, np.zeros(AHEAD, np.int64)])
+        order = np.concatenate([feed.order, np.zeros(self.size, np.int64)])  # the gathers look one batch ahead
         order_slot = slots
         frame[order_slot] = order.ctypes.data
         moves.append((order_slot, 8 * self.size))
@@ -97,7 +97,7 @@ class Steps:
                 batch = np.empty((self.size, *rows.shape[1:]), dtype)
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
-                args = np.array([slots, order_slot, slot, 0, batch[:1].size], np.int64)
+                args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size], np.int64)
                 records.append((_gather(rows.dtype, dtype), args.ctypes.data, self.size))
                 extra_args.append(args)
                 kept += [rows, batch]
