@@ -158,7 +158,7 @@ def _write_team(module: Module, machine: Target) -> None:
 
 def _pause(e: Emitter, machine: Target) -> None:
     """Tell the core that this is a loop that waits."""
-    if machine.triple.startswith("x86_64"):
+    if machine.machine == "x86_64":
         e.module.declare("llvm.x86.sse2.pause", "declare void @llvm.x86.sse2.pause()")
         e.line("call void @llvm.x86.sse2.pause()")
 
@@ -211,7 +211,7 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
 
 def _flush_denormals(e: Emitter, machine: Target) -> str:
     """Let denormals be zero from here on; return where the former state stands ("" where that is not known)."""
-    if not machine.triple.startswith("x86_64"):
+    if machine.machine != "x86_64":
         return ""
     for name in ("stmxcsr", "ldmxcsr"):
         e.module.declare(f"llvm.x86.sse.{name}", f"declare void @llvm.x86.sse.{name}(ptr)")

@@ -12,7 +12,7 @@ from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_
 from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record
-from chainrule.compiler.product import PRODUCT_ARGS, Tile, choose_tile, count_tiles
+from chainrule.compiler.product import PRODUCT_ARGS, Registers, Tile, choose_tile, count_tiles
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class _ProductRecords:
         hints = [self._hint(size) for size in (self.m, self.n, self.k)]
         self.hints = [size if size is not None else 64 for size in hints]
         self.writes_over = any(field in build.targets.over for field in region.stored)
-        registers = build.machine.registers
+        registers = Registers(build.machine.vector_bits, build.machine.num_registers)
         self.tile = choose_tile(*hints, registers, self.dtype, in_place=self.writes_over)
         self.packs_a = self.is_single and pays_to_pack_a(*self.hints, self.dtype)
         if self.packs_a:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.cache import load_or_make
+from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
 from chainrule.compiler.emit import Module
 from chainrule.compiler.plan import FIRST_INPUT
@@ -163,7 +163,7 @@ def _gather(source: Any, target: Any) -> int:
         module, machine = Module(), host()
         name = write_gather(module, source, target)
         ir = module.text(machine.attributes())
-        found = _gathers[key] = (load_or_make(ir, machine), name)
+        found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)
     loaded, name = found
     address: int = loaded.library[name]
     return address
