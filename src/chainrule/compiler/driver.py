@@ -29,6 +29,7 @@ class Team(IntEnum):
 
 
 RECORD_WORDS = 3  # of a record in memory: the kernel's address, that of its args, the number of items
+AHEAD = 3  # rows after the one that is copied: their memory is asked for; the order has that many more
 FLUSH = 32832  # bits 15 and 6 of MXCSR: denormal results and operands are zero
 
 
@@ -192,8 +193,10 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
             e.store(e.cast(x, target), e.offset(to, j, target), mask)
 
         whole = e.bits("and", length, -LANES)
+        ahead = e.offset(rows, e.load(e.offset(order, i + AHEAD, I64), I64) * length, source)
 
         def block(j: Value) -> None:
+            e.prefetch(e.offset(ahead, j, source), locality=3)
             x = e.load(e.offset(from_, j, source), source, LANES)
             e.store(e.cast(x, target), e.offset(to, j, target))
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
+from chainrule.compiler.cache import load_or_make
+from chainrule.compiler.driver import AHEAD, RUN_TEAM, Team, write_gather
 from chainrule.compiler.emit import Module
 from chainrule.compiler.plan import FIRST_INPUT
 from chainrule.compiler.target import host
@@ -85,7 +85,7 @@ class Steps:
         extra_args: list[Array] = []
         slots = len(frame)
         frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
-        order = np.ascontiguousarray(feed.order, dtype=np.int64)
+        order = np.concatenate([feed.order, np.zeros(AHEAD, np.int64)])
         order_slot = slots
         frame[order_slot] = order.ctypes.data
         moves.append((order_slot, 8 * self.size))
@@ -163,7 +163,7 @@ def _gather(source: Any, target: Any) -> int:
         module, machine = Module(), host()
         name = write_gather(module, source, target)
         ir = module.text(machine.attributes())
-        found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)
+        found = _gathers[key] = (load_or_make(ir, machine), name)
     loaded, name = found
     address: int = loaded.library[name]
     return address
