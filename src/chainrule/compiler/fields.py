@@ -400,11 +400,18 @@ class Lowering:
     # -- many to one ---------------------------------------------------------------------------------------------------
 
     def fold(self, kind: str, x: Field, axes: Sequence[int]) -> Field:
-        """Return x combined along axes; along none, x itself."""
+        """Return x combined along axes; along none, or those of size 1 alone, the elements of x."""
+        single = [axis for axis in axes if is_one(x.shape[axis])]
+        if single:
+            kept = [axis for axis in range(x.ndim) if axis not in single]
+            axes = [kept.index(axis) for axis in axes if axis not in single]
+            x = self.reshape(x, tuple([x.shape[axis] for axis in kept]))
         return Fold(kind, x, axes) if axes else x
 
     def place(self, kind: str, x: Field, axis: int) -> Field:
         """Return where the extreme ("max" or "min") along axis is."""
+        if is_one(x.shape[axis]):
+            return self.full(tuple([n for k, n in enumerate(x.shape) if k != axis]), 0, I64)
         return Place(kind, x, axis)
 
     def product(self, a: Field, b: Field, batch: Any, contracted: Any, shape: Shape) -> Field:
