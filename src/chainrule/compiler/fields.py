@@ -191,7 +191,7 @@ class Reshape(Field):
 
 
 class Fold(Field):
-    """x combined along ``axes``: ``kind`` is add, mul, max, min, or, and."""
+    """x combined along ``axes``: ``kind`` is add, mul, max, min, or, and; pick: a sum of zeros (-0.0) and one element."""
 
     __slots__ = ("axes", "inputs", "kind")
 
@@ -446,8 +446,9 @@ class Lowering:
         checked = [self.index(i, x.shape[axis]) for i, axis in zip(index, axes, strict=True)]
         if self._one_per_row(x.shape, index, axes):  # y[i] = Σⱼ [j = index[i]] x[i, j]
             place = self.map("eq", self.iota(x.shape[1]), self.reshape(checked[1], (x.shape[0], 1)))
-            picked = self.map("where", place, x, self.number(0, x.dtype), dtype=x.dtype)
-            return self.fold("add", picked, (1,)) if x.dtype.kind != "b" else self.fold("or", picked, (1,))
+            nothing = self.number(-0.0 if x.dtype.kind == "f" else 0, x.dtype)
+            picked = self.map("where", place, x, nothing, dtype=x.dtype)
+            return self.fold("pick" if x.dtype.kind != "b" else "or", picked, (1,))
         return Gather(x, checked, axes, _place(axes), shape)
 
     def spread(self, x: Field, index: Sequence[Field], axes: Sequence[int], shape: Shape) -> Field:

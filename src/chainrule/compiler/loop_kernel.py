@@ -301,7 +301,8 @@ class LoopKernel:
         if isinstance(f, Place):
             value = _lowest(x.dtype) if kind == "max" else _highest(x.dtype)
             return [e.wide(e.constant(value, x.dtype), lanes), e.wide(e.constant(-1, I64), lanes)]
-        number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1}.get(kind)
+        nothing = -0.0 if x.dtype.kind == "f" else 0  # -0.0 + x = x, whatever x is
+        number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1, "pick": nothing}.get(kind)
         if number is None:
             number = _lowest(x.dtype) if kind == "max" else _highest(x.dtype)
         return [e.wide(e.constant(number, x.dtype), lanes)]
@@ -316,7 +317,7 @@ class LoopKernel:
             return a | b
         if f.kind == "and":
             return a & b
-        return a + b if f.kind == "add" else a * b
+        return a * b if f.kind == "mul" else a + b
 
     def _combine_in(self, f: Field, carry: Sequence[Value], value: Value, index: Index) -> list[Value]:
         """Combine the value of one turn; lanes that are masked out count nothing."""
