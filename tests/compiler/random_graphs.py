@@ -444,7 +444,9 @@ class Maker:
         a = self.pick()
         b = self.partner(a)
         mask = self.pick(lambda x: x.dtype.kind == "b") if self.chance(0.5) else self.compare()
-        return self.add("where", mask, a, b) if self.chance(0.5) and type(b) is not int else self.add("where", mask, b, a)
+        return (
+            self.add("where", mask, a, b) if self.chance(0.5) and type(b) is not int else self.add("where", mask, b, a)
+        )
 
     def cast(self) -> Node:
         x = self.pick()
@@ -702,7 +704,9 @@ class Maker:
         if self.chance(0.5):
             b = self.pick(lambda x: x.dtype == a.dtype and plan(x.shape) is not None)
         else:
-            sizes = [a.shape[k] for k in (*batch, *contracted)] + [self.dim() for _ in range(int(self.random.integers(3)))]
+            sizes = [a.shape[k] for k in (*batch, *contracted)] + [
+                self.dim() for _ in range(int(self.random.integers(3)))
+            ]
             b = self.input(tuple([sizes[k] for k in self.random.permutation(len(sizes))]), a.dtype)
         found = plan(b.shape)
         assert found is not None
@@ -721,7 +725,9 @@ class Maker:
             )
             arrays.append(same if self.chance(0.5) else self.input(x.shape, self.one(FLOATS)))
         rate = self.input((), "float64")
-        body_inputs = [vector_input(f"a{k}", y.dtype) for k, y in enumerate(arrays)] + [scalar_input("rate", rate.dtype)]
+        body_inputs = [vector_input(f"a{k}", y.dtype) for k, y in enumerate(arrays)] + [
+            scalar_input("rate", rate.dtype)
+        ]
         recorder = BodyRecording()
         values: list[Node] = list(body_inputs)
         with recording(recorder):

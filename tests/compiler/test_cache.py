@@ -132,7 +132,9 @@ def test_a_warm_start_does_not_load_llvm(folder: Path) -> None:
 def test_what_is_no_object_file_and_an_unknown_function_are_refused_by_name() -> None:
     with pytest.raises(FileError, match="no ELF object"):
         Library(b"nothing of the kind")
-    calls = "declare i64 @elsewhere(i64)\ndefine i64 @f(i64 %x) {\n  %y = call i64 @elsewhere(i64 %x)\n  ret i64 %y\n}\n"
+    calls = (
+        "declare i64 @elsewhere(i64)\ndefine i64 @f(i64 %x) {\n  %y = call i64 @elsewhere(i64 %x)\n  ret i64 %y\n}\n"
+    )
     with pytest.raises(FileError, match="'elsewhere'"):
         Library(object_code(calls, host()))
     known = Library(object_code(IR, host()))

@@ -74,3 +74,14 @@ def test_the_element_picked_of_each_row_keeps_the_sign_of_zero() -> None:
 
     beside(function, x, labels)
     beside(function, x[:, :5], labels % 5)
+
+
+def test_an_input_is_written_over_only_when_the_sums_of_its_kernel_have_read_it() -> None:
+    def function(x: Node, z: Node) -> tuple[Node, ...]:
+        scaled = z * op.reshape(x, shape=(33, 1))
+        s = op.sum(scaled, axes=(1,))
+        centred = scaled - op.reshape(s, shape=(33, 1))
+        return s, op.sum(centred * centred, axes=(1,)), s * 2
+
+    for output in range(3):
+        beside(function, numbers(33), numbers(33, 1100, seed=1), in_place={output: 0})

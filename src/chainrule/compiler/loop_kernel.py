@@ -20,7 +20,7 @@ import numpy as np
 from chainrule.compiler.emit import BOOL, I64, LANES, Value
 from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of
 from chainrule.compiler.fields import Field, Fold, Place
-from chainrule.compiler.regions import Region, Regions
+from chainrule.compiler.regions import Region, Regions, phases, runs_inside
 from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
@@ -45,25 +45,9 @@ class LoopKernel:
         self.lane_is_inner = self.lane in region.inner
         self.index: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
         self.ev = Evaluator(e, regions, self.index, self.lane)
-        self.in_loop = {f for f in region.members if self._runs_inside(f)}
-        self.phase = self._phases()
+        self.in_loop = {f for f in region.members if runs_inside(region, f)}
+        self.phase = phases(regions, region)
         self.items: Dim = 1
-
-    def _runs_inside(self, field: Field) -> bool:
-        if isinstance(field, (Fold, Place)):
-            return False
-        return any(at.loop in self.region.inner for at in self.index[field])
-
-    def _phases(self) -> dict[Field, int]:
-        phase: dict[Field, int] = {}
-        for field in self.region.members:
-            at = 0
-            for reading in self.regions.readings(field):
-                if reading.field in phase:
-                    is_fold = isinstance(reading.field, (Fold, Place))
-                    at = max(at, phase[reading.field] + (1 if is_fold else 0))
-            phase[field] = at
-        return phase
 
     # -- loops ---------------------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,9 @@ class Target:
 
     def attributes(self) -> str:
         """Return the attributes of every function."""
-        return f'nounwind "prefer-vector-width"="{self.registers.bits}" "denormal-fp-math"="preserve-sign,preserve-sign"'
+        return (
+            f'nounwind "prefer-vector-width"="{self.registers.bits}" "denormal-fp-math"="preserve-sign,preserve-sign"'
+        )
 
     def key(self) -> str:
         """Return a text that differs where machine code does."""
