@@ -101,7 +101,9 @@ class _ProductRecords:
                 strides = self.b.inner, self.b.free
                 panels = self._pack(self.b, self.n, self.k, strides, self.tile.width, cut, panels)
             is_last = same(cut.term + cut.terms, self.k)
-            self._product(cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last, alone=len(cuts) == 1)
+            self._product(
+                cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last, alone=len(cuts) == 1
+            )
 
     def _product(
         self,
