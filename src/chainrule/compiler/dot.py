@@ -1,0 +1,165 @@
+"""The contraction where both operands have stride 1 along k, as x Wᵀ has with W[out, in]: neither is packed.
+
+C[b, m, n] = Σ_k A[b, m, k] B[b, n, k]. A tile of sums takes a vector of each of its rows of A and of B at a time; each sum
+is 16 partial sums in the lanes of a vector, folded at the end by a transposition that adds. From some length of k on that
+costs less than packing B; below it more (``pays``, measured). Calling convention, entries and epilogue are those of
+``product.py``, except that ``B_K`` is the stride between the rows of B.
+
+Order of the sums, which depends on K alone: within a chunk of ``DOT_CHUNK`` terms, term k goes to lane k mod 16, each lane
+is summed by fma in rising order from 0, and halves of the lanes are added to halves; the chunks are added in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .emit import I64, LANES, Dtype, Emitter, Module, Value
+from .product import Entry, Epilogue, Registers, buffer, entry
+
+DOT_CHUNK = 4096  # terms, 256 in each lane
+
+
+class Dots(NamedTuple):
+    """A tile of ``rows`` × ``columns`` sums (each a vector), both powers of two.
+
+    ``masked``: N may be no multiple of 16. ``whole``: K is a multiple of 16.
+    """
+
+    rows: int
+    columns: int
+    masked: bool = True
+    whole: bool = False
+
+
+def pays(k: int) -> bool:
+    """Return whether products of ``k`` terms should be made so (by k alone: the order of the sums depends on it)."""
+    return k >= 256
+
+
+def choose_dots(n: int | None, k: int | None, registers: Registers, dtype: Dtype) -> Dots:
+    """Return the tile that fits the registers, for ``n`` columns and ``k`` terms (None: unknown)."""
+    per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
+    shapes = [(4, 4), (2, 4), (2, 2), (1, 2), (1, 1)]
+    rows, columns = next(s for s in shapes if s[0] * s[1] * per_vector <= registers.number // 2 or s == (1, 1))
+    return Dots(rows, columns, n is None or n % LANES > 0, k is not None and k % LANES == 0)
+
+
+def count_dots(dots: Dots, m: int, n: int, batches: int = 1) -> int:
+    """Return how many items of work there are: ``rows`` of C by 16 columns."""
+    return batches * -(-m // dots.rows) * -(-n // LANES)
+
+
+def dot_product(
+    module: Module,
+    name: str,
+    dots: Dots,
+    dtype: Dtype,
+    epilogue: Epilogue,
+    *,
+    prepare: Callable[[Emitter], None] | None = None,
+) -> None:
+    """Write the kernel ``name`` into ``module``; ``prepare`` is called once, at its entry."""
+    e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
+    if prepare:
+        prepare(e)
+    sums = e.stack(dtype, dots.rows * LANES)
+
+    def item(number: Value) -> None:
+        m, n = entry(e, Entry.M), entry(e, Entry.N)
+        row_tiles = e.arithmetic("div", m + (dots.rows - 1), dots.rows)
+        strips = e.arithmetic("div", n + (LANES - 1), LANES)
+        rest = e.arithmetic("div", number, row_tiles)
+        batch = e.arithmetic("div", rest, strips)
+        row, column = (number - rest * row_tiles) * dots.rows, (rest - batch * strips) * LANES
+        a = e.offset(buffer(e, Entry.A), batch * entry(e, Entry.A_BATCH), dtype)
+        b = e.offset(buffer(e, Entry.B), batch * entry(e, Entry.B_BATCH), dtype)
+        a_stride, b_stride, last = entry(e, Entry.A_ROW), entry(e, Entry.B_K), m - 1
+        # Rows beyond the last are the last again.
+        rows_of_a = [e.offset(a, e.minimum(row + i, last) * a_stride, dtype) for i in range(dots.rows)]
+
+        def some_columns(j: Value) -> None:
+            places = [column + j + k if k else column + j for k in range(dots.columns)]
+            if dots.masked:
+                places = [e.minimum(place, n - 1) for place in places]
+            rows_of_b = [e.offset(b, place * b_stride, dtype) for place in places]
+            lanes = _sums(e, dots, dtype, rows_of_a, rows_of_b)
+            for i in range(dots.rows):
+                x = lanes[i * dots.columns : (i + 1) * dots.columns]
+                e.store(_lanes(e, x), e.offset(sums, j + i * LANES if i else j, dtype))
+
+        e.loop(0, LANES, dots.columns, some_columns, at_least_once=True)
+        mask = e.lane_numbers() < e.wide(n - column) if dots.masked else None
+
+        def dispose(i: Value) -> None:
+            epilogue(e, row + i, column, e.load(e.offset(sums, i * LANES, dtype), dtype, LANES), mask, batch)
+
+        e.loop(0, e.minimum(m - row, dots.rows), 1, dispose, at_least_once=True)
+
+    e.loop(Value(e, "%begin", I64), Value(e, "%end", I64), 1, item)
+    e.finish()
+
+
+class Lane(NamedTuple):
+    """A lane of a vector."""
+
+    vector: Value
+    number: int
+
+
+def _sums(e: Emitter, dots: Dots, dtype: Dtype, rows_of_a: list[str], rows_of_b: list[str]) -> list[Lane]:
+    """Return the sums of a tile."""
+    zero = e.wide(e.constant(0, dtype))
+    zeros = [zero] * (dots.rows * dots.columns)
+    k = entry(e, Entry.K)
+
+    def terms(first: Value, mask: Value | None, now: list[Value]) -> list[Value]:
+        y = [e.load(e.offset(row, first, dtype), dtype, LANES, mask) for row in rows_of_b]
+        new = []
+        for i, row in enumerate(rows_of_a):
+            x = e.load(e.offset(row, first, dtype), dtype, LANES, mask)
+            new += [e.fma(x, y[j], now[i * dots.columns + j]) for j in range(dots.columns)]
+        return new
+
+    def chunk(start: Value, *total: Value) -> list[Value]:
+        stop = e.minimum(start + DOT_CHUNK, k)
+        whole = stop if dots.whole else start + ((stop - start) & -LANES)
+        now = e.loop(start, whole, LANES, lambda first, *now: terms(first, None, list(now)), zeros)
+        if not dots.whole:
+            mask = e.lane_numbers() < e.wide(stop - whole)
+            now = e.loop(whole, stop, LANES, lambda first, *now: terms(first, mask, list(now)), now)
+        return [old + new for old, new in zip(total, _fold(e, now), strict=True)]
+
+    count = max(1, dots.rows * dots.columns // LANES)
+    totals = e.loop(0, k, DOT_CHUNK, chunk, [zero] * count)
+    per_vector = min(dots.rows * dots.columns, LANES)
+    spread = LANES // per_vector
+    return [Lane(totals[q // per_vector], q % per_vector * spread) for q in range(dots.rows * dots.columns)]
+
+
+def _fold(e: Emitter, vectors: list[Value]) -> list[Value]:
+    """Return the sums of the lanes of each: of 16 vectors as one vector, of fewer with equal lanes beside each other."""
+    if len(vectors) > LANES:
+        return _fold(e, vectors[:LANES]) + _fold(e, vectors[LANES:])
+    half = LANES // 2
+    while half:
+        if (
+            len(vectors) > 1
+        ):  # the first half of the vectors goes where the lanes have no bit ``half``, the second where they have
+            low = [j if not j & half else LANES + j - half for j in range(LANES)]
+            high = [j + half if not j & half else LANES + j for j in range(LANES)]
+            pairs = zip(vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :], strict=True)
+            vectors = [e.shuffle(a, b, low) + e.shuffle(a, b, high) for a, b in pairs]
+        else:
+            x = vectors[0]
+            low, high = [j & ~half for j in range(LANES)], [j | half for j in range(LANES)]
+            vectors = [e.shuffle(x, None, low) + e.shuffle(x, None, high)]
+        half //= 2
+    return vectors
+
+
+def _lanes(e: Emitter, lanes: list[Lane]) -> Value:
+    """Return lanes of one vector as a vector of their own."""
+    if len(lanes) == 1:
+        return e.lane(lanes[0].vector, lanes[0].number)
+    return e.shuffle(lanes[0].vector, None, [lane.number for lane in lanes])
