@@ -222,8 +222,8 @@ def test_dot_products_are_right_and_have_the_same_bits_for_all_tiles(shape, dtyp
     for dots, target, pieces in [
         (choose_dots(n, k, REGISTERS, dtype), HOST, 1),
         (choose_dots(None, None, Registers(256, 16), dtype), AVX2, 3),
-        (Dots(2, 8), HOST, 1),
-        (Dots(1, 4), HOST, 7),
+        (Dots(2, 8, 4), HOST, 1),
+        (Dots(3, 4, 8), AVX2, 7),
     ]:
         c = np.full((batches, m, n + 5), 7, dtype)
         count = count_dots(dots, m, n, batches)

@@ -21,13 +21,15 @@ DOT_CHUNK = 4096  # terms, 256 in each lane
 
 
 class Dots(NamedTuple):
-    """A tile of ``rows`` × ``columns`` sums (each a vector), both powers of two.
+    """A tile of ``rows`` × ``columns`` sums (each a vector); ``columns`` is a power of two.
 
-    ``masked``: N may be no multiple of 16. ``whole``: K is a multiple of 16.
+    ``lanes``: how many of the 16 partial sums of each are made together, in one register; the others follow in further
+    passes over k. ``masked``: N may be no multiple of 16. ``whole``: K is a multiple of 16.
     """
 
     rows: int
     columns: int
+    lanes: int = LANES
     masked: bool = True
     whole: bool = False
 
@@ -39,10 +41,9 @@ def pays(k: int) -> bool:
 
 def choose_dots(n: int | None, k: int | None, registers: Registers, dtype: Dtype) -> Dots:
     """Return the tile that fits the registers, for ``n`` columns and ``k`` terms (None: unknown)."""
-    per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
-    shapes = [(4, 4), (2, 4), (2, 2), (1, 2), (1, 1)]
-    rows, columns = next(s for s in shapes if s[0] * s[1] * per_vector <= registers.number // 2 or s == (1, 1))
-    return Dots(rows, columns, n is None or n % LANES > 0, k is not None and k % LANES == 0)
+    lanes = min(registers.bits // (8 * dtype.itemsize), LANES)
+    rows, columns = (4, 4) if registers.number >= 32 else (4, 2)
+    return Dots(rows, columns, lanes, n is None or n % LANES > 0, k is not None and k % LANES == 0)
 
 
 def count_dots(dots: Dots, m: int, n: int, batches: int = 1) -> int:
@@ -64,6 +65,7 @@ def dot_product(
     if prepare:
         prepare(e)
     sums = e.stack(dtype, dots.rows * LANES)
+    partial = e.stack(dtype, dots.rows * dots.columns * LANES) if dots.lanes < LANES else ""
 
     def item(number: Value) -> None:
         m, n = entry(e, Entry.M), entry(e, Entry.N)
@@ -83,7 +85,7 @@ def dot_product(
             if dots.masked:
                 places = [e.minimum(place, n - 1) for place in places]
             rows_of_b = [e.offset(b, place * b_stride, dtype) for place in places]
-            lanes = _sums(e, dots, dtype, rows_of_a, rows_of_b)
+            lanes = _sums(e, dots, dtype, rows_of_a, rows_of_b, partial)
             for i in range(dots.rows):
                 x = lanes[i * dots.columns : (i + 1) * dots.columns]
                 e.store(_lanes(e, x), e.offset(sums, j + i * LANES if i else j, dtype))
@@ -107,55 +109,68 @@ class Lane(NamedTuple):
     number: int
 
 
-def _sums(e: Emitter, dots: Dots, dtype: Dtype, rows_of_a: list[str], rows_of_b: list[str]) -> list[Lane]:
-    """Return the sums of a tile."""
-    zero = e.wide(e.constant(0, dtype))
-    zeros = [zero] * (dots.rows * dots.columns)
+def _sums(e: Emitter, dots: Dots, dtype: Dtype, rows_of_a: list[str], rows_of_b: list[str], partial: str) -> list[Lane]:
+    """Return the sums of a tile; ``partial`` is memory for a vector of each."""
+    zeros = [e.wide(e.constant(0, dtype), dots.lanes)] * (dots.rows * dots.columns)
     k = entry(e, Entry.K)
 
     def terms(first: Value, mask: Value | None, now: list[Value]) -> list[Value]:
-        y = [e.load(e.offset(row, first, dtype), dtype, LANES, mask) for row in rows_of_b]
-        new = []
-        for i, row in enumerate(rows_of_a):
-            x = e.load(e.offset(row, first, dtype), dtype, LANES, mask)
-            new += [e.fma(x, y[j], now[i * dots.columns + j]) for j in range(dots.columns)]
+        x = [e.load(e.offset(row, first, dtype), dtype, dots.lanes, mask) for row in rows_of_a]
+        new = list(now)
+        for j, row in enumerate(rows_of_b):
+            y = e.load(e.offset(row, first, dtype), dtype, dots.lanes, mask)
+            for i in range(dots.rows):
+                q = i * dots.columns + j
+                new[q] = e.fma(x[i], y, now[q])
         return new
+
+    def lanes(first: Value, whole: Value, stop: Value) -> list[Value]:
+        """Sum the lanes from that of the term ``first`` on."""
+        now = e.loop(first, whole, LANES, lambda first, *now: terms(first, None, list(now)), zeros)
+        if not dots.whole:  # at most one turn more
+            last = first + (whole - first + (LANES - 1) & -LANES)
+            mask = e.lane_numbers(lanes=dots.lanes) < e.wide(stop - last, dots.lanes)
+            now = e.loop(last, stop, LANES, lambda first, *now: terms(first, mask, list(now)), now)
+        return now
 
     def chunk(start: Value, *total: Value) -> list[Value]:
         stop = e.minimum(start + DOT_CHUNK, k)
-        whole = stop if dots.whole else start + ((stop - start) & -LANES)
-        now = e.loop(start, whole, LANES, lambda first, *now: terms(first, None, list(now)), zeros)
-        if not dots.whole:
-            mask = e.lane_numbers() < e.wide(stop - whole)
-            now = e.loop(whole, stop, LANES, lambda first, *now: terms(first, mask, list(now)), now)
-        return [old + new for old, new in zip(total, _fold(e, now), strict=True)]
+        whole = stop if dots.whole else start + (stop - start & -LANES)
+        if dots.lanes == LANES:
+            now = lanes(start, whole, stop)
+        else:
 
-    count = max(1, dots.rows * dots.columns // LANES)
-    totals = e.loop(0, k, DOT_CHUNK, chunk, [zero] * count)
-    per_vector = min(dots.rows * dots.columns, LANES)
-    spread = LANES // per_vector
-    return [Lane(totals[q // per_vector], q % per_vector * spread) for q in range(dots.rows * dots.columns)]
+            def one_pass(lane: Value) -> None:
+                for q, x in enumerate(lanes(start + lane, whole, stop)):
+                    e.store(x, e.offset(partial, lane + q * LANES, dtype))
+
+            e.loop(0, LANES, dots.lanes, one_pass, at_least_once=True)
+            now = [e.load(e.offset(partial, q * LANES, dtype), dtype, LANES) for q in range(len(zeros))]
+        return [old + _fold(e, now[q * size : q * size + size]) for q, old in enumerate(total)]
+
+    size = min(dots.rows * dots.columns & -(dots.rows * dots.columns), LANES)  # of a group that is folded together
+    groups = dots.rows * dots.columns // size
+    totals = e.loop(0, k, DOT_CHUNK, chunk, [e.wide(e.constant(0, dtype))] * groups)
+    return [Lane(totals[q // size], q % size * (LANES // size)) for q in range(len(zeros))]
 
 
-def _fold(e: Emitter, vectors: list[Value]) -> list[Value]:
-    """Return the sums of the lanes of each: of 16 vectors as one vector, of fewer with equal lanes beside each other."""
-    if len(vectors) > LANES:
-        return _fold(e, vectors[:LANES]) + _fold(e, vectors[LANES:])
+def _fold(e: Emitter, vectors: list[Value]) -> Value:
+    """Return the sums of the lanes of each of 1, 2, 4, 8 or 16 vectors as one vector, equal lanes beside each other."""
     half = LANES // 2
     while half:
-        if (
-            len(vectors) > 1
-        ):  # the first half of the vectors goes where the lanes have no bit ``half``, the second where they have
-            low = [j if not j & half else LANES + j - half for j in range(LANES)]
-            high = [j + half if not j & half else LANES + j for j in range(LANES)]
-            pairs = zip(vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :], strict=True)
+        low = [j & ~half for j in range(LANES)]
+        high = [j | half for j in range(LANES)]
+        if len(vectors) > 1:  # where a lane's number has the bit ``half`` goes a vector of the second half
+            other = [LANES * (j & half > 0) for j in range(LANES)]
+            low, high = ([j + k for j, k in zip(order, other, strict=True)] for order in (low, high))
+            middle = len(vectors) // 2
+            pairs = list(zip(vectors[:middle], vectors[middle:], strict=True))
             vectors = [e.shuffle(a, b, low) + e.shuffle(a, b, high) for a, b in pairs]
         else:
             x = vectors[0]
-            low, high = [j & ~half for j in range(LANES)], [j | half for j in range(LANES)]
             vectors = [e.shuffle(x, None, low) + e.shuffle(x, None, high)]
         half //= 2
-    return vectors
+    return vectors[0]
 
 
 def _lanes(e: Emitter, lanes: list[Lane]) -> Value:
