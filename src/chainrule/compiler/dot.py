@@ -18,6 +18,7 @@ from .emit import I64, LANES, Dtype, Emitter, Module, Value
 from .product import Entry, Epilogue, Registers, buffer, entry
 
 DOT_CHUNK = 4096  # terms, 256 in each lane
+PIECE = 512  # of them are gone through at a time where that takes several passes
 
 
 class Dots(NamedTuple):
@@ -124,27 +125,41 @@ def _sums(e: Emitter, dots: Dots, dtype: Dtype, rows_of_a: list[str], rows_of_b:
                 new[q] = e.fma(x[i], y, now[q])
         return new
 
-    def lanes(first: Value, whole: Value, stop: Value) -> list[Value]:
-        """Sum the lanes from that of the term ``first`` on."""
-        now = e.loop(first, whole, LANES, lambda first, *now: terms(first, None, list(now)), zeros)
+    def lanes(first: Value, whole: Value, stop: Value, now: list[Value]) -> list[Value]:
+        """Add terms to the lanes from that of the term ``first`` on."""
+        now = e.loop(first, whole, LANES, lambda first, *now: terms(first, None, list(now)), now)
         if not dots.whole:  # at most one turn more
             last = first + (whole - first + (LANES - 1) & -LANES)
             mask = e.lane_numbers(lanes=dots.lanes) < e.wide(stop - last, dots.lanes)
             now = e.loop(last, stop, LANES, lambda first, *now: terms(first, mask, list(now)), now)
         return now
 
+    def ends(start: Value, length: int, limit: Value) -> tuple[Value, Value]:
+        stop = e.minimum(start + length, limit)
+        return (stop if dots.whole else start + (stop - start & -LANES)), stop
+
+    def in_passes(start: Value, limit: Value) -> None:
+        """Add a piece that stays in the nearest cache, in as many passes as a vector has registers."""
+        whole, stop = ends(start, PIECE, limit)
+
+        def one_pass(lane: Value) -> None:
+            places = [e.offset(partial, lane + q * LANES, dtype) for q in range(len(zeros))]
+            now = [e.load(place, dtype, dots.lanes) for place in places]
+            for place, x in zip(places, lanes(start + lane, whole, stop, now), strict=True):
+                e.store(x, place)
+
+        e.loop(0, LANES, dots.lanes, one_pass, at_least_once=True)
+
     def chunk(start: Value, *total: Value) -> list[Value]:
-        stop = e.minimum(start + DOT_CHUNK, k)
-        whole = stop if dots.whole else start + (stop - start & -LANES)
+        whole, stop = ends(start, DOT_CHUNK, k)
         if dots.lanes == LANES:
-            now = lanes(start, whole, stop)
+            now = lanes(start, whole, stop, zeros)
         else:
-
-            def one_pass(lane: Value) -> None:
-                for q, x in enumerate(lanes(start + lane, whole, stop)):
-                    e.store(x, e.offset(partial, lane + q * LANES, dtype))
-
-            e.loop(0, LANES, dots.lanes, one_pass, at_least_once=True)
+            zero = e.wide(e.constant(0, dtype))
+            e.loop(
+                0, len(zeros) * LANES, LANES, lambda q: e.store(zero, e.offset(partial, q, dtype)), at_least_once=True
+            )
+            e.loop(start, stop, PIECE, lambda piece: in_passes(piece, stop))
             now = [e.load(e.offset(partial, q * LANES, dtype), dtype, LANES) for q in range(len(zeros))]
         return [old + _fold(e, now[q * size : q * size + size]) for q, old in enumerate(total)]
 
