@@ -13,6 +13,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
+from chainrule.compiler.dot import Dots, dot_product
 from chainrule.compiler.emit import I64, Dtype, Emitter, Module, Value
 from chainrule.compiler.pack import PACK_ARGS, PackEntry, count_strips, pack_any, pack_rows, pack_transposed
 from chainrule.compiler.product import (
@@ -229,3 +230,17 @@ def _runner() -> Native:
     e.loop(0, Value(e, "%repeats", I64), 1, all_records)
     e.finish()
     return Native(module)
+
+
+@functools.cache
+def dot_kernel(dots: Dots, dtype: Dtype, epilogue: Any = store, target: tuple[str, str] = HOST) -> Native:
+    module = Module()
+    dot_product(module, "kernel", dots, dtype, epilogue)
+    return Native(module, target)
+
+
+def dot_args(a: np.ndarray, b: np.ndarray) -> list[int]:
+    """The entries for a[batch, m, k] in slot 0 and b[batch, k, n] in slot 1, both of stride 1 along k."""
+    args = product_args(Tile(1, 1), a, b)
+    args[Entry.B_K] = b.strides[2] // b.itemsize
+    return args

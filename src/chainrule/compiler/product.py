@@ -121,6 +121,13 @@ def pointer(e: Emitter, number: Value) -> str:
     return e.raw(f"inttoptr i64 {number.name} to ptr")
 
 
+class Prefetch(Protocol):
+    """Asks for what the epilogue will load or store at [batch, row, column …]; rows and columns may lie just beyond C."""
+
+    def __call__(self, e: Emitter, row: Value, column: Value, batch: Value) -> None:
+        """Write the instructions."""
+
+
 class Where(NamedTuple):
     """A tile among the others: the row and column of C where it begins, and which of its rows are its own."""
 
@@ -139,10 +146,13 @@ def product(
     epilogue: Epilogue,
     *,
     prepare: Callable[[Emitter], None] | None = None,
+    prefetch: Prefetch | None = None,
     resume: bool = False,
 ) -> None:
     """Write the kernel ``name`` into ``module``; ``prepare`` is called once, at its entry.
 
+    ``prefetch`` is called for every vector of a tile before the tile is computed, or while it is where its epilogue is
+    deferred: then a whole tile's time ahead, which is what an optimizer needs whose state does not fit the caches.
     A last row of tiles that would reach beyond C begins earlier, and leaves the rows it shares with the one before alone;
     of fewer rows than a tile has, each is a tile of equal rows. (Where A is packed, its panels end with copies instead.)
     So the epilogue sees every element of C once.
@@ -151,14 +161,17 @@ def product(
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
     if prepare:
         prepare(e)
-    _Product(e, tile, dtype, epilogue, resume).write()
+    _Product(e, tile, dtype, epilogue, prefetch, resume).write()
 
 
 class _Product:
     """The writer of one kernel. Entries are loaded where they are used: registers are scarcer than loads."""
 
-    def __init__(self, e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, resume: bool) -> None:
-        self.e, self.tile, self.dtype, self.epilogue, self.resume = e, tile, dtype, epilogue, resume
+    def __init__(
+        self, e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, prefetch: Prefetch | None, resume: bool
+    ) -> None:
+        self.e, self.tile, self.dtype = e, tile, dtype
+        self.epilogue, self.prefetch, self.resume = epilogue, prefetch, resume
         vectors = tile.rows * tile.vectors
         self.sums = e.stack(dtype, vectors * LANES)  # of the tile finished last
         self.before = e.stack(dtype, vectors * LANES)  # of the chunks before
@@ -221,6 +234,8 @@ class _Product:
             a = address(e, e.offset(buffer(e, Entry.A), a, self.dtype))
             b = address(e, e.offset(buffer(e, Entry.B), b, self.dtype))
             masks = self.masks(where, vectors, masked)
+            if self.prefetch and not deferred:
+                e.loop(where.start, where.stop, 1, lambda i: self.prefetch_row(where, vectors, i))
             self.multiply(a, b, where, masks, self.where(pending) if deferred else None)
             if deferred:
                 return here
@@ -281,6 +296,8 @@ class _Product:
                 def turn(i: Value, start: Value, *now: Value) -> list[Value]:
                     waits = e.compare("ge", i, pending.start) & (i < stop[0])
                     e.when(waits, lambda: self.dispose_row(pending, masks, i))
+                    if self.prefetch:
+                        self.prefetch_row(where, len(masks), i)
                     end = e.arithmetic("div", length * (i + 1), rows)
                     return [end, *terms(start, end, list(now))]
 
@@ -365,6 +382,12 @@ class _Product:
             value = e.load(self.at(self.sums, i * len(masks) + j), self.dtype, LANES)
             column = where.column + j * LANES if j else where.column
             self.epilogue(e, where.row + i, column, value, mask, where.batch)
+
+    def prefetch_row(self, where: Where, vectors: int, i: Value) -> None:
+        """Ask for what the epilogue of one row will need."""
+        for j in range(vectors):
+            assert self.prefetch
+            self.prefetch(self.e, where.row + i, where.column + j * LANES if j else where.column, where.batch)
 
 
 class Registers(NamedTuple):
