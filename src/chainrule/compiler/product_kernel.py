@@ -144,8 +144,8 @@ class _ProductRecords:
         ]
         assert len(entries) == PRODUCT_ARGS
         e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
-        epilogue = self._epilogue(e, cut) if is_last else self._keep(e, sums, cut)
-        kernels._Product(e, tile, self.dtype, epilogue, resumes).write()
+        epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
+        kernels._Product(e, tile, self.dtype, epilogue, prefetch, resumes).write()
 
         def count(number: Callable[[Dim], int]) -> int:
             return count_tiles(tile, number(self.m), number(cut.columns), number(self.batches))
@@ -161,8 +161,8 @@ class _ProductRecords:
 
         return epilogue
 
-    def _epilogue(self, e: KernelEmitter, cut: Cut) -> Any:
-        """Return the epilogue that computes what the region computes of the product."""
+    def _epilogue(self, e: KernelEmitter, cut: Cut) -> tuple[Any, Any]:
+        """Return the epilogue that computes what the region computes of the product, and what asks for its memory ahead."""
         field, region = self.product, self.region
         members: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
         loops = region.axes[field]
@@ -172,12 +172,15 @@ class _ProductRecords:
                 if not _reads(x, members, ev):
                     ev.hoist(x, index, frozenset())
 
-        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+        def stand(row: Value, column: Value, batch: Value) -> None:
             if not same(cut.column, 0):
                 column = column + e.size(cut.column)
             for d, i in zip(loops, (batch, row, column)[3 - len(loops) :], strict=True):
                 if d is not None:
                     ev.at[d] = i
+
+        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+            stand(row, column, batch)
             e.mask = mask
 
             def body() -> None:
@@ -190,7 +193,14 @@ class _ProductRecords:
             ev.inside(body)
             e.mask = None
 
-        return epilogue
+        over = [field for field in region.stored if field in self.build.targets.over]
+
+        def prefetch(_: Emitter, row: Value, column: Value, batch: Value) -> None:
+            stand(row, column, batch)
+            for written in over:
+                e.prefetch(ev.inside(lambda w=written: ev.address(w, members[w])), write=True, locality=3)
+
+        return epilogue, prefetch if over else None
 
     def _pack(
         self, x: Factor, n: Dim, k: Dim, strides: tuple[Dim, Dim], width: int, cut: Cut, into: Panels | None = None
