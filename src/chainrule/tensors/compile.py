@@ -197,6 +197,10 @@ class Compiled:
         """The first trace as assembly of this machine."""
         return self._native().assembly()
 
+    def engine(self) -> str:
+        """Say in a line what runs the trace that was made last: native code, or why it is not that."""
+        return self._entries[-1].traced.engine()[0] if self._entries else "not called yet"
+
     def report(self) -> str:
         """Return when it was traced, and why, and how often each trace ran."""
         count = len(self._entries)
