@@ -67,17 +67,17 @@ class _ProductRecords:
         self.batches: Dim = product.shape[0] if product.batch[0] else 1
         self.m, self.n, self.k = self.a.size, self.b.size, self.a.terms
         self.is_single = is_one(self.batches)
-        hints = [self._hint(size) for size in (self.m, self.n, self.k)]
-        self.hints = [size if size is not None else 64 for size in hints]
+        hints = self._hint(self.m), self._hint(self.n), self._hint(self.k)
+        m, n, k = [64 if hint is None else hint for hint in hints]
         self.writes_over = any(field in build.targets.over for field in region.stored)
         registers = Registers(build.machine.vector_bits, build.machine.num_registers)
         self.tile = choose_tile(*hints, registers, self.dtype, in_place=self.writes_over)
-        self.packs_a = self.is_single and pays_to_pack_a(*self.hints, self.dtype)
+        self.packs_a = self.is_single and pays_to_pack_a(m, n, k, self.dtype)
         if self.packs_a:
             per_vector = LANES * self.dtype.itemsize * 8 // registers.bits
             rows = max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number)
             self.tile = Tile(rows, 1, deferred=self.tile.deferred)
-        self.packs_b = not is_one(self.b.free) or (self.is_single and pays_to_pack_b(*self.hints, self.dtype))
+        self.packs_b = not is_one(self.b.free) or (self.is_single and pays_to_pack_b(m, n, k, self.dtype))
 
     def _hint(self, size: Dim) -> int | None:
         if not isinstance(size, Size):
@@ -197,8 +197,9 @@ class _ProductRecords:
 
         def prefetch(_: Emitter, row: Value, column: Value, batch: Value) -> None:
             stand(row, column, batch)
-            for written in over:
-                e.prefetch(ev.inside(lambda w=written: ev.address(w, members[w])), write=True, locality=3)
+            places: list[str] = ev.inside(lambda: [ev.address(written, members[written]) for written in over])
+            for address in places:
+                e.prefetch(address, write=True, locality=3)
 
         return epilogue, prefetch if over else None
 
