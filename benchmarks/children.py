@@ -114,6 +114,7 @@ class Measured:
     peak: float = float("nan")  # MB beyond imports and rows
     imported: float = float("nan")  # MB after the imports
     ready: float = float("nan")  # seconds to build, compile and check
+    of_floor: float = float("nan")  # how much of a step's time the floor is
 
     @property
     def median(self) -> float:
@@ -126,12 +127,17 @@ def by_pass(losses: Sequence[float], passes: int) -> list[float]:
     return [statistics.fmean(losses[k * size : (k + 1) * size]) for k in range(passes)]
 
 
+Rates = tuple[float, float]  # of the machine in a round: multiplications and additions, and bytes, per second
+
+
 def compare(
     subject: str, entries: dict[str, Entry], *, batches: int, threads: int, rounds: int, turn: float, check: int
-) -> list[Measured]:
-    """Let the peers take turns with a subject; return what was found, in their order."""
+) -> tuple[list[Measured], list[Rates]]:
+    """Let the peers and the machine take turns with a subject; return what was found, in the peers' order."""
     found = {name: Measured(name) for name in entries}
-    children = []
+    children: list[Child] = []
+    rates: list[Rates] = []
+    machine = Child("machine", Entry("machine"), subject, threads, 0)
     try:
         for name, entry in entries.items():
             if missing := entry.missing():
@@ -151,6 +157,8 @@ def compare(
             except Failed as failed:
                 found[name].note = str(failed)
         for _ in range(rounds):
+            machine.turn(1)
+            rates.append(tuple(machine.found[0]))
             for child in list(children):
                 try:
                     found[child.name].steps.append(child.turn(child.passes) / (child.passes * batches))
@@ -160,9 +168,9 @@ def compare(
         for child in children:
             found[child.name].peak, found[child.name].imported = child.peak, child.imported
     finally:
-        for child in children:
+        for child in [*children, machine]:
             child.end()
-    return list(found.values())
+    return list(found.values()), rates
 
 
 def note_differences(measured: Sequence[Measured], tolerance: float) -> str:

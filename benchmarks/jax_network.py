@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from networks import BETAS, DECAY, EPS, MOMENTUM, Network
+from networks import BETAS, DECAY, EPS, MOMENTUM, Network, Rows
 
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "": lambda x: x,
@@ -22,13 +22,13 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {
 State = dict[str, Any]  # parameters, running statistics, optimizer state, key: all that a step changes
 
 
-def loss_of(network: Network) -> Callable[..., Any]:
-    """Return a function (parameters, statistics, key, inputs, targets) that returns the loss and the new statistics.
+def forward_of(network: Network) -> Callable[..., Any]:
+    """Return a function (parameters, statistics, key, inputs) that returns the outputs and the new statistics.
 
-    Weights are [in, out] here, which spares XLA a transposition.
+    It is that of training. Weights are [in, out] here, which spares XLA a transposition.
     """
 
-    def forward(p: State, statistics: State, key: Any, inputs: list[Any], targets: Any) -> tuple[Any, State]:
+    def forward(p: State, statistics: State, key: Any, inputs: list[Any]) -> tuple[Any, State]:
         columns = list(inputs)
         if network.categories:
             codes = columns.pop(0)
@@ -50,7 +50,7 @@ def loss_of(network: Network) -> Callable[..., Any]:
             if layer.dropout:
                 kept = jax.random.bernoulli(jax.random.fold_in(key, k), 1 - layer.dropout, x.shape)
                 x = jnp.where(kept, x / (1 - layer.dropout), 0)
-        return _error(network.loss, x, targets), new
+        return x, new
 
     return forward
 
@@ -136,7 +136,7 @@ def by_hand(network: Network) -> tuple[Callable[[Any], Any], Update]:
 
 
 class Training:
-    """What the peers on JAX share: the first state, the rows on the device, and one step."""
+    """What the peers on JAX share: the first state, and one step."""
 
     def __init__(self, network: Network, rules: Callable[[Network], tuple[Callable[[Any], Any], Update]]) -> None:
         init, update = rules(network)
@@ -152,11 +152,14 @@ class Training:
             "optimizer": init(weights),
             "key": jax.random.key(0),
         }
-        rows = network.rows()
-        self.rows = ([jnp.asarray(part) for part in rows.columns()], jnp.asarray(rows.targets))
-        self.batches = len(rows)
         is_random = any(layer.dropout for layer in network.layers)
-        gradient = jax.value_and_grad(loss_of(network), has_aux=True)
+        forward = forward_of(network)
+
+        def error_of(p: State, statistics: State, key: Any, inputs: list[Any], targets: Any) -> tuple[Any, State]:
+            x, new = forward(p, statistics, key, inputs)
+            return _error(network.loss, x, targets), new
+
+        gradient = jax.value_and_grad(error_of, has_aux=True)
 
         def step(state: State, inputs: list[Any], targets: Any) -> tuple[State, Any]:
             key, sub = jax.random.split(state["key"]) if is_random else (state["key"], None)
@@ -164,7 +167,15 @@ class Training:
             p, optimizer = update(state["parameters"], g, state["optimizer"])
             return {"parameters": p, "statistics": statistics, "optimizer": optimizer, "key": key}, error
 
-        self.step = step
+        def outputs(state: State, inputs: list[Any]) -> Any:
+            return forward(state["parameters"], state["statistics"], None, inputs)[0]
+
+        self.step, self.outputs = step, outputs
+
+
+def on_device(rows: Rows) -> tuple[list[Any], Any]:
+    """Return inputs and targets as JAX's arrays."""
+    return [jnp.asarray(part) for part in rows.columns()], jnp.asarray(rows.targets)
 
 
 def versions() -> str:

@@ -204,6 +204,16 @@ NETWORKS: dict[str, Network] = {
     for network in (
         Network("xor", _mlp((4, 1), "tanh"), "bce", Rule("sgd", 0.5), batch=4, features=2, batches=1, source="xor"),
         Network(
+            "xor-squared",
+            (Layer(4, "tanh"), Layer(1, "sigmoid")),
+            "mse",
+            Rule("sgd", 0.5),
+            batch=4,
+            features=2,
+            batches=1,
+            source="xor",
+        ),
+        Network(
             "expm",
             _mlp((32, 16, 4), "tanh"),
             "mse",
@@ -242,6 +252,7 @@ NETWORKS: dict[str, Network] = {
 }
 TITLES = {
     "xor": "XOR 2-4-1 tanh, BCE, SGD, batch 4",
+    "xor-squared": "XOR 2-4-1 tanh and sigmoid, squared error, SGD, batch 4",
     "expm": "2x2 matrix exponential 4-32-16-4 tanh, squared error, Adam, 200 rows",
     "mnist-32": "784-128-64-10 ReLU, cross-entropy, Adam, batch 32",
     "mnist-128": "784-128-64-10 ReLU, cross-entropy, Adam, batch 128",

@@ -20,15 +20,15 @@ import argparse
 import json
 import os
 import platform
+import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from children import Child, Measured, compare, note_differences, ratio
+from children import Measured, compare, note_differences, ratio
 from networks import NETWORKS, TITLES, Network
 from peers import PEERS, Entry
 
-MACHINE = Entry("machine")
 TOLERANCE = 2e-3  # of a pass's mean loss, relative: float32, a few dozen steps
 
 
@@ -51,18 +51,20 @@ def check_passes(network: Network) -> int:
 def measure(network: Network, title: str, peers: list[str], threads: int, rounds: int, turn: float) -> dict[str, Any]:
     """Measure one network with one number of threads; print a table and return its figures."""
     entries = {name: PEERS[name] for name in peers}
-    # On one's own, and right before: the machine's figures are taken in as many turns.
-    machine = machine_of(network, threads, rounds)
-    measured = compare(
+    measured, rates = compare(
         network.name, entries, batches=network.batches, threads=threads, rounds=rounds, turn=turn,
         check=check_passes(network),
     )  # fmt: skip
     reference = note_differences(measured, TOLERANCE)
-    floor = network.flops() / machine[0] + 2 * network.state_bytes() / machine[1]
+    floors = [network.flops() / peak + 2 * network.state_bytes() / rate for peak, rate in rates]
+    for one in measured:
+        if one.steps:
+            one.of_floor = statistics.median(a / b for a, b in zip(floors, one.steps, strict=False))
+    peak, rate = (statistics.median(values) for values in zip(*rates, strict=True))
     print(f"\n{title}; {threads} thread{'s' * (threads > 1)}")
     print(
-        f"  {network.flops() / 1e6:.3g} MFLOP at {machine[0] / 1e9:.0f} GFLOP/s, {2 * network.state_bytes() / 1e6:.3g} MB"
-        f" at {machine[1] / 1e9:.0f} GB/s: floor {micros(floor)}"
+        f"  {network.flops() / 1e6:.3g} MFLOP at {peak / 1e9:.0f} GFLOP/s, {2 * network.state_bytes() / 1e6:.3g} MB"
+        f" at {rate / 1e9:.0f} GB/s: floor {micros(statistics.median(floors))}"
     )
     ours = [one for one in measured if PEERS[one.name].is_ours and one.steps]
     peers_of_ours = [one for one in measured if not PEERS[one.name].is_ours and one.steps and not one.differs]
@@ -72,13 +74,14 @@ def measure(network: Network, title: str, peers: list[str], threads: int, rounds
         if not one.steps:
             print(f"  {one.name:<20}{one.note or 'no figures'}")
             continue
-        ratios = "".join(f"{ratio(mine, one):>12.2f}" for mine in ours)
-        line = f"  {one.name:<20}{micros(one.median):>12}{ratios}{floor / one.median:>9.0%}"
+        ratios = "".join(f"{times(ratio(mine, one)):>12}" for mine in ours)
+        line = f"  {one.name:<20}{micros(one.median):>12}{ratios}{percent(one.of_floor):>10}"
         print(f"{line}{one.peak:>9.0f}{one.ready:>8.1f}s{'  ≠ ' + one.differs if one.differs else ''}")
-    fastest = min(peers_of_ours, key=lambda one: one.median, default=None)
+    # The fastest by the ratios within rounds: medians of times may fall into different phases of the machine.
+    fastest = min(peers_of_ours, key=lambda one: ratio(ours[0], one) if ours else one.median, default=None)
     ratios_of_ours = {one.name: ratio(one, fastest) for one in ours} if fastest else {}
     if fastest:
-        text = ", ".join(f"{name} {value:.2f}" for name, value in ratios_of_ours.items())
+        text = ", ".join(f"{name} {times(value)}" for name, value in ratios_of_ours.items())
         print(f"  fastest peer: {fastest.name}; its time over ours: {text}")
     return {
         "network": network.name,
@@ -86,26 +89,14 @@ def measure(network: Network, title: str, peers: list[str], threads: int, rounds
         "threads": threads,
         "flops": network.flops(),
         "state_bytes": network.state_bytes(),
-        "peak_flops_per_second": machine[0],
-        "copy_bytes_per_second": machine[1],
-        "floor_seconds": floor,
+        "peak_flops_per_second": peak,
+        "copy_bytes_per_second": rate,
+        "floor_seconds": statistics.median(floors),
         "losses_compared_with": reference,
         "fastest_peer": fastest.name if fastest else None,
         "ratios": ratios_of_ours,
-        "peers": [figures(one, floor) for one in measured],
+        "peers": [figures(one) for one in measured],
     }
-
-
-def machine_of(network: Network, threads: int, rounds: int) -> tuple[float, float]:
-    """Return the peak and the copying rate: medians."""
-    child = Child("machine", MACHINE, network.name, threads, 0)
-    found = []
-    for _ in range(max(rounds, 3)):
-        child.turn(1)
-        found.append(child.found[0])
-    child.end()
-    peak, rate = np.median(found, axis=0)
-    return float(peak), float(rate)
 
 
 def micros(seconds: float) -> str:
@@ -118,7 +109,25 @@ def micros(seconds: float) -> str:
     return f"{value:#.3g}".rstrip(".") + f" {unit}"
 
 
-def figures(one: Measured, floor: float) -> dict[str, Any]:
+def times(value: float) -> str:
+    """Write a ratio.
+
+    >>> times(1.234), times(0.01234), times(123.4)
+    ('1.23', '0.0123', '123')
+    """
+    return f"{value:.3g}" if value < 0.1 or value >= 100 else f"{value:.2f}"
+
+
+def percent(share: float) -> str:
+    """Write a share with two digits.
+
+    >>> percent(0.873), percent(0.0000123)
+    ('87%', '0.0012%')
+    """
+    return f"{100 * share:.2g}%"
+
+
+def figures(one: Measured) -> dict[str, Any]:
     """Return what was measured of a peer as data."""
     if not one.steps:
         return {"name": one.name, "note": one.note}
@@ -127,7 +136,7 @@ def figures(one: Measured, floor: float) -> dict[str, Any]:
         "versions": one.versions,
         "step_seconds": one.median,
         "steps": one.steps,
-        "of_floor": floor / one.median,
+        "of_floor": one.of_floor,
         "losses": one.losses,
         "differs": one.differs,
         "peak_mb": one.peak,

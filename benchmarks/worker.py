@@ -64,11 +64,12 @@ def main() -> None:
     module = importlib.import_module(f"peers.{told['module']}")
     imported = memory("VmRSS")
     subject = subject_named(told["subject"])
-    if refused := module.refuses(subject):
+    is_network = hasattr(subject, "weights")
+    if is_network and (refused := module.refuses(subject)):
         answer(refused=refused)
         return
     make = getattr(module, told["of"])
-    if hasattr(subject, "weights"):  # drawn once, kept: what a peer adds to it is the peer's
+    if is_network:  # drawn once, kept: what a peer adds to it is the peer's
         kept = (subject.weights(), subject.rows())
         type(subject).weights, type(subject).rows = lambda self, seed=0: kept[0], lambda self, seed=0: kept[1]
     forget_peak()

@@ -21,8 +21,8 @@ class Peer:
     def __init__(self, network: Network) -> None:
         training = jax_network.Training(network, jax_network.by_optax)
         self.state = training.state
-        inputs, targets = training.rows
-        self.batches = [([part[k] for part in inputs], targets[k]) for k in range(training.batches)]
+        inputs, targets = jax_network.on_device(network.rows())
+        self.batches = [([part[k] for part in inputs], targets[k]) for k in range(len(targets))]
         self.step = jax.jit(training.step, donate_argnums=0)
 
     def run(self, passes: int) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import images
 import numpy as np
 import torch_shaped
 from networks import Network
@@ -112,3 +113,32 @@ class Fit:
         self.trainer.fit(data)
         self.seconds = self.clock.ended - self.clock.began
         return self.clock.losses
+
+
+class Images:
+    """An epoch of images by ``cr.fit``: shuffled, validated. ``run`` returns the accuracy after each epoch."""
+
+    def __init__(self, found: images.Images) -> None:
+        cr.manual_seed(0)
+        network = images.NETWORK
+        model = torch_shaped.model(cr, network)
+        self.data = (images.as_floats(found.x), found.y)
+        self.val = (images.as_floats(found.val_x), found.val_y)
+        self.clock = Epochs()
+        self.trainer = cr.Trainer(
+            model,
+            loss="cross_entropy",
+            optimizer=torch_shaped.optimizer(cr, network, model.parameters()),
+            batch_size=network.batch,
+            metrics=["accuracy"],
+            epochs=1,
+            keep_best=False,
+            progress=False,
+            callbacks=[self.clock],
+        )
+
+    def run(self, epochs: int) -> list[float]:
+        self.trainer.epochs = len(self.trainer.history) + epochs
+        self.trainer.fit(self.data, val=self.val)
+        self.seconds = self.clock.ended - self.clock.began
+        return [row["val_accuracy"] for row in self.trainer.history.rows[-epochs:]]
