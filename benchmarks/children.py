@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Any
 from peers import Entry, environment
 
 HERE = Path(__file__).resolve().parent
+LIMIT = 180  # seconds that a peer may take to get ready, or for a turn
 PAUSE = 0.02  # seconds before a turn, in which the threads of the one before go to sleep
 
 
@@ -62,9 +64,15 @@ class Child:
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
+        timer = threading.Timer(LIMIT, self.process.kill)
+        began = time.monotonic()
+        timer.start()
         line = self.process.stdout.readline()
+        timer.cancel()
         if not line:
             self.process.wait()
+            if time.monotonic() - began >= LIMIT:
+                raise Failed(f"{self.name}: no answer within {LIMIT} s")
             self.errors.seek(0)
             said = self.errors.read().strip().splitlines()
             raise Failed(f"{self.name}: {said[-1] if said else f'ended with {self.process.returncode}'}")
@@ -94,7 +102,7 @@ class Child:
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
-            self.process.wait(10)
+            self.process.wait(2)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

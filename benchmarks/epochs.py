@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="a file for all figures")
     told = parser.parse_args()
+    steps.show_at_once()
     machine = steps.about_the_machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"rows: {'MNIST' if images.folder() else 'random images (CHAINRULE_DATA has no mnist)'}")

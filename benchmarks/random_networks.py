@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--turn", type=float, default=0.1, help="seconds that a peer works in a turn, about")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     told = parser.parse_args()
+    steps.show_at_once()
     machine = steps.about_the_machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     steps.print_missing({name: PEERS[name] for name in told.peers})

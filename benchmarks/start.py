@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from children import cpus
 from peers import environment
-from steps import about_the_machine
+from steps import about_the_machine, show_at_once
 
 # What every program begins and ends with. `now` is called when the library is imported, after a step, and when trained.
 BEGIN = """
@@ -220,6 +220,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=10, help="of each kind")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     told = parser.parse_args()
+    show_at_once()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus(1))  # inherited by what is started
     machine = about_the_machine()

@@ -17,10 +17,12 @@ one whose losses are not ours is named and not compared with.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ def arguments() -> argparse.Namespace:
 
 def check_passes(network: Network) -> int:
     """Return over how many passes losses are compared: some steps, not so many that rounding parts them."""
-    return max(2, 24 // network.batches)
+    return max(2, 8 // network.batches)
 
 
 def measure(network: Network, title: str, peers: list[str], threads: int, rounds: int, turn: float) -> dict[str, Any]:
@@ -102,11 +104,13 @@ def measure(network: Network, title: str, peers: list[str], threads: int, rounds
 def micros(seconds: float) -> str:
     """Write a time with three digits.
 
-    >>> micros(4.7e-6), micros(2.5e-4), micros(0.0125)
-    ('4.7 µs', '250 µs', '12.5 ms')
+    >>> micros(4.7e-6), micros(2.5e-4), micros(0.0125), micros(1.33)
+    ('4.70 µs', '250 µs', '12.5 ms', '1.33 s')
     """
-    value, unit = (seconds * 1e6, "µs") if seconds < 1e-3 else (seconds * 1e3, "ms")
-    return f"{value:#.3g}".rstrip(".") + f" {unit}"
+    for size, unit in ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s")):
+        if seconds < 999.5 * size:
+            break
+    return f"{seconds / size:#.3g}".rstrip(".") + f" {unit}"
 
 
 def times(value: float) -> str:
@@ -159,6 +163,12 @@ def about_the_machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def show_at_once() -> None:
+    """Write each line when it is printed, also into a file: a run takes minutes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+
+
 def print_missing(entries: dict[str, Entry]) -> None:
     """Say which peers are not installed."""
     missing = {name: entry.missing() for name, entry in entries.items() if entry.missing()}
@@ -169,6 +179,7 @@ def print_missing(entries: dict[str, Entry]) -> None:
 def main() -> None:
     """Measure, print, and write the file."""
     told = arguments()
+    show_at_once()
     machine = about_the_machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print_missing({name: PEERS[name] for name in told.peers})

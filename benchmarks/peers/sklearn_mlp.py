@@ -57,7 +57,15 @@ class Peer:
             max_iter=1,
             n_iter_no_change=NEVER,
         )
-        self.model.fit(self.x, self.y)  # makes the arrays of the weights
+        # `fit` knows the classes that it sees; where some have no row, `partial_fit` is told of all, and goes over the
+        # rows once at a time.
+        self.classes = None
+        if network.loss == "cross_entropy" and len(np.unique(self.y)) < network.outputs:
+            self.classes = np.arange(network.outputs)
+            self.model.partial_fit(self.x, self.y, classes=self.classes)
+            del self.model._optimizer  # begins anew, as in `fit`
+        else:
+            self.model.fit(self.x, self.y)  # makes the arrays of the weights
         for name, values in network.weights().items():
             if name.startswith("weight"):
                 self.model.coefs_[int(name.removeprefix("weight"))][...] = values.T
@@ -66,8 +74,12 @@ class Peer:
 
     def run(self, passes: int) -> list[float]:
         seen = len(self.model.loss_curve_)
-        self.model.max_iter = passes
-        self.model.fit(self.x, self.y)
+        if self.classes is not None:
+            for _ in range(passes):
+                self.model.partial_fit(self.x, self.y)
+        else:
+            self.model.max_iter = passes
+            self.model.fit(self.x, self.y)
         return (self.factor * np.array(self.model.loss_curve_[seen:])).tolist()
 
 
