@@ -63,7 +63,7 @@ docs: $(VENV)/tests.stamp ## write the generated pages of docs/ again from the c
 	$(BIN)/python docs/generate_names.py
 
 bench: $(BENCH) ## run every benchmark, beside the peers that are installed (PEERS=1 installs them)
-	@set -e; for name in $(BENCHMARKS); do echo; echo "== benchmarks/$$name.py"; $(BIN)/python "benchmarks/$$name.py"; done
+	@set -e; for name in $(BENCHMARKS); do echo; echo "== benchmarks/$$name.py"; $(BIN)/python "benchmarks/$$name.py" $(ARGS); done
 
 campaign: $(VENV)/oracles.stamp ## run the tests with twenty times as many random examples
 	$(PYTEST) --hypothesis-profile=campaign $(ARGS)
