@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -128,6 +129,10 @@ class Measured:
     def median(self) -> float:
         return statistics.median(self.steps) if self.steps else float("nan")
 
+    @property
+    def best(self) -> float:
+        return min(self.steps, default=float("nan"))
+
 
 def by_pass(losses: Sequence[float], passes: int) -> list[float]:
     """Return the mean loss of each pass."""
@@ -145,6 +150,7 @@ def compare(
     found = {name: Measured(name) for name in entries}
     children: list[Child] = []
     rates: list[Rates] = []
+    order = random.Random(0)  # another one in each round: what else the machine does may have a rhythm of its own
     machine = Child("machine", Entry("machine"), subject, threads, 0)
     try:
         for name, entry in entries.items():
@@ -167,7 +173,7 @@ def compare(
         for _ in range(rounds):
             machine.turn(1)
             rates.append(tuple(machine.found[0]))
-            for child in list(children):
+            for child in order.sample(children, len(children)):
                 try:
                     found[child.name].steps.append(child.turn(child.passes) / (child.passes * batches))
                 except Failed as failed:

@@ -9,6 +9,7 @@ a figure is the median over the rounds. Before that each trains a few passes fro
 one whose losses are not ours is named and not compared with.
 
     ×       time of the peer over ours, the median of the ratios within a round: above 1, ours is faster
+    step    the median over the rounds; best: the smallest of them
     floor   multiply-adds of the step at the machine's peak, and parameters with the optimizer's state read and written
             once; "of floor" is how much of the step's time that is
     MB      the process's largest memory beyond imports and rows
@@ -71,13 +72,13 @@ def measure(network: Network, title: str, peers: list[str], threads: int, rounds
     ours = [one for one in measured if PEERS[one.name].is_ours and one.steps]
     peers_of_ours = [one for one in measured if not PEERS[one.name].is_ours and one.steps and not one.differs]
     heads = "".join(f"{'× ' + one.name.removeprefix('chainrule-'):>12}" for one in ours)
-    print(f"  {'':<20}{'step':>12}{heads}{'of floor':>10}{'MB':>8}{'ready':>9}")
+    print(f"  {'':<20}{'step':>10}{'best':>10}{heads}{'of floor':>10}{'MB':>8}{'ready':>9}")
     for one in measured:
         if not one.steps:
             print(f"  {one.name:<20}{one.note or 'no figures'}")
             continue
         ratios = "".join(f"{times(ratio(mine, one)):>12}" for mine in ours)
-        line = f"  {one.name:<20}{micros(one.median):>12}{ratios}{percent(one.of_floor):>10}"
+        line = f"  {one.name:<20}{micros(one.median):>10}{micros(one.best):>10}{ratios}{percent(one.of_floor):>10}"
         print(f"{line}{one.peak:>9.0f}{one.ready:>8.1f}s{'  ≠ ' + one.differs if one.differs else ''}")
     # The fastest by the ratios within rounds: medians of times may fall into different phases of the machine.
     fastest = min(peers_of_ours, key=lambda one: ratio(ours[0], one) if ours else one.median, default=None)
@@ -107,9 +108,8 @@ def micros(seconds: float) -> str:
     >>> micros(4.7e-6), micros(2.5e-4), micros(0.0125), micros(1.33)
     ('4.70 µs', '250 µs', '12.5 ms', '1.33 s')
     """
-    for size, unit in ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s")):
-        if seconds < 999.5 * size:
-            break
+    units = ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
+    size, unit = next((pair for pair in units if seconds < 999.5 * pair[0]), units[-1])
     return f"{seconds / size:#.3g}".rstrip(".") + f" {unit}"
 
 
@@ -125,10 +125,10 @@ def times(value: float) -> str:
 def percent(share: float) -> str:
     """Write a share with two digits.
 
-    >>> percent(0.873), percent(0.0000123)
-    ('87%', '0.0012%')
+    >>> percent(0.873), percent(1.02), percent(0.0000123)
+    ('87%', '102%', '0.0012%')
     """
-    return f"{100 * share:.2g}%"
+    return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
 def figures(one: Measured) -> dict[str, Any]:
