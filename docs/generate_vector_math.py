@@ -99,6 +99,10 @@ def fits() -> dict[str, Fit]:
         "LOG_QUOTIENT": Fit(
             lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, mpf(0), s, {MIXED: 4, DOUBLE: 7}
         ),
+        # and P(z) = 2 / 3 + z Q(z)
+        "LOG_REST": Fit(
+            lambda z: ((2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z - mpf(2) / 3) / z, mpf(0), s, {DOUBLE: 8}
+        ),
         # sinh x = x + x z P(z), z = x², |x| < 1
         "SINH": Fit(odd(mp.sinh), mpf(0), mpf(1), {SINGLE: 4, DOUBLE: 8}),
         # sin r = r + r z P(z); cos r = 1 - z / 2 + z² P(z); z = r², |r| < π / 4
@@ -112,7 +116,7 @@ def fits() -> dict[str, Fit]:
         "ASIN": Fit(odd(mp.asin), mpf(0), mpf("0.25"), {SINGLE: 5, DOUBLE: 13}),
         # erf x = x + x P(z), z = x², |x| < 1
         "ERF": Fit(
-            lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, mpf(0), mpf(1), {SINGLE: 7, MIXED: 9, DOUBLE: 14}
+            lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, mpf(0), mpf(1), {SINGLE: 7, MIXED: 8, DOUBLE: 14}
         ),
         # erf x = 1 - e^(-x P(x)), 1 < x < 3.95
         "ERF_LARGE": Fit(lambda x: -mp.log(mp.erfc(x)) / x, mpf(1), mpf("3.95"), {SINGLE: 9}),

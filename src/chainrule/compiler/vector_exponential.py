@@ -45,13 +45,17 @@ def bounds(x: Value) -> _Bounds:
     return _SINGLE if is_single(x) else _DOUBLE
 
 
-def reduced(e: Emitter, x: Value, coefficients: tuple[float, ...] = ()) -> tuple[Value, Value]:
-    """Return n, an integer, and e^r - 1 with x = n log 2 + r."""
+def reduced(
+    e: Emitter, x: Value, coefficients: tuple[float, ...] = (), rest: Value | None = None
+) -> tuple[Value, Value]:
+    """Return n, an integer, and e^r - 1 with x (+ a small rest) = n log 2 + r."""
     form, numbers = layout(x), bounds(x)
     shifted = e.fma(x, 1 / math.log(2), e.constant(form.magic, x.dtype))
     n = shifted - form.magic
     r = e.fma(n, -numbers.log2_high, x)
     r = e.fma(n, -numbers.log2_low, r)
+    if rest is not None:
+        r = r + rest
     return e.bitcast(shifted, form.integer) - form.bits_of(form.magic), _less_one(e, r, coefficients)
 
 

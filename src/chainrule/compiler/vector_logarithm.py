@@ -63,6 +63,12 @@ def log(e: Emitter, x: Value) -> Value:
     return _specials(e, x, _sum(e, *_any_positive(e, x)))
 
 
+def log_normal(e: Emitter, x: Value) -> Value:
+    """Return log x of a positive normal number."""
+    k, f = split(e, x)
+    return _sum(e, e.cast(k, x.dtype), f)
+
+
 def log2(e: Emitter, x: Value) -> Value:
     """Return log2 x, exact for powers of 2."""
     k, f = _any_positive(e, x)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from chainrule.compiler import vector_exponential as exponential
 from chainrule.compiler import vector_logarithm as logarithm
+from chainrule.compiler import vector_special as special
+from chainrule.compiler import vector_trigonometry as trigonometry
 from chainrule.compiler.emit import Emitter, Value
 from chainrule.compiler.fields import Unlowered
 
@@ -52,6 +54,20 @@ FUNCTIONS: dict[str, Rule] = {
     "log10": logarithm.log10,
     "log1p": logarithm.log1p,
     "logaddexp": logarithm.logaddexp,
+    "sin": trigonometry.sin,
+    "cos": trigonometry.cos,
+    "tan": trigonometry.tan,
+    "asin": trigonometry.asin,
+    "acos": trigonometry.acos,
+    "atan": trigonometry.atan,
+    "atan2": trigonometry.atan2,
+    "asinh": trigonometry.asinh,
+    "acosh": trigonometry.acosh,
+    "atanh": trigonometry.atanh,
+    "hypot": trigonometry.hypot,
+    "erf": special.erf,
+    "erfc": special.erfc,
+    "erfinv": special.erfinv,
 }
 
 

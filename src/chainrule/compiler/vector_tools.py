@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.emit import F32, F64, I32, I64, Dtype, Emitter, Value
+from chainrule.compiler.emit import BOOL, F32, F64, I32, I64, Dtype, Emitter, Value
 
 INFINITY, NAN = float("inf"), float("nan")
 
@@ -73,3 +74,49 @@ def power_of_two(e: Emitter, n: Value, form: Layout) -> Value:
 def in_double(e: Emitter, x: Value) -> Value:
     """Return x as float64."""
     return e.cast(x, F64)
+
+
+def is_negative(e: Emitter, x: Value) -> Value:
+    """Return whether the sign of a float is minus, of 0 and NaN too."""
+    return e.bitcast(x, layout(x).integer) < 0
+
+
+def negate_where(e: Emitter, x: Value, odd: Value) -> Value:
+    """Return -x where the lowest bit of an integer of the same size is 1."""
+    form = layout(x)
+    return e.bitcast(e.bitcast(x, form.integer) ^ (odd << (8 * form.dtype.itemsize - 1)), form.dtype)
+
+
+def known(x: Value) -> float | None:
+    """Return the number that a constant float is, None for what is computed."""
+    if not x.constant or x.dtype.kind != "f" or "0x" not in x.name or "," in x.name:
+        return None
+    bits = int(x.name.partition("0x")[2].rstrip(")"), 16)
+    return float(struct.unpack("d", struct.pack("Q", bits))[0])
+
+
+def any_lane(e: Emitter, mask: Value) -> Value:
+    """Return whether a truth holds in any lane."""
+    if mask.lanes == 1:
+        return mask
+    name = f"llvm.vector.reduce.or.v{mask.lanes}i1"
+    e.module.declare(name, f"declare i1 @{name}(<{mask.lanes} x i1>)")
+    return e.op(f"call i1 @{name}({mask!r})", BOOL)
+
+
+def repeat(e: Emitter, carry: Sequence[Value], body: Callable[..., tuple[Sequence[Value], Value]]) -> list[Value]:
+    """Write ``do carry, again = body(*carry) while again in any lane``; return the last ``carry``."""
+    head, done, before = e.fresh("turn")[1:], e.fresh("end")[1:], e.block
+    current = [Value(e, e.fresh("t"), x.dtype, x.lanes) for x in carry]
+    e.line(f"br label %{head}")
+    e.label(head)
+    place = len(e.lines)
+    new, again = body(*current)
+    back = e.block
+    e.lines[place:place] = [
+        f"  {x.name} = phi {x.type} [ {old.name}, %{before} ], [ {then.name}, %{back} ]"
+        for x, old, then in zip(current, carry, new, strict=True)
+    ]
+    e.line(f"br {any_lane(e, again)!r}, label %{head}, label %{done}")
+    e.label(done)
+    return list(new)
