@@ -120,7 +120,7 @@ def fits() -> dict[str, Fit]:
         ),
         # erf x = 1 - e^(-x P(x)), 1 < x < 3.95
         "ERF_LARGE": Fit(lambda x: -mp.log(mp.erfc(x)) / x, mpf(1), mpf("3.95"), {SINGLE: 9}),
-        # erfc x = e^(-x²) P(u) / (x + 2.5), u = A - C / (x + 2.5) from -1 to 1, ½ < x < 28
+        # erfc x = e^(-x²) P(u) / (x + 2.5), u = (A x - B) / (x + 2.5) from -1 to 1, ½ < x < 28
         "ERFC": Fit(_erfc_tail, mpf(-1), mpf(1), {MIXED: 12, DOUBLE: 24}),
         # erfinv x = x P(w - center), w = -log(1 - x²); and beyond, x P(√w - center)
         "ERFINV": Fit(erfinv_of, mpf(0), mpf(5), {SINGLE: 11}, 2.5),
@@ -135,18 +135,15 @@ TAIL_SHIFT = mpf("2.5")
 
 
 def _tail_map() -> tuple[Any, Any]:
-    """Return A and C of u = A - C / (x + 2.5), rounded to float64."""
-    first, last = 1 / (mpf("0.5") + TAIL_SHIFT), 1 / (mpf(28) + TAIL_SHIFT)
-    c = 2 / (first - last)
-    a = 1 + c * last
-    return mpf(float(a)), mpf(float(c))
+    """Return A and B of u = (A x - B) / (x + 2.5), rounded to float64: -1 at ½, 1 at 28."""
+    a = (28 + TAIL_SHIFT + mpf("0.5") + TAIL_SHIFT) / mpf("27.5")
+    return mpf(float(a)), mpf(float(a / 2 + mpf("0.5") + TAIL_SHIFT))
 
 
 def _erfc_tail(u: Any) -> Any:
-    a, c = _tail_map()
-    shifted = c / (a - u)
-    x = shifted - TAIL_SHIFT
-    return mp.exp(x * x) * mp.erfc(x) * shifted
+    a, b = _tail_map()
+    x = (TAIL_SHIFT * u + b) / (a - u)
+    return mp.exp(x * x) * mp.erfc(x) * (x + TAIL_SHIFT)
 
 
 def lines_of(name: str, coefficients: list[Any], precision: str) -> str:
@@ -177,8 +174,8 @@ def text() -> str:
     """Return the file."""
     mp.dps = DIGITS
     parts = [HEAD]
-    a, c = _tail_map()
-    parts.append(f"ERFC_SHIFT, ERFC_A, ERFC_C = {float(TAIL_SHIFT)!r}, {float(a)!r}, {float(c)!r}\n")
+    a, b = _tail_map()
+    parts.append(f"ERFC_SHIFT, ERFC_A, ERFC_B = {float(TAIL_SHIFT)!r}, {float(a)!r}, {float(b)!r}\n")
     for name, f in fits().items():
         for precision, terms in f.terms.items():
             found = fit(f, terms)

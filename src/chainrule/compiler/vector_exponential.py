@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from chainrule.compiler import vector_coefficients as c
 from chainrule.compiler.emit import Emitter, Value
 from chainrule.compiler.vector_tools import (
@@ -139,6 +137,3 @@ def mixed_exp(e: Emitter, x: Value) -> Value:
     """Return e^x in float64, right to the last digit of float32, for -700 < x < 700."""
     n, t = reduced(e, x, c.EXP_MIXED)
     return (t + 1) * power_of_two(e, n, DOUBLE)
-
-
-assert np.float32(_SINGLE.log2_high) == _SINGLE.log2_high

@@ -7,7 +7,7 @@ import math
 from chainrule.compiler import vector_coefficients as c
 from chainrule.compiler.emit import F64, Emitter, Value
 from chainrule.compiler.vector_exponential import bounds, reduced, scaled
-from chainrule.compiler.vector_tools import DOUBLE, INFINITY, NAN, clamp, is_single, layout, polynomial
+from chainrule.compiler.vector_tools import INFINITY, NAN, clamp, is_single, layout, polynomial
 
 _LOG10_2 = {True: (0.3010300099849701, -1.432098883924482e-08), False: (0.3010299956639812, -2.8037281277851704e-18)}
 
@@ -36,7 +36,7 @@ def _quotient_rest(e: Emitter, f: Value, coefficients: tuple[float, ...]) -> Val
     return e.fma(s, e.fma(polynomial(e, z, coefficients), z, half), -half)
 
 
-def _any_positive(e: Emitter, x: Value) -> tuple[Value, Value]:
+def any_positive(e: Emitter, x: Value) -> tuple[Value, Value]:
     """Return k (a float) and f, also of denormal x."""
     form = layout(x)
     small = x < form.tiny
@@ -60,7 +60,7 @@ def _sum(e: Emitter, k: Value, f: Value) -> Value:
 
 def log(e: Emitter, x: Value) -> Value:
     """Return log x."""
-    return _specials(e, x, _sum(e, *_any_positive(e, x)))
+    return _specials(e, x, _sum(e, *any_positive(e, x)))
 
 
 def log_normal(e: Emitter, x: Value) -> Value:
@@ -71,13 +71,13 @@ def log_normal(e: Emitter, x: Value) -> Value:
 
 def log2(e: Emitter, x: Value) -> Value:
     """Return log2 x, exact for powers of 2."""
-    k, f = _any_positive(e, x)
+    k, f = any_positive(e, x)
     return _specials(e, x, e.fma(f + rest_of(e, f), 1 / math.log(2), k))
 
 
 def log10(e: Emitter, x: Value) -> Value:
     """Return log10 x."""
-    k, f = _any_positive(e, x)
+    k, f = any_positive(e, x)
     high, low = _LOG10_2[is_single(x)]
     y = (f + rest_of(e, f)) * (1 / math.log(10))
     return _specials(e, x, e.fma(k, high, e.fma(k, low, y)))
@@ -108,6 +108,3 @@ def mixed_log(e: Emitter, x: Value) -> tuple[Value, Value]:
     """Return k and log(1 + f) of a positive normal float64, right to the last digit of float32."""
     k, f = split(e, x)
     return e.cast(k, F64), f + _quotient_rest(e, f, c.LOG_QUOTIENT_MIXED)
-
-
-assert DOUBLE.dtype == F64

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from chainrule.compiler import vector_division as division
 from chainrule.compiler import vector_exponential as exponential
 from chainrule.compiler import vector_logarithm as logarithm
 from chainrule.compiler import vector_special as special
 from chainrule.compiler import vector_trigonometry as trigonometry
 from chainrule.compiler.emit import Emitter, Value
 from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.vector_power import power
 
 Rule = Callable[..., Value]  # (emitter, operands)
 
@@ -54,6 +56,11 @@ FUNCTIONS: dict[str, Rule] = {
     "log10": logarithm.log10,
     "log1p": logarithm.log1p,
     "logaddexp": logarithm.logaddexp,
+    "pow": power,
+    "floor_divide": division.floor_divide,
+    "trunc_divide": division.trunc_divide,
+    "remainder": division.remainder,
+    "fmod": division.fmod,
     "sin": trigonometry.sin,
     "cos": trigonometry.cos,
     "tan": trigonometry.tan,

@@ -25,9 +25,10 @@ def _inner(e: Emitter, x: Value, coefficients: tuple[float, ...]) -> Value:
 
 
 def _tail(e: Emitter, size: Value, *, mixed: bool) -> Value:
-    """Return erfc of ½ to 28 (to 10.5 if it is for float32): e^(-x²) P(1 / (x + 2.5)), e^(-x²) with the rounding of x²."""
-    r = 1 / (size + c.ERFC_SHIFT)
-    p = polynomial(e, e.fma(r, -c.ERFC_C, c.ERFC_A), c.ERFC_MIXED if mixed else c.ERFC_DOUBLE) * r
+    """Return erfc of ½ to 28 (to 10.5 if it is for float32): e^(-x²) P(u) / (x + 2.5), with the rounding of x² put back."""
+    shifted = size + c.ERFC_SHIFT
+    u = e.fma(size, c.ERFC_A, e.constant(-c.ERFC_B, size.dtype)) / shifted
+    p = polynomial(e, u, c.ERFC_MIXED if mixed else c.ERFC_DOUBLE) / shifted
     square = size * size
     if mixed:
         return p * mixed_exp(e, -square)

@@ -24,7 +24,7 @@ from chainrule.compiler.vector_tools import (
     polynomial,
 )
 
-_QUARTER = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)  # π / 2 = the sum of these
+_QUARTER = (1.5707963267948966, 6.123233995736765e-17, 1.082856673921914e-32)  # π / 2 = the sum; all positive: -0 stays
 _SINGLE_QUARTER = (1.5707963705062866, -4.371138828673793e-08)
 _LARGEST = 2.0**50
 
