@@ -2,9 +2,9 @@
 
     python benchmarks/products.py
 
-One thread, pinned to one core where the system allows. NN, NT and TN: a product, and what its two gradients are. What must
-be packed is packed within the measured time; "packed" leaves out the packing of B, as of weights packed before. Then the
-gradient of Linear(784, 128) with Adam in its epilogue, W, m and v in row-major order. All candidates take turns, timed by
+One thread, pinned to one core where the system allows. Shapes are batch × inputs × outputs of a layer: NN is x W for W
+[inputs, outputs], with the gradients NT of x and TN of W; "x Wᵀ" is Linear's, with W[outputs, inputs], and "g W" the gradient
+of its x. What must be packed is packed within the measured time; "packed" leaves that out. Then the gradient of Linear(784, 128) with Adam in its epilogue, W, m and v in row-major order. All candidates take turns, timed by
 the clock of the thread; the best of the rounds counts, the peak among them.
 """
 
@@ -83,11 +83,12 @@ def interleave(candidates: dict[str, Run], rounds: int) -> dict[str, float]:
 def products() -> None:
     random = np.random.default_rng(0)
     for forward in SMALL + LARGE:
-        for kind in ("NN", "NT", "TN"):
-            rows, inner, columns = forward
-            m, k, n = {"NN": forward, "NT": (rows, columns, inner), "TN": (inner, rows, columns)}[kind]
+        rows, inner, columns = forward
+        kinds = {"NN": forward, "NT": (rows, columns, inner), "TN": (inner, rows, columns)}
+        kinds |= {"x Wᵀ": forward, "g W": (rows, columns, inner)}
+        for kind, (m, k, n) in kinds.items():
             a = aligned(k, m).T if kind == "TN" else aligned(m, k)
-            b = aligned(n, k).T if kind == "NT" else aligned(k, n)
+            b = aligned(n, k).T if kind in ("NT", "x Wᵀ") else aligned(k, n)
             a[:], b[:], c = random.normal(size=a.shape), random.normal(size=b.shape), aligned(m, n)
             flops = 2.0 * m * k * n
             repeats = max(1, int(3e7 / flops))

@@ -145,11 +145,12 @@ def planned(
     target: tuple[str, str] = HOST,
     *,
     packs: bool = True,
+    dot: bool = True,
 ) -> list[Call]:
     """The calls for c = a b, all of two dimensions and any strides, cut and packed as ``blocking`` says."""
     (m, k), n, dtype = a.shape, b.shape[1], a.dtype
     size = dtype.itemsize
-    if a.strides[1] == b.strides[0] == size and pays(k):
+    if dot and a.strides[1] == b.strides[0] == size and pays(k):
         dots = choose_dots(n, k, registers, dtype)
         args = [*dot_args(a[None], b[None]), 2, 0, c.strides[0] // size, 0]
         return [Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count_dots(dots, m, n))]
