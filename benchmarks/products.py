@@ -2,9 +2,9 @@
 
     python benchmarks/products.py
 
-One thread, pinned to one core where the system allows. NN, NT and TN: a product, and what its two gradients are. What must
-be packed is packed within the measured time; "packed" leaves out the packing of B, as of weights packed before. Then the
-gradient of Linear(784, 128) with Adam in its epilogue, W, m and v in row-major order. All candidates take turns, timed by
+One thread, pinned to one core where the system allows. Shapes are batch × inputs × outputs of a layer: NN is x W for W
+[inputs, outputs], with the gradients NT of x and TN of W; "x Wᵀ" is Linear's, with W[outputs, inputs], and "g W" the gradient
+of its x. What must be packed is packed within the measured time; "packed" leaves that out. Then the gradient of Linear(784, 128) with Adam in its epilogue, W, m and v in row-major order. All candidates take turns, timed by
 the clock of the thread; the best of the rounds counts, the peak among them.
 """
 
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np  # noqa: E402 - after the number of threads is set
 
+from chainrule.compiler.blocking import pays_to_pack_a  # noqa: E402
 from chainrule.compiler.emit import F32, I64, Emitter, Module, Value  # noqa: E402
 from chainrule.compiler.product import PRODUCT_ARGS, Entry, buffer, choose_tile, count_tiles, entry, product  # noqa: E402
 from tests.compiler.native import (  # noqa: E402
@@ -36,6 +37,7 @@ from tests.compiler.native import (  # noqa: E402
     Registers,
     Table,
     aligned,
+    pack_call,
     planned,
     product_args,
 )
@@ -81,11 +83,12 @@ def interleave(candidates: dict[str, Run], rounds: int) -> dict[str, float]:
 def products() -> None:
     random = np.random.default_rng(0)
     for forward in SMALL + LARGE:
-        for kind in ("NN", "NT", "TN"):
-            rows, inner, columns = forward
-            m, k, n = {"NN": forward, "NT": (rows, columns, inner), "TN": (inner, rows, columns)}[kind]
+        rows, inner, columns = forward
+        kinds = {"NN": forward, "NT": (rows, columns, inner), "TN": (inner, rows, columns)}
+        kinds |= {"x Wᵀ": forward, "g W": (rows, columns, inner)}
+        for kind, (m, k, n) in kinds.items():
             a = aligned(k, m).T if kind == "TN" else aligned(m, k)
-            b = aligned(n, k).T if kind == "NT" else aligned(k, n)
+            b = aligned(n, k).T if kind in ("NT", "x Wᵀ") else aligned(k, n)
             a[:], b[:], c = random.normal(size=a.shape), random.normal(size=b.shape), aligned(m, n)
             flops = 2.0 * m * k * n
             repeats = max(1, int(3e7 / flops))
@@ -126,53 +129,65 @@ class Adam:
         for x, y in zip((p, m, v), places, strict=True):
             e.store(x, y, mask)
 
+    def prefetch(self, e: Emitter, row: Value, column: Value, batch: Value) -> None:
+        for p in self.places:
+            e.prefetch(e.offset(p, row * self.stride + column, F32))
 
-def updates() -> None:
+
+def update(batch: int, outputs: int, inputs: int) -> None:
     random = np.random.default_rng(0)
-    for batch, outputs, inputs in ((32, 128, 784), (128, 128, 784), (256, 4096, 4096)):
-        g, x = aligned(batch, outputs), aligned(batch, inputs)
-        g[:], x[:] = 1e-2 * random.normal(size=g.shape), random.normal(size=x.shape)
-        state = [aligned(outputs, inputs) for _ in range(3)]
-        rates = np.array([0.9, 0.1, 0.999, 0.001, -1e-3, 1e-8], np.float32)
-        candidates: dict[str, Run] = {"peak": PEAK[0]}
-        repeats = 5 if batch < 256 else 1
-        sets = {"ours": (HOST, REGISTERS)} | ({"AVX2": (AVX2, Registers(256, 16))} if HAS_AVX512 else {})
-        for name, (target, registers) in sets.items():
-            tile = choose_tile(outputs, inputs, batch, registers, F32, in_place=True)
-            for deferred in {False, tile.deferred}:
-                module, adam, part = Module(), Adam(), tile._replace(deferred=deferred)
-                product(module, "kernel", part, F32, adam, prepare=adam.prepare)
-                args = [*product_args(part, g.T[None], x[None]), 2, 0, 3, 0, 4, 0, 5, 0, inputs]
-                args[Entry.COLUMNS_OUTER] = 1
-                call = Call(
-                    Native(module, target), "kernel", [g, x, *state, rates], args, count_tiles(part, outputs, inputs)
-                )
-                candidates[name + (" deferred" if deferred else "")] = Table([call], repeats)
-        gradient = np.empty_like(state[0])
-        candidates["numpy, gradient alone"] = lambda: [np.matmul(g.T, x, out=gradient) for _ in range(repeats)]
-        if torch is not None:
-            weight = torch.nn.Parameter(torch.zeros(outputs, inputs))
-            optimizer, tg, tx = torch.optim.Adam([weight], fused=True), torch.from_numpy(g), torch.from_numpy(x)
-            weight.grad = torch.zeros(outputs, inputs)
+    g, x = aligned(batch, outputs), aligned(batch, inputs)
+    g[:], x[:] = 1e-2 * random.normal(size=g.shape), random.normal(size=x.shape)
+    state = [aligned(outputs, inputs) for _ in range(3)]
+    rates = np.array([0.9, 0.1, 0.999, 0.001, -1e-3, 1e-8], np.float32)
+    candidates: dict[str, Run] = {"peak": PEAK[0]}
+    large = pays_to_pack_a(outputs, inputs, batch, F32)
+    repeats = 1 if large else 5
+    sets = {"ours": (HOST, REGISTERS)} | ({"AVX2": (AVX2, Registers(256, 16))} if HAS_AVX512 else {})
+    for name, (target, registers) in sets.items():
+        tile = choose_tile(outputs, inputs, batch, registers, F32, in_place=True)
+        packed = large and tile.rows == 16
+        arrays, calls = [g, x, *state, rates], []
+        if packed:
+            arrays[0], arrays[1] = aligned(16 * (batch + 1), outputs), aligned(16 * (batch + 1), inputs)
+            calls.append(pack_call(g, arrays[0], 16, 16 * (batch + 1), target))
+            calls.append(pack_call(x, arrays[1], 16, 16 * (batch + 1), target))
+        for deferred in {False, tile.deferred}:
+            module, adam, part = Module(), Adam(), tile._replace(deferred=deferred, packed_a=packed)
+            prefetch = adam.prefetch if packed else None
+            product(module, "kernel", part, F32, adam, prepare=adam.prepare, prefetch=prefetch)
+            args = [*product_args(part, g.T[None], x[None]), 2, 0, 3, 0, 4, 0, 5, 0, inputs]
+            args[Entry.COLUMNS_OUTER] = 1
+            if packed:
+                args[Entry.A_PANEL], args[Entry.B_K], args[Entry.B_PANEL] = 16 * (batch + 1), 16, 16 * (batch + 1)
+            call = Call(Native(module, target), "kernel", arrays, args, count_tiles(part, outputs, inputs))
+            candidates[name + (" deferred" if deferred else "")] = Table([*calls, call], repeats)
+    gradient = np.empty_like(state[0])
+    candidates["numpy, gradient alone"] = lambda: [np.matmul(g.T, x, out=gradient) for _ in range(repeats)]
+    if torch is not None:
+        weight = torch.nn.Parameter(torch.zeros(outputs, inputs))
+        optimizer, tg, tx = torch.optim.Adam([weight], fused=True), torch.from_numpy(g), torch.from_numpy(x)
+        weight.grad = torch.zeros(outputs, inputs)
 
-            def step() -> None:
-                for _ in range(repeats):
-                    torch.matmul(tg.T, tx, out=weight.grad)
-                    optimizer.step()
+        def step() -> None:
+            for _ in range(repeats):
+                torch.matmul(tg.T, tx, out=weight.grad)
+                optimizer.step()
 
-            candidates["torch"] = step
-        times = interleave(candidates, 40 if batch < 256 else 5)
-        floor = 2.0 * batch * outputs * inputs / (PEAK[1] / times.pop("peak"))
-        report = [f"{name} {1e6 * t / repeats:.0f}" for name, t in times.items()]
-        print(
-            f"update of {outputs}x{inputs}, batch {batch}, µs: arithmetic {1e6 * floor:.0f}  {'  '.join(report)}",
-            flush=True,
-        )
+        candidates["torch"] = step
+    times = interleave(candidates, 5 if large else 40)
+    floor = 2.0 * batch * outputs * inputs / (PEAK[1] / times.pop("peak"))
+    report = [f"{name} {1e6 * t / repeats:.0f}" for name, t in times.items()]
+    print(
+        f"update of {outputs}x{inputs}, batch {batch}, µs: arithmetic {1e6 * floor:.0f}  {'  '.join(report)}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
     PEAK = peak()
     print(f"per cent of the peak; one thread, vectors of {REGISTERS.bits} bits; NumPy {np.__version__}", end="")
     print(f", PyTorch {torch.__version__}" if torch is not None else "")
-    updates()
+    for shape in ((32, 128, 784), (128, 128, 784), (256, 4096, 4096)):
+        update(*shape)
     products()

@@ -13,7 +13,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
-from chainrule.compiler.dot import Dots, dot_product
+from chainrule.compiler.dot import Dots, choose_dots, count_dots, dot_product, pays
 from chainrule.compiler.emit import I64, Dtype, Emitter, Module, Value
 from chainrule.compiler.pack import PACK_ARGS, PackEntry, count_strips, pack_any, pack_rows, pack_transposed
 from chainrule.compiler.product import (
@@ -145,10 +145,15 @@ def planned(
     target: tuple[str, str] = HOST,
     *,
     packs: bool = True,
+    dot: bool = True,
 ) -> list[Call]:
     """The calls for c = a b, all of two dimensions and any strides, cut and packed as ``blocking`` says."""
     (m, k), n, dtype = a.shape, b.shape[1], a.dtype
     size = dtype.itemsize
+    if dot and a.strides[1] == b.strides[0] == size and pays(k):
+        dots = choose_dots(n, k, registers, dtype)
+        args = [*dot_args(a[None], b[None]), 2, 0, c.strides[0] // size, 0]
+        return [Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count_dots(dots, m, n))]
     packed_a = packs and pays_to_pack_a(m, n, k, dtype)
     packed_b = b.strides[1] != size or (packs and pays_to_pack_b(m, n, k, dtype))
     tile = choose_tile(m, n, k, registers, dtype)

@@ -1,8 +1,8 @@
 """The contraction where both operands have stride 1 along k, as x Wᵀ has with W[out, in]: neither is packed.
 
 C[b, m, n] = Σ_k A[b, m, k] B[b, n, k]. A tile of sums takes a vector of each of its rows of A and of B at a time; each sum
-is 16 partial sums in the lanes of a vector, folded at the end by a transposition that adds. From some length of k on that
-costs less than packing B; below it more (``pays``, measured). Calling convention, entries and epilogue are those of
+is 16 partial sums in the lanes of a vector, folded at the end by a transposition that adds. For sums of some length that
+costs less than packing B (``pays``). Calling convention, entries and epilogue are those of
 ``product.py``, except that ``B_K`` is the stride between the rows of B.
 
 Order of the sums, which depends on K alone: within a chunk of ``DOT_CHUNK`` terms, term k goes to lane k mod 16, each lane
@@ -18,6 +18,7 @@ from .emit import I64, LANES, Dtype, Emitter, Module, Value
 from .product import Entry, Epilogue, Registers, buffer, entry
 
 DOT_CHUNK = 4096  # terms, 256 in each lane
+KEPT = 1 << 20  # bytes of A
 PIECE = 512  # of them are gone through at a time where that takes several passes
 
 
@@ -36,14 +37,18 @@ class Dots(NamedTuple):
 
 
 def pays(k: int) -> bool:
-    """Return whether products of ``k`` terms should be made so (by k alone: the order of the sums depends on it)."""
-    return k >= 256
+    """Return whether products of ``k`` terms should be made so: by k alone, for the order of the sums depends on it.
+
+    Measured: shorter sums cost more to fold than packing saves, and rows longer than this no longer stay in the nearest
+    cache while they are used again, so that many rows are multiplied faster packed (few are not).
+    """
+    return 256 <= k <= 1024
 
 
 def choose_dots(n: int | None, k: int | None, registers: Registers, dtype: Dtype) -> Dots:
     """Return the tile that fits the registers, for ``n`` columns and ``k`` terms (None: unknown)."""
     lanes = min(registers.bits // (8 * dtype.itemsize), LANES)
-    rows, columns = (4, 4) if registers.number >= 32 else (4, 2)
+    rows, columns = (4, 4) if registers.number >= 32 else (4, 2) if k and pays(k) else (3, 4)
     return Dots(rows, columns, lanes, n is None or n % LANES > 0, k is not None and k % LANES == 0)
 
 
@@ -72,9 +77,16 @@ def dot_product(
         m, n = entry(e, Entry.M), entry(e, Entry.N)
         row_tiles = e.arithmetic("div", m + (dots.rows - 1), dots.rows)
         strips = e.arithmetic("div", n + (LANES - 1), LANES)
-        rest = e.arithmetic("div", number, row_tiles)
-        batch = e.arithmetic("div", rest, strips)
-        row, column = (number - rest * row_tiles) * dots.rows, (rest - batch * strips) * LANES
+        batch = e.arithmetic("div", number, row_tiles * strips)
+        number = number - batch * row_tiles * strips
+        # As many rows of A together as a cache keeps; all strips of B for them, then the next rows.
+        length = e.maximum(entry(e, Entry.K), 1) * (dots.rows * dtype.itemsize)
+        together = e.maximum(e.arithmetic("div", e.index(KEPT), length), 1)
+        group = e.arithmetic("div", number, together * strips)
+        first, number = group * together, number - group * together * strips
+        size = e.minimum(together, row_tiles - first)
+        strip = e.arithmetic("div", number, size)
+        row, column = (first + number - strip * size) * dots.rows, strip * LANES
         a = e.offset(buffer(e, Entry.A), batch * entry(e, Entry.A_BATCH), dtype)
         b = e.offset(buffer(e, Entry.B), batch * entry(e, Entry.B_BATCH), dtype)
         a_stride, b_stride, last = entry(e, Entry.A_ROW), entry(e, Entry.B_K), m - 1
