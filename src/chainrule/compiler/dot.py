@@ -70,6 +70,11 @@ def dot_product(
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
     if prepare:
         prepare(e)
+    write_dot_product(e, dots, dtype, epilogue)
+
+
+def write_dot_product(e: Emitter, dots: Dots, dtype: Dtype, epilogue: Epilogue) -> None:
+    """Write the same into a function that was begun."""
     sums = e.stack(dtype, dots.rows * LANES)
     partial = e.stack(dtype, dots.rows * dots.columns * LANES) if dots.lanes < LANES else ""
 

@@ -127,6 +127,13 @@ def product(
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
     if prepare:
         prepare(e)
+    write_product(e, tile, dtype, epilogue, prefetch, resume=resume)
+
+
+def write_product(
+    e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, prefetch: Prefetch | None = None, *, resume: bool = False
+) -> None:
+    """Write the same into a function that was begun."""
     _Product(e, tile, dtype, epilogue, prefetch, resume).write()
 
 

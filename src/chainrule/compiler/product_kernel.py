@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.compiler import product as kernels
+from chainrule.compiler import dot
 from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import LANES, Emitter, Module, Value
 from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of, view_of
 from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record
-from chainrule.compiler.product import PRODUCT_ARGS, Registers, Tile, choose_tile, count_tiles
+from chainrule.compiler.product import PRODUCT_ARGS, write_product
+from chainrule.compiler.tile import Registers, Tile, choose_tile, count_tiles
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ class _ProductRecords:
 
     def write(self) -> None:
         """Write packing, where it is needed, and the product, cut into blocks if it is large."""
+        k = self.k
+        if is_one(self.a.inner) and is_one(self.b.inner) and not isinstance(k, Size) and dot.pays(k):
+            self._dots(k)
+            return
         cuts: list[Cut] = [Cut(0, self.n, 0, self.k)]
         if self.is_single and not isinstance(self.n, Size) and not isinstance(self.k, Size):
             cuts = [Cut(*block) for block in blocks(self.n, self.k, self.dtype)]
@@ -104,6 +109,31 @@ class _ProductRecords:
             self._product(
                 cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last, alone=len(cuts) == 1
             )
+
+    def _dots(self, k: int) -> None:
+        """Write the record of a product of rows with rows."""
+        n = None if isinstance(self.n, Size) else self.n
+        machine = self.build.machine
+        dots = dot.choose_dots(n, k, Registers(machine.vector_bits, machine.num_registers), self.dtype)
+        entries = [
+            Entry("slot", self.a.field),
+            Entry("offset", self.a.field, self.a.offset),
+            Entry("slot", self.b.field),
+            Entry("offset", self.b.field, self.b.offset),
+            *_sizes(self.m, self.n, k, self.batches, self.a.batch, self.a.free, 1, 0, self.b.batch, self.b.free, 0, 0),
+            Entry("slot", self.a.field),
+            Entry("offset", self.a.field),
+            *_sizes(0, 0),
+        ]
+        assert len(entries) == PRODUCT_ARGS
+        e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
+        epilogue, _ = self._epilogue(e, Cut(0, self.n, 0, k))
+        dot.write_dot_product(e, dots, self.dtype, epilogue)
+
+        def count(number: Callable[[Dim], int]) -> int:
+            return dot.count_dots(dots, number(self.m), number(self.n), number(self.batches))
+
+        self.build.add(e, entries, count, self.place)
 
     def _product(
         self,
@@ -145,7 +175,7 @@ class _ProductRecords:
         assert len(entries) == PRODUCT_ARGS
         e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
         epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
-        kernels._Product(e, tile, self.dtype, epilogue, prefetch, resumes).write()
+        write_product(e, tile, self.dtype, epilogue, prefetch, resume=resumes)
 
         def count(number: Callable[[Dim], int]) -> int:
             return count_tiles(tile, number(self.m), number(cut.columns), number(self.batches))
