@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from chainrule.compiler.emit import F32, F64, Dtype, Emitter, Module, Value
+from chainrule.compiler.dot import DOT_CHUNK, Dots, choose_dots, count_dots, pays
+from chainrule.compiler.emit import F32, F64, Dtype, Emitter, Value
 from chainrule.compiler.pack import (
     PACK_ARGS,
     PackEntry,
@@ -30,27 +30,24 @@ from chainrule.compiler.product import (
     choose_tile,
     count_tiles,
     entry,
-    product,
 )
-from tests.compiler.native import AVX2, HOST, Call, Native, product_args, store
+from tests.compiler.native import (
+    AVX2,
+    HOST,
+    REGISTERS,
+    Call,
+    dot_args,
+    dot_kernel,
+    pack_kernel,
+    planned,
+    product_args,
+    product_kernel,
+    store,
+)
 
 TILES = [Tile(12, 2), Tile(11, 2), Tile(6, 1), Tile(3, 4), Tile(24, 1), Tile(1, 8), Tile(8, 3)]
 DTYPES = [F32, F64]
 rates = np.array([0.9, 0.999, 1e-3, 1e-8])
-
-
-@functools.cache
-def compiled(tile: Tile, dtype: Dtype, epilogue: Any = store, target: tuple[str, str] = HOST) -> Native:
-    module = Module()
-    product(module, "kernel", tile, dtype, epilogue)
-    return Native(module, target)
-
-
-@functools.cache
-def packer(dtype: Dtype, kind: Any, target: tuple[str, str] = HOST) -> Native:
-    module = Module()
-    kind(module, "pack", dtype)
-    return Native(module, target)
 
 
 def in_order(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -75,11 +72,11 @@ def pack(b: np.ndarray, width: int, kind: Any = pack_any, target: tuple[str, str
     sizes = (s // b.itemsize for s in b.strides)
     args[PackEntry.SOURCE_BATCH], args[PackEntry.SOURCE_K], args[PackEntry.SOURCE_N] = sizes
     args[PackEntry.TARGET_BATCH], args[PackEntry.TARGET_PANEL], args[PackEntry.WIDTH] = length, k * width, width
-    Call(packer(b.dtype, kind, target), "pack", [b, panels], args, count_strips(n, batches))()
+    Call(pack_kernel(kind, b.dtype, target), "pack", [b, panels], args, count_strips(n, batches))()
     return panels
 
 
-def multiply(a, b, tile, *, packed=None, target=HOST, pieces=1, columns_outer=False, resume=None):  # type: ignore[no-untyped-def]
+def multiply(a, b, tile, *, packed=None, packed_a=None, target=HOST, pieces=1, columns_outer=False, resume=None):  # type: ignore[no-untyped-def]
     """C by a kernel whose ``store`` must leave everything beyond C alone."""
     batches, m, k = a.shape
     n = b.shape[2]
@@ -90,11 +87,21 @@ def multiply(a, b, tile, *, packed=None, target=HOST, pieces=1, columns_outer=Fa
     args = product_args(tile, a, b, width=tile.width, panel=0 if packed is None else k * tile.width)
     args[Entry.COLUMNS_OUTER] = int(columns_outer)
     arrays = [a, panels, c]
+    if packed_a is not None:
+        tile = tile._replace(packed_a=True)
+        arrays[0] = pack(a.swapaxes(1, 2), 16, packed_a, target)
+        args[Entry.A_PANEL], args[Entry.A_BATCH] = 16 * k, 16 * k * -(-m // 16)
     if resume is not None:
         arrays.append(resume)
-        args[Entry.RESUME], args[Entry.PARTIAL], args[Entry.PARTIAL_ROW], args[Entry.PARTIAL_BATCH] = 1, 3, n, m * n
+        args[Entry.PARTIAL], args[Entry.PARTIAL_ROW], args[Entry.PARTIAL_BATCH] = 3, n, m * n
     count = count_tiles(tile, m, n, batches)
-    call = Call(compiled(tile, a.dtype, store, target), "kernel", arrays, [*args, 2, 0, n + 5, m * (n + 5)], count)
+    call = Call(
+        product_kernel(tile, a.dtype, store, target, resume is not None),
+        "kernel",
+        arrays,
+        [*args, 2, 0, n + 5, m * (n + 5)],
+        count,
+    )
     for piece in range(pieces):
         call(count * piece // pieces, count * (piece + 1) // pieces)
     assert (c[:, :, n:] == 7).all()
@@ -169,6 +176,17 @@ def test_the_sums_are_added_in_the_promised_order():
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SIZES + EMPTY, ids=str)
+@pytest.mark.parametrize("tile", [Tile(16, 1), Tile(8, 2), Tile(4, 1), Tile(8, 3, deferred=True)], ids=str)
+def test_a_product_with_both_operands_packed_has_the_same_bits(shape, dtype, tile):
+    for kind, packed, packed_a in (("NT", pack_transposed, pack_transposed), ("TN", pack_rows, pack_rows)):
+        a, b = operands(8, shape, dtype, kind)
+        c = multiply(a, b, tile, packed=packed, packed_a=packed_a)
+        assert_product(c, a, b)
+        np.testing.assert_array_equal(c, multiply(a, b, Tile(6, 2), packed=pack_any))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(1, 31, 80, 300), (2, 13, 21, 33)], ids=str)
 def test_every_tile_and_processor_and_range_gives_the_same_bits(shape, dtype):
     a, b = operands(2, shape, dtype)
@@ -193,6 +211,44 @@ def test_a_sum_cut_after_a_chunk_and_resumed_has_the_same_bits(dtype):
         part = np.ascontiguousarray(multiply(a[:, :, :cut], b[:, :cut], Tile(6, 2)))
         rest = multiply(a[:, :, cut:], b[:, cut:], Tile(6, 2), resume=part)
         np.testing.assert_array_equal(rest, whole)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [*SIZES, *EMPTY, (1, 9, 20, 2 * DOT_CHUNK + 21), (2, 8, 32, 48)], ids=str)
+def test_dot_products_are_right_and_have_the_same_bits_for_all_tiles(shape, dtype):
+    batches, m, n, k = shape
+    a, b = operands(9, shape, dtype, "NT")
+    results = []
+    for dots, target, pieces in [
+        (choose_dots(n, k, REGISTERS, dtype), HOST, 1),
+        (choose_dots(None, None, Registers(256, 16), dtype), AVX2, 3),
+        (Dots(2, 8, 4), HOST, 1),
+        (Dots(3, 4, 8), AVX2, 7),
+    ]:
+        c = np.full((batches, m, n + 5), 7, dtype)
+        count = count_dots(dots, m, n, batches)
+        args = [*dot_args(a, b), 2, 0, n + 5, m * (n + 5)]
+        call = Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count)
+        for piece in range(pieces):
+            call(count * piece // pieces, count * (piece + 1) // pieces)
+        assert (c[:, :, n:] == 7).all()
+        assert_product(c[:, :, :n], a, b)
+        results.append(c)
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", ["NN", "NT", "TN"])
+def test_a_product_cut_in_blocks_has_the_same_bits(kind, dtype):
+    for shape in ((1, 70, 90, 40), (1, 300, 1100, 1100), (1, 257, 600, 2100)):
+        a, b = operands(7, shape, dtype, kind)
+        c = np.zeros((shape[1], shape[2]), dtype)
+        for call in planned(a[0], b[0], c, REGISTERS):
+            call()
+        assert_product(c[None], a, b)
+        if kind != "NT" or not pays(shape[3]):
+            np.testing.assert_array_equal(c, multiply(a, b, Tile(12, 1), packed=pack_any)[0])
 
 
 @pytest.mark.parametrize("target", [HOST, AVX2], ids=["host", "avx2"])
@@ -243,7 +299,7 @@ def test_an_update_in_place_sees_every_element_once(shape, dtype, deferred):
         arrays = [g, x, *(s.copy() for s in state), rates.astype(dtype)]
         args = product_args(tile, g.T[None], x[None]) + [2, 0, 3, 0, 4, 0, 5, 0, inputs + 3]
         count = count_tiles(tile, outputs, inputs)
-        call = Call(compiled(tile, dtype, adam, target), "kernel", arrays, args, count)
+        call = Call(product_kernel(tile, dtype, adam, target), "kernel", arrays, args, count)
         for piece in range(pieces):
             call(count * piece // pieces, count * (piece + 1) // pieces)
         results.append(arrays[2:5])
@@ -255,14 +311,13 @@ def test_an_update_in_place_sees_every_element_once(shape, dtype, deferred):
             np.testing.assert_array_equal(a, b)
 
 
-def test_the_chosen_tile_fits_the_registers_and_wastes_no_rows():
-    avx512, avx2 = Registers(512, 32), Registers(256, 16)
-    for m, rows in ((32, 11), (128, 12), (24, 12), (12, 12)):
-        assert choose_tile(m, 128, 784, avx512, F32).rows in (rows, rows // 2, 2 * rows, 8, 16)
-    for registers in (avx512, avx2):
-        for dtype in DTYPES:
-            for m in (None, 1, 2, 10, 32, 100, 1000):
-                for n in (None, 1, 10, 16, 784, 1000):
-                    tile = choose_tile(m, n, 64, registers, dtype)
-                    used = tile.rows * tile.vectors * 16 * dtype.itemsize * 8 // registers.bits
-                    assert used <= registers.number * 3 // 4
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("registers", [Registers(512, 32), Registers(256, 16), Registers(128, 32)], ids=str)
+def test_the_chosen_tile_fits_the_registers_and_wastes_few_rows(registers, dtype):
+    for m in (None, 1, 2, 10, 32, 100, 128, 1000):
+        for n in (None, 1, 10, 16, 784, 1000):
+            tile = choose_tile(m, n, 64, registers, dtype, in_place=m == 32)
+            per_vector = 16 * dtype.itemsize * 8 // registers.bits
+            assert (tile.rows + 1) * tile.vectors * per_vector < registers.number
+            assert m is None or -(-m // tile.rows) * tile.rows <= 1.2 * m
+            assert tile.only_tail == (n is not None and n < tile.width)

@@ -1,41 +1,361 @@
-"""stub"""
+"""Machine code kept on disk, so that the second run of a program starts without LLVM.
 
-import itertools
+An entry is a file in the folder $CHAINRULE_CACHE, else ``chainrule/native`` in the user's cache folder. Its name is a hash of
+all that its code follows from: what the caller compiles, the source of the compiler, the version of LLVM, the target. So an
+entry is never wrong, only unused, and the oldest go when the folder grows too large.
 
-N = itertools.count()
+Code that is loaded is run. The folder must belong to the user, and nobody else may be able to write to it; the same is asked of
+each file in it. Everything is opened relative to the folder that was checked, and no link is followed in it.
+Where there is no such folder, or it cannot be written, code is compiled anew each time and ``Loaded.note`` says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import os
+import secrets
+import stat
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from chainrule.compiler.llvm import object_code
+from chainrule.compiler.loader import Library
+from chainrule.compiler.target import Target
+from chainrule.errors import NativeError
+
+VARIABLE = "CHAINRULE_CACHE"
+"""The environment variable that names the folder; ``off``: none."""
+LIMIT = 256 * 2**20  # bytes of all entries together
+LEFT = 0.9  # of the limit, when old entries have gone
+
+SUFFIX = ".native"
+UNFINISHED = ".unfinished"
+ABANDONED_AFTER = 3600  # seconds since a file was begun that nobody finished
+TOUCH_AFTER = 60  # seconds: an entry's time of last use is not written again within them
+
+# An entry: head, checksum of all that follows it, lengths of metadata and code, metadata, code.
+HEAD = b"chainrule native code 1\n"
+LENGTHS = struct.Struct("<QQ")
+CHECKSUM = hashlib.sha256().digest_size
 
 
+@dataclass(frozen=True)
 class Loaded:
-    pass
+    """Code in memory, and what its maker noted beside it. ``note``: why it was not kept on disk ("" where it was)."""
+
+    library: Library
+    metadata: bytes
+    from_cache: bool
+    note: str = ""
 
 
-def load_or_build(key, build, target):
-    import llvmlite.binding as L, re, time
+@dataclass(frozen=True)
+class State:
+    """What the folder holds. ``refused``: why it is not used ("" where it is)."""
 
-    ir, _ = build()
-    pass
-    m = L.parse_assembly(ir)
-    m.verify()
-    t = L.Target.from_default_triple()
-    tm = t.create_target_machine(cpu=target.cpu, features=target.features, opt=2, codemodel="jitdefault")
-    m.triple = L.get_default_triple()
-    m.data_layout = str(tm.target_data)
-    obj = tm.emit_object(m)
-    global jit
+    folder: Path | None
+    refused: str
+    num_entries: int = 0
+    size: int = 0  # bytes
+    newest: float = 0.0  # when the newest entry was made or last used, in seconds since 1970
+
+
+def load_or_build(
+    key: bytes,
+    build: Callable[[], tuple[str, bytes]],
+    target: Target,
+    symbols: Mapping[str, int] | None = None,
+) -> Loaded:
+    """Return the code for ``key``: from disk, or from the text in LLVM's language that ``build()`` returns with metadata.
+
+    ``key`` must tell apart whatever makes ``build`` return something else, except the source of chainrule's compiler, LLVM
+    and the target, which are added here. ``symbols``: addresses for what the code calls, as ``Library`` takes them.
+
+    Raises:
+        NativeError: LLVM refuses the text, or the code calls what is not in ``symbols``.
+    """
+    name = _name(key, target)
+    note = ""
     try:
-        jit
-    except NameError:
-        jit = L.create_lljit_compiler(
-            t.create_target_machine(cpu=target.cpu, features=target.features, opt=2, codemodel="jitdefault")
+        with _folder() as folder:
+            entry = _read(folder, name)
+            if entry is not None:
+                metadata, code = entry
+                with contextlib.suppress(NativeError):  # of another machine, say: made anew
+                    return Loaded(Library(code, symbols), metadata, from_cache=True)
+    except _Unusable as unusable:
+        note = str(unusable)
+    ir, metadata = build()
+    code = object_code(ir, target)
+    library = Library(code, symbols)
+    if not note:
+        try:
+            with _folder() as folder:
+                _write(folder, name, metadata, code)
+                _bound(folder, keep=name)
+        except _Unusable as unusable:
+            note = str(unusable)
+    return Loaded(library, metadata, from_cache=False, note=note)
+
+
+def state() -> State:
+    """Return what the folder holds. It is not made."""
+    path, missing = _place()
+    if path is None:
+        return State(None, missing)
+    try:
+        with _folder(make=False) as folder:
+            found = list(_entries(folder))
+    except _Unusable as unusable:
+        return State(path, "" if unusable.is_absent else str(unusable))
+    newest = max((when for _, _, when in found), default=0.0)
+    return State(path, "", len(found), sum(size for _, size, _ in found), newest)
+
+
+def clear() -> int:
+    """Remove all entries, and nothing else; return how many there were.
+
+    Raises:
+        NativeError: the folder is one that is not used.
+    """
+    try:
+        with _folder(make=False) as folder:
+            names = [name for name, _, _ in _entries(folder)]
+            for name in [*names, *_unfinished(folder, older_than=0)]:
+                _remove(folder, name)
+    except _Unusable as unusable:
+        if unusable.is_absent:
+            return 0
+        raise NativeError(str(unusable)) from None
+    return len(names)
+
+
+# The name.
+
+
+def _name(key: bytes, target: Target) -> str:
+    digest = hashlib.sha256()
+    for part in (HEAD, key, _source(), _llvm(), target.key()):
+        digest.update(LENGTHS.pack(len(part), 0) + part)  # with lengths: no two lists of parts run together
+    return digest.hexdigest() + SUFFIX
+
+
+@functools.cache
+def _source() -> bytes:
+    """Return what changes whenever the source that writes code does: of each file the size and the time it was written.
+
+    Sizes and times are read in a tenth of the time that contents take, and hold for a wheel as for a checkout: an
+    installer writes files anew, or into a folder of another name.
+    """
+    package = Path(__file__).resolve().parent.parent
+    found = [os.fsencode(package)]
+    for folder in ("compiler", "ops", "graph"):
+        try:
+            with os.scandir(package / folder) as files:
+                rows = sorted((file.name, file.stat()) for file in files if file.name.endswith(".py"))
+        except OSError:  # chainrule runs from a zip file: the file stands for what is in it
+            archive = next((place for place in package.parents if place.is_file()), None)
+            rows = [(archive.name, archive.stat())] if archive else []
+        found += [f"{folder}/{name} {about.st_size} {about.st_mtime_ns}".encode() for name, about in rows]
+    return b"\n".join(found)
+
+
+@functools.cache
+def _llvm() -> bytes:
+    """Return what changes whenever llvmlite does, without loading it (60 ms) or the reader of package metadata (20 ms)."""
+    found = importlib.util.find_spec("llvmlite")
+    folders = found.submodule_search_locations if found is not None else None
+    parts = []
+    for folder in folders or ():
+        for file in ("_version.py", "binding/libllvmlite.so"):
+            with contextlib.suppress(OSError):
+                about = os.stat(os.path.join(folder, file))
+                parts.append(f"{folder}/{file} {about.st_size} {about.st_mtime_ns}")
+    return "\n".join(parts).encode()
+
+
+# The folder.
+
+
+class _Unusable(Exception):
+    """Why the folder is not used."""
+
+    def __init__(self, why: str, *, is_absent: bool = False) -> None:
+        super().__init__(why)
+        self.is_absent = is_absent
+
+
+def _place() -> tuple[Path | None, str]:
+    """Return the folder as the environment names it, or None and why there is none."""
+    named = os.environ.get(VARIABLE, "")
+    if named == "off":
+        return None, f"{VARIABLE} is off"
+    if named:
+        return Path(named).absolute(), ""
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(caches):  # the XDG specification: a relative path is ignored
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            return None, f"the user has no home folder to keep it in (set {VARIABLE})"
+        caches = os.path.join(home, ".cache")
+    return Path(caches) / "chainrule" / "native", ""
+
+
+@contextlib.contextmanager
+def _folder(make: bool = True) -> Iterator[int]:
+    """Open the folder, checked, made with ``make`` where it is not there; raise _Unusable."""
+    path, missing = _place()
+    if path is None:
+        raise _Unusable(missing)
+    if not hasattr(os, "geteuid") or os.open not in os.supports_dir_fd:
+        raise _Unusable("this system does not tell who may write to a folder")
+    try:
+        folder = _open_folder(path, make)
+    except FileNotFoundError:
+        raise _Unusable(f"{path} is not there", is_absent=True) from None
+    except OSError as error:
+        raise _Unusable(f"{path} cannot be used ({error.strerror})") from error
+    try:
+        _check(os.fstat(folder), path)
+        yield folder
+    except OSError as error:
+        raise _Unusable(f"{path} cannot be used ({error.strerror})") from error
+    finally:
+        os.close(folder)
+
+
+def _open_folder(path: Path, make: bool) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        if not make:
+            raise
+    above = next(place for place in path.parents if place.exists())
+    if os.stat(above).st_uid not in (
+        os.geteuid(),
+        0,
+    ):  # `sudo` with the home of a user: leave no folder of root's there
+        raise _Unusable(f"{above} belongs to another user")
+    os.makedirs(path.parent, mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, mode=0o700)
+    return os.open(path, flags)
+
+
+def _check(about: os.stat_result, what: object) -> None:
+    """Refuse a folder or file that another user may have written to: what is in it would be run."""
+    if about.st_uid != os.geteuid():
+        raise _Unusable(
+            f"{what} belongs to another user, whose code would be run: name a folder of your own ({VARIABLE})"
         )
-    b = L.JITLibraryBuilder().add_object_img(obj).add_current_process()
-    names = re.findall(r"^define (?!internal)\S+ @(\S+?)\(", ir, re.M)
-    for n in names:
-        b.export_symbol(n)
-    lib = b.link(jit, f"l{next(N)}")
-    r = Loaded()
-    r.library = {n: lib[n] for n in names}
-    r.keep = lib
-    r.metadata = b""
-    r.from_cache = False
-    return r
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _Unusable(f"others may write to {what}, and their code would be run: chmod go-w {what}")
+
+
+# The files.
+
+
+def _entries(folder: int) -> Iterator[tuple[str, int, float]]:
+    """Yield name, size in bytes and time of last use of each entry."""
+    for name, about in _files(folder):
+        if name.endswith(SUFFIX) and len(name) == 2 * CHECKSUM + len(SUFFIX):
+            yield name, about.st_size, about.st_mtime
+
+
+def _unfinished(folder: int, older_than: float) -> Iterator[str]:
+    """Yield the names of files that were begun and never finished."""
+    for name, about in _files(folder):
+        if name.startswith(".") and name.endswith(UNFINISHED) and about.st_mtime <= time.time() - older_than:
+            yield name
+
+
+def _files(folder: int) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(folder) as files:
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
+                about = file.stat(follow_symlinks=False)
+                if stat.S_ISREG(about.st_mode):
+                    yield file.name, about
+
+
+def _read(folder: int, name: str) -> tuple[bytes, bytes] | None:
+    """Return metadata and code of an entry; None: it is not there, damaged, or not to be trusted."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return None
+    with open(file, "rb", buffering=0) as opened:
+        about = os.fstat(file)
+        try:
+            _check(about, name)
+            data = opened.readall() if stat.S_ISREG(about.st_mode) else b""
+        except (_Unusable, OSError):
+            return None
+        entry = _unpack(data, name)
+        if entry is not None and about.st_mtime < time.time() - TOUCH_AFTER:
+            with contextlib.suppress(OSError):  # a disk that is read only keeps no times
+                os.utime(file)
+    return entry
+
+
+def _pack(name: str, metadata: bytes, code: bytes) -> bytes:
+    body = LENGTHS.pack(len(metadata), len(code)) + metadata + code
+    return HEAD + _checksum(name, body) + body
+
+
+def _unpack(data: bytes, name: str) -> tuple[bytes, bytes] | None:
+    start = len(HEAD) + CHECKSUM
+    body = data[start:]
+    if data[: len(HEAD)] != HEAD or len(body) < LENGTHS.size or data[len(HEAD) : start] != _checksum(name, body):
+        return None
+    of_metadata, of_code = LENGTHS.unpack_from(body)
+    middle = LENGTHS.size + of_metadata
+    return (body[LENGTHS.size : middle], body[middle:]) if len(body) == middle + of_code else None
+
+
+def _checksum(name: str, body: bytes) -> bytes:
+    """Return a hash of an entry that is right under its own name alone."""
+    return hashlib.sha256(name.encode() + body).digest()
+
+
+def _write(folder: int, name: str, metadata: bytes, code: bytes) -> None:
+    """Write an entry: under another name, to the disk, then renamed, so that a reader sees all of it or nothing."""
+    temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}{UNFINISHED}"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        with open(file, "wb") as opened:
+            opened.write(_pack(name, metadata, code))
+            opened.flush()
+            os.fsync(file)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        _remove(folder, temporary)
+        raise
+
+
+def _bound(folder: int, keep: str) -> None:
+    """Remove what was not used for longest when there is too much, and what nobody finished."""
+    for name in _unfinished(folder, ABANDONED_AFTER):
+        _remove(folder, name)
+    entries = sorted(_entries(folder), key=lambda entry: entry[2])
+    size = sum(of_entry for _, of_entry, _ in entries)
+    if size <= LIMIT:
+        return
+    for name, of_entry, _ in entries:
+        if size <= LEFT * LIMIT:
+            break
+        if name != keep:
+            _remove(folder, name)
+            size -= of_entry
+
+
+def _remove(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)

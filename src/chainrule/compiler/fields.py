@@ -191,7 +191,7 @@ class Reshape(Field):
 
 
 class Fold(Field):
-    """x combined along ``axes``: ``kind`` is add, mul, max, min, or, and."""
+    """x combined along ``axes``: ``kind`` is add, mul, max, min, or, and; pick: a sum of zeros (-0.0) and one element."""
 
     __slots__ = ("axes", "inputs", "kind")
 
@@ -400,11 +400,18 @@ class Lowering:
     # -- many to one ---------------------------------------------------------------------------------------------------
 
     def fold(self, kind: str, x: Field, axes: Sequence[int]) -> Field:
-        """Return x combined along axes; along none, x itself."""
+        """Return x combined along axes; along none, or those of size 1 alone, the elements of x."""
+        single = [axis for axis in axes if is_one(x.shape[axis])]
+        if single:
+            kept = [axis for axis in range(x.ndim) if axis not in single]
+            axes = [kept.index(axis) for axis in axes if axis not in single]
+            x = self.reshape(x, tuple([x.shape[axis] for axis in kept]))
         return Fold(kind, x, axes) if axes else x
 
     def place(self, kind: str, x: Field, axis: int) -> Field:
         """Return where the extreme ("max" or "min") along axis is."""
+        if is_one(x.shape[axis]):
+            return self.full(tuple([n for k, n in enumerate(x.shape) if k != axis]), 0, I64)
         return Place(kind, x, axis)
 
     def product(self, a: Field, b: Field, batch: Any, contracted: Any, shape: Shape) -> Field:
@@ -439,8 +446,9 @@ class Lowering:
         checked = [self.index(i, x.shape[axis]) for i, axis in zip(index, axes, strict=True)]
         if self._one_per_row(x.shape, index, axes):  # y[i] = Σⱼ [j = index[i]] x[i, j]
             place = self.map("eq", self.iota(x.shape[1]), self.reshape(checked[1], (x.shape[0], 1)))
-            picked = self.map("where", place, x, self.number(0, x.dtype), dtype=x.dtype)
-            return self.fold("add", picked, (1,)) if x.dtype.kind != "b" else self.fold("or", picked, (1,))
+            nothing = self.number(-0.0 if x.dtype.kind == "f" else 0, x.dtype)
+            picked = self.map("where", place, x, nothing, dtype=x.dtype)
+            return self.fold("pick" if x.dtype.kind != "b" else "or", picked, (1,))
         return Gather(x, checked, axes, _place(axes), shape)
 
     def spread(self, x: Field, index: Sequence[Field], axes: Sequence[int], shape: Shape) -> Field:

@@ -20,7 +20,7 @@ import numpy as np
 from chainrule.compiler.emit import BOOL, I64, LANES, Value
 from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of
 from chainrule.compiler.fields import Field, Fold, Place
-from chainrule.compiler.regions import Region, Regions
+from chainrule.compiler.regions import Region, Regions, phases, runs_inside
 from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
@@ -45,25 +45,9 @@ class LoopKernel:
         self.lane_is_inner = self.lane in region.inner
         self.index: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
         self.ev = Evaluator(e, regions, self.index, self.lane)
-        self.in_loop = {f for f in region.members if self._runs_inside(f)}
-        self.phase = self._phases()
+        self.in_loop = {f for f in region.members if runs_inside(region, f)}
+        self.phase = phases(regions, region)
         self.items: Dim = 1
-
-    def _runs_inside(self, field: Field) -> bool:
-        if isinstance(field, (Fold, Place)):
-            return False
-        return any(at.loop in self.region.inner for at in self.index[field])
-
-    def _phases(self) -> dict[Field, int]:
-        phase: dict[Field, int] = {}
-        for field in self.region.members:
-            at = 0
-            for reading in self.regions.readings(field):
-                if reading.field in phase:
-                    is_fold = isinstance(reading.field, (Fold, Place))
-                    at = max(at, phase[reading.field] + (1 if is_fold else 0))
-            phase[field] = at
-        return phase
 
     # -- loops ---------------------------------------------------------------------------------------------------------------
 
@@ -301,7 +285,8 @@ class LoopKernel:
         if isinstance(f, Place):
             value = _lowest(x.dtype) if kind == "max" else _highest(x.dtype)
             return [e.wide(e.constant(value, x.dtype), lanes), e.wide(e.constant(-1, I64), lanes)]
-        number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1}.get(kind)
+        nothing = -0.0 if x.dtype.kind == "f" else 0  # -0.0 + x = x, whatever x is
+        number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1, "pick": nothing}.get(kind)
         if number is None:
             number = _lowest(x.dtype) if kind == "max" else _highest(x.dtype)
         return [e.wide(e.constant(number, x.dtype), lanes)]
@@ -316,7 +301,7 @@ class LoopKernel:
             return a | b
         if f.kind == "and":
             return a & b
-        return a + b if f.kind == "add" else a * b
+        return a * b if f.kind == "mul" else a + b
 
     def _combine_in(self, f: Field, carry: Sequence[Value], value: Value, index: Index) -> list[Value]:
         """Combine the value of one turn; lanes that are masked out count nothing."""

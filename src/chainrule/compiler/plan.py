@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.fields import Field, Fixed, Source, same_sizes
-from chainrule.compiler.regions import Region, Regions
+from chainrule.compiler.fields import Field, Fixed, Fold, Place, Source, same_sizes
+from chainrule.compiler.regions import Region, Regions, phases, runs_inside
 from chainrule.graph.primitive import Array
 from chainrule.graph.sizes import Dim, Size, evaluate, numel
 
@@ -109,12 +109,22 @@ class Targets:
         own = region.axes[field]
         if any(d in region.inner for d in own):  # a later phase may read again
             return False
+        phase = phases(self.regions, region)
+        last = max(phase.values())
+
+        def time(member: Field, inside: int) -> float:
+            """Return when a member is computed: before the folded loops of its phase, or in those of phase ``inside``."""
+            if isinstance(member, (Fold, Place)):
+                return phase[member]
+            return inside if runs_inside(region, member) else phase[member] - 0.5
+
+        written = time(field, last)
         for member in region.members:
             loops = self.regions.fold_axes.get(member, region.axes[member])
             for reading in self.regions.readings(member):
                 if reading.field is source:
                     axes = tuple([None if k is None else loops[k] for k in reading.axes])
-                    if reading.moved or axes != own:
+                    if reading.moved or axes != own or time(member, last) > written:
                         return False
         return True
 

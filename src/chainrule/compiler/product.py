@@ -11,7 +11,8 @@ bytes after it. ``[begin, end)`` are the tiles to do; no two tiles share an elem
 
 Operands. A has any strides: each of its elements is broadcast, so a transposed A costs nothing. The columns of B lie side by
 side; its rows are ``B_K`` apart, its panels (of as many columns as the tile has) ``B_PANEL``. A matrix in row-major order
-and one packed in panels (``pack.py``) thus differ in these two numbers. A may be packed too: see ``A_TILE``.
+and one packed in panels (``pack.py``) thus differ in these two numbers. A may be packed too, its rows being the columns of
+panels of 16: for large products, whose rows are spread over too many places of a cache (``Tile.packed_a``).
 
 Order of the sums, which depends on the shapes alone, never on the tile, the threads or the machine: chunks of ``CHUNK``
 terms, each summed by fma in rising order from 0, are added in order.
@@ -19,11 +20,15 @@ terms, each summed by fma in rising order from 0, are added in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from .emit import I64, LANES, Dtype, Emitter, Module, Value
+from .tile import Registers as Registers
+from .tile import Tile as Tile
+from .tile import choose_tile as choose_tile
+from .tile import count_tiles as count_tiles
 
 CHUNK = 256  # terms summed one after the other, before they are added to the sum of those before them
 
@@ -40,56 +45,17 @@ class Entry(IntEnum):
     A_BATCH = 8
     A_ROW = 9
     A_K = 10
-    A_FIRST = 11  # between the first rows of tiles, per row: A_ROW, or 0 where A is packed in tiles
-    A_TILE = 12  # between tiles: 0, or the length of a packed tile
-    B_BATCH = 13
-    B_K = 14
-    B_PANEL = 15  # the tile's columns where B is in row-major order, the length of a panel where it is packed
-    COLUMNS_OUTER = 16  # 0: all tiles of a row of tiles come first, 1: all tiles of a column of tiles
-    RESUME = 17  # 1: begin with the sums in PARTIAL, which chunks before these gave, instead of nothing
-    PARTIAL = 18  # slot, then offset in bytes; rows of N sums side by side
-    PARTIAL_ROW = 20
-    PARTIAL_BATCH = 21
+    A_PANEL = 11  # where A is packed (then A_ROW and A_K are not read): the length of a panel
+    B_BATCH = 12
+    B_K = 13
+    B_PANEL = 14  # the tile's columns where B is in row-major order, the length of a panel where it is packed
+    COLUMNS_OUTER = 15  # 0: all tiles of a row of tiles come first, 1: all tiles of a column of tiles (mostly faster)
+    PARTIAL = 16  # slot, then offset in bytes: sums to go on from, each row side by side; see ``product``
+    PARTIAL_ROW = 18
+    PARTIAL_BATCH = 19
 
 
-PRODUCT_ARGS = 22
-
-
-class Tile(NamedTuple):
-    """How much of C a tile holds: ``rows`` × 16 ``vectors``.
-
-    Where N is not a multiple, the last tile of a row has ``tail`` vectors, and lanes of its last ``masked`` vectors may be
-    missing. ``tail`` and ``masked`` follow from N (``with_columns``), or suit every N when both equal ``vectors``.
-    ``deferred``: the epilogue of a tile runs between the multiply-adds of the next.
-    """
-
-    rows: int
-    vectors: int
-    tail: int = 0
-    masked: int = 0
-    deferred: bool = False
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.vectors * LANES
-
-    def with_columns(self, n: int | None) -> Tile:
-        """Return the tile for C of ``n`` columns, or of any number of columns (None)."""
-        if n is None:
-            return self._replace(tail=self.vectors, masked=self.vectors)
-        tail = -(-(n % self.width) // LANES)
-        return self._replace(tail=tail, masked=int(n % LANES > 0))
-
-
-def count_tiles(tile: Tile, m: int, n: int, batches: int = 1) -> int:
-    """Return how many tiles there are, the largest ``end`` of a call."""
-    row_tiles = m if m < tile.rows else -(-m // tile.rows)
-    if tile.masked == tile.vectors == tile.tail and tile.vectors > 1:
-        column_tiles = n // tile.width + 1
-    else:
-        column_tiles = -(-n // tile.width)
-    return batches * row_tiles * column_tiles
+PRODUCT_ARGS = 20
 
 
 class Epilogue(Protocol):
@@ -121,13 +87,21 @@ def pointer(e: Emitter, number: Value) -> str:
     return e.raw(f"inttoptr i64 {number.name} to ptr")
 
 
+class Prefetch(Protocol):
+    """Asks for what the epilogue will load or store at [batch, row, column …]; rows and columns may lie just beyond C."""
+
+    def __call__(self, e: Emitter, row: Value, column: Value, batch: Value) -> None:
+        """Write the instructions."""
+
+
 class Where(NamedTuple):
-    """A tile among the others: its place in C, and its rows that are its own (from ``skip`` on)."""
+    """A tile among the others: the row and column of C where it begins, and which of its rows are its own."""
 
     row: Value
     column: Value
     batch: Value
-    skip: Value
+    start: Value
+    stop: Value
 
 
 def product(
@@ -138,118 +112,173 @@ def product(
     epilogue: Epilogue,
     *,
     prepare: Callable[[Emitter], None] | None = None,
+    prefetch: Prefetch | None = None,
+    resume: bool = False,
 ) -> None:
     """Write the kernel ``name`` into ``module``; ``prepare`` is called once, at its entry.
 
+    ``prefetch`` is called for every vector of a tile before the tile is computed, or while it is where its epilogue is
+    deferred: then a whole tile's time ahead, which is what an optimizer needs whose state does not fit the caches.
     A last row of tiles that would reach beyond C begins earlier, and leaves the rows it shares with the one before alone;
-    of fewer rows than a tile has, each is a tile of equal rows. So the epilogue sees every element of C once.
+    of fewer rows than a tile has, each is a tile of equal rows. (Where A is packed, its panels end with copies instead.)
+    So the epilogue sees every element of C once.
+    With ``resume`` the sums go on from those in ``PARTIAL``: what the chunks before gave.
     """
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
-    _Product(e, tile, dtype, epilogue, prepare).write()
+    if prepare:
+        prepare(e)
+    _Product(e, tile, dtype, epilogue, prefetch, resume).write()
 
 
 class _Product:
+    """The writer of one kernel. Entries are loaded where they are used: registers are scarcer than loads."""
+
     def __init__(
-        self, e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, prepare: Callable[[Emitter], None] | None
+        self, e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, prefetch: Prefetch | None, resume: bool
     ) -> None:
-        self.e, self.tile, self.dtype, self.epilogue = e, tile, dtype, epilogue
-        self.a, self.b, self.partial = (buffer(e, k) for k in (Entry.A, Entry.B, Entry.PARTIAL))
-        self.size = {k: entry(e, k) for k in Entry if k not in (Entry.A, Entry.B, Entry.PARTIAL)}
-        if prepare:
-            prepare(e)
-        size, rows = self.size, tile.rows
-        self.few = size[Entry.M] < rows  # then every row is a tile
-        self.row_step = e.select(self.few, e.index(0), e.index(1))
-        count = e.arithmetic("div", size[Entry.M] + (rows - 1), rows)
-        self.row_tiles = e.select(self.few, size[Entry.M], count)
-        self.last_row = size[Entry.M] - rows
-        self.column_tiles = e.arithmetic("div", size[Entry.N], tile.width)
-        self.chunks = e.arithmetic("div", size[Entry.K] + (CHUNK - 1), CHUNK)
-        self.chunks = e.select(self.chunks > 1, self.chunks, e.index(1))
-        self.resume = size[Entry.RESUME] > 0
-        self.many = (self.chunks > 1) | self.resume
-        # Rows 0 to 8 of A are reached from the first by odd multiples of the row stride, times 1, 2, 4 or 8.
-        stride = size[Entry.A_ROW] * self.row_step * dtype.itemsize
-        self.a_odd = {odd: stride * odd for odd in (1, 3, 5, 7, 9) if odd < rows}
-        self.a_step = size[Entry.A_K] * dtype.itemsize
-        self.b_step = size[Entry.B_K] * dtype.itemsize
-        vectors = rows * tile.vectors
-        self.sums = e.stack(dtype, vectors * LANES)  # of a finished tile
+        self.e, self.tile, self.dtype = e, tile, dtype
+        self.epilogue, self.prefetch, self.resume = epilogue, prefetch, resume
+        vectors = tile.rows * tile.vectors
+        self.sums = e.stack(dtype, vectors * LANES)  # of the tile finished last
         self.before = e.stack(dtype, vectors * LANES)  # of the chunks before
+
+    def entry(self, number: Entry) -> Value:
+        """Return an entry of ``args``."""
+        return entry(self.e, number)
 
     def write(self) -> None:
         """Whole tiles, then those of the last columns."""
         e, tile = self.e, self.tile
         begin, end = Value(e, "%begin", I64), Value(e, "%end", I64)
-        whole = self.size[Entry.BATCHES] * self.row_tiles * self.column_tiles
-        self.walk(begin, e.minimum(end, whole), self.column_tiles, tile.vectors, 0)
-        if tile.tail:
-            self.walk(e.maximum(begin - whole, 0), end - whole, e.index(1), tile.tail, tile.masked)
+        m = self.entry(Entry.M)
+        self.row_tiles = e.arithmetic("div", m + (tile.rows - 1), tile.rows)
+        if not tile.packed_a:
+            self.few = m < tile.rows  # then every row is a tile
+            self.row_tiles = e.select(self.few, m, self.row_tiles)
+        if not tile.tail:
+            panels = e.arithmetic("div", self.entry(Entry.N), tile.width)
+            self.walk(begin, end, panels, tile.vectors, 0)
+        elif tile.only_tail:
+            self.walk(begin, end, None, tile.tail, tile.masked)
+        else:
+            panels = e.arithmetic("div", self.entry(Entry.N), tile.width)
+            whole = self.entry(Entry.BATCHES) * self.row_tiles * panels
+            self.walk(begin, e.minimum(end, whole), panels, tile.vectors, 0)
+            self.walk(e.maximum(begin - whole, 0), end - whole, None, tile.tail, tile.masked)
         e.finish()
 
-    def walk(self, begin: Value, end: Value, column_tiles: Value, vectors: int, masked: int) -> None:
-        """Do the tiles [begin, end) of those that have ``vectors`` vectors."""
-        e, size = self.e, self.size
-        rows_inner = size[Entry.COLUMNS_OUTER] > 0
-        first_column = self.column_tiles * self.tile.width if masked or vectors < self.tile.vectors else e.index(0)
-        inner_count = e.maximum(e.select(rows_inner, self.row_tiles, column_tiles), 1)
-        outer_count = e.maximum(e.select(rows_inner, column_tiles, self.row_tiles), 1)
-        rest = e.arithmetic("div", begin, inner_count)
-        start = [
-            e.remainder(begin, inner_count),
-            e.remainder(rest, outer_count),
-            e.arithmetic("div", rest, outer_count),
-        ]
+    def walk(self, begin: Value, end: Value, panels: Value | None, vectors: int, masked: int) -> None:
+        """Do the tiles [begin, end) of those that have ``vectors`` vectors: of all panels of B, or of the last alone."""
+        e, rows = self.e, self.tile.rows
 
-        def turn(_: Value, inner: Value, outer: Value, batch: Value) -> list[Value]:
-            row_tile, column_tile = e.select(rows_inner, inner, outer), e.select(rows_inner, outer, inner)
-            first = row_tile * self.tile.rows
-            row = e.select(self.few, row_tile, e.minimum(first, self.last_row))
-            skip = e.select(self.few, e.index(self.tile.rows - 1), first - row)
-            where = Where(row, first_column + column_tile * self.tile.width, batch, skip)
-            panel = column_tile if first_column.constant else self.column_tiles
-            masks = [None] * (vectors - masked) + [self.mask(where.column, j) for j in range(vectors - masked, vectors)]
-            self.multiply(where, row_tile, panel, masks)
+        def turn(number: Value, *pending: Value) -> list[Value]:
+            if panels is None:
+                row_tile, batch = e.remainder(number, self.row_tiles), e.arithmetic("div", number, self.row_tiles)
+                width = self.tile.width
+                panel = e.index(0) if self.tile.only_tail else e.arithmetic("div", self.entry(Entry.N), width)
+            else:
+                columns_outer = self.entry(Entry.COLUMNS_OUTER) > 0
+                inner_count = e.select(columns_outer, self.row_tiles, panels)
+                outer_count = e.select(columns_outer, panels, self.row_tiles)
+                rest = e.arithmetic("div", number, inner_count)
+                batch = e.arithmetic("div", rest, outer_count)
+                inner, outer = number - rest * inner_count, rest - batch * outer_count
+                row_tile, panel = e.select(columns_outer, inner, outer), e.select(columns_outer, outer, inner)
+            first, m = row_tile * rows, self.entry(Entry.M)
+            a = batch * self.entry(Entry.A_BATCH)
+            if self.tile.packed_a:
+                bound = e.minimum(m - first, rows)
+                a = a + (first >> 4) * self.entry(Entry.A_PANEL) + (first & 15)
+            else:
+                own = e.select(self.few, row_tile, first)
+                bound = e.select(self.few, e.index(rows - 1), first - e.minimum(first, m - rows))
+                first = own - bound
+                a = a + e.select(self.few, own, first) * self.entry(Entry.A_ROW)
+            here = [first, panel * self.tile.width, batch, bound]
+            where = self.where(here)
+            b = batch * self.entry(Entry.B_BATCH) + panel * self.entry(Entry.B_PANEL)
+            a = address(e, e.offset(buffer(e, Entry.A), a, self.dtype))
+            b = address(e, e.offset(buffer(e, Entry.B), b, self.dtype))
+            masks = self.masks(where, vectors, masked)
+            if self.prefetch and not deferred:
+                e.loop(where.start, where.stop, 1, lambda i: self.prefetch_row(where, vectors, i))
+            self.multiply(a, b, where, masks, self.where(pending) if deferred else None)
+            if deferred:
+                return here
             self.dispose(where, masks)
-            following = inner + 1
-            turned = e.cast(e.compare("ge", following, inner_count), I64)
-            outer = outer + turned
-            around = e.cast(e.compare("ge", outer, outer_count), I64)
-            return [following * (1 - turned), outer * (1 - around), batch + around]
+            return []
 
-        e.loop(begin, end, 1, turn, start)
+        deferred = self.tile.deferred and not masked and vectors == self.tile.vectors
+        none = [e.index(0), e.index(0), e.index(0), e.index(0 if self.tile.packed_a else rows)] if deferred else []
+        last = e.loop(begin, end, 1, turn, none)
+        if deferred:
+            self.dispose(self.where(last), [None] * vectors)
 
-    def mask(self, column: Value, j: int) -> Value:
-        """Return which lanes of vector ``j`` of a tile at ``column`` exist."""
-        e = self.e
-        return e.lane_numbers() < e.wide(self.size[Entry.N] - column - j * LANES)
+    def where(self, numbers: Sequence[Value]) -> Where:
+        """Return a tile given by its row, column and batch, and the end of its own rows, or their start if A is not packed."""
+        row, column, batch, bound = numbers
+        zero, rows = self.e.index(0), self.e.index(self.tile.rows)
+        return Where(row, column, batch, *((zero, bound) if self.tile.packed_a else (bound, rows)))
+
+    def masks(self, where: Where, vectors: int, masked: int) -> list[Value | None]:
+        """Return for each vector of a tile which of its lanes exist, None if all do."""
+        e, masks = self.e, list[Value | None]([None] * vectors)
+        for j in range(vectors - masked, vectors):
+            masks[j] = e.lane_numbers() < e.wide(self.entry(Entry.N) - where.column - j * LANES)
+        return masks
 
     def at(self, memory: str, vector: Value | int) -> str:
         """Return the address of a vector of the tile's own memory."""
         return self.e.offset(memory, vector * LANES, self.dtype)
 
-    def multiply(self, where: Where, row_tile: Value, panel: Value, masks: list[Value | None]) -> None:
-        """Write the sums of a tile to ``self.sums``."""
-        e, size, vectors = self.e, self.size, len(masks)
-        a = where.batch * size[Entry.A_BATCH] + where.row * size[Entry.A_FIRST] + row_tile * size[Entry.A_TILE]
-        b = where.batch * size[Entry.B_BATCH] + panel * size[Entry.B_PANEL]
-        a = address(e, e.offset(self.a, a, self.dtype))
-        b = address(e, e.offset(self.b, b, self.dtype))
-        e.when(self.many, lambda: self.begin_sums(where, masks))
-        zero = e.wide(e.constant(0, self.dtype))
-        places = range(self.tile.rows * vectors)
+    def multiply(self, a: Value, b: Value, where: Where, masks: list[Value | None], pending: Where | None) -> None:
+        """Write the sums of a tile to ``self.sums``; dispose of those of the tile ``pending`` meanwhile."""
+        e, rows, dtype = self.e, self.tile.rows, self.dtype
+        k = self.entry(Entry.K)
+        chunks = e.maximum(e.arithmetic("div", k + (CHUNK - 1), CHUNK), 1)
+        several = chunks > 1
+        if self.resume:
+            self.load_partial(where, masks)
+        else:
+            e.when(several, lambda: self.clear(rows * len(masks)))
+        # Rows 0 to 8 of A are reached from the first by odd multiples of the row stride, times 1, 2, 4 or 8.
+        if self.tile.packed_a:
+            self.a_step = e.index(LANES * dtype.itemsize)
+        else:
+            stride = e.select(self.few, e.index(0), self.entry(Entry.A_ROW)) * dtype.itemsize
+            self.a_odd = {odd: stride * odd if odd > 1 else stride for odd in (1, 3, 5, 7, 9) if odd < rows}
+            self.a_step = self.entry(Entry.A_K) * dtype.itemsize
+        self.b_step = self.entry(Entry.B_K) * dtype.itemsize
+        zero = e.wide(e.constant(0, dtype))
+        zeros = [zero] * (rows * len(masks))
 
-        def chunk(number: Value, a: Value, b: Value) -> list[Value]:
-            length = e.minimum(size[Entry.K] - number * CHUNK, CHUNK)
-            a, b, *sums = e.loop(
-                0, length, 1, lambda _, *now: self.term(list(now), masks), [a, b, *[zero for _ in places]]
-            )
+        def terms(start: Value | int, stop: Value, now: list[Value]) -> list[Value]:
+            return e.loop(start, stop, 1, lambda _, *now: self.term(list(now), masks), now)
+
+        def chunk(number: Value, a: Value, b: Value, *stop: Value) -> list[Value]:
+            length = e.minimum(k - number * CHUNK, CHUNK)
+            if pending:
+
+                def turn(i: Value, start: Value, *now: Value) -> list[Value]:
+                    waits = e.compare("ge", i, pending.start) & (i < stop[0])
+                    e.when(waits, lambda: self.dispose_row(pending, masks, i))
+                    if self.prefetch:
+                        self.prefetch_row(where, len(masks), i)
+                    end = e.arithmetic("div", length * (i + 1), rows)
+                    return [end, *terms(start, end, list(now))]
+
+                _, a, b, *sums = e.loop(0, rows, 1, turn, [e.index(0), a, b, *zeros], at_least_once=True)
+            else:
+                a, b, *sums = terms(0, length, [a, b, *zeros])
             for q, value in enumerate(sums):
                 e.store(value, self.at(self.sums, q))
-            e.when(self.many, lambda: self.add_sums(len(places)))
-            return [a, b]
+            if self.resume:
+                self.add_sums(len(sums))
+            else:
+                e.when(several, lambda: self.add_sums(len(sums)))
+            return [a, b, e.index(0)] if pending else [a, b]
 
-        e.loop(0, self.chunks, 1, chunk, [a, b], at_least_once=True)
+        e.loop(0, chunks, 1, chunk, [a, b, pending.stop] if pending else [a, b], at_least_once=True)
 
     def term(self, now: list[Value], masks: list[Value | None]) -> list[Value]:
         """Add the products of one k to the sums."""
@@ -259,40 +288,42 @@ class _Product:
         columns = [e.load(e.offset(row_of_b, j * LANES, dtype), dtype, LANES, mask) for j, mask in enumerate(masks)]
         base, new = pointer(e, a), []
         for i in range(self.tile.rows):
-            if i and i % 9 == 0:
+            if i and i % 9 == 0 and not self.tile.packed_a:
                 base = e.raw(f"getelementptr i8, ptr {base}, i64 {self.a_odd[9].name}")
-            x = e.wide(e.load(self.row_of_a(base, i % 9), dtype))
+            x = e.wide(e.load(self.row_of_a(base, i), dtype))
             new += [e.fma(x, y, sums[i * len(masks) + j]) for j, y in enumerate(columns)]
         return [a + self.a_step, b + self.b_step, *new]
 
     def row_of_a(self, base: str, i: int) -> str:
         """Return the address of row ``i`` in a form that is one operand of a machine instruction."""
-        if not i:
+        if self.tile.packed_a:
+            return self.e.offset(base, i, self.dtype)
+        odd = i % 9
+        if not odd:
             return base
-        odd = i
         while odd % 2 == 0:
             odd //= 2
-        kind = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}[i // odd]
+        kind = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}[i % 9 // odd]
         return self.e.raw(f"getelementptr {kind}, ptr {base}, i64 {self.a_odd[odd].name}")
 
-    def begin_sums(self, where: Where, masks: list[Value | None]) -> None:
-        """Set ``self.before`` to what earlier chunks gave, or to zeros."""
-        e, dtype = self.e, self.dtype
-        zero = e.wide(e.constant(0, dtype))
-        count = self.tile.rows * len(masks)
+    def clear(self, count: int) -> None:
+        """Begin with zeros."""
+        e, zero = self.e, self.e.wide(self.e.constant(0, self.dtype))
         e.loop(0, count, 1, lambda q: e.store(zero, self.at(self.before, q)), at_least_once=True)
 
+    def load_partial(self, where: Where, masks: list[Value | None]) -> None:
+        """Begin with what earlier chunks gave. The rows that are not the tile's own are not read."""
+        e, dtype, partial = self.e, self.dtype, buffer(self.e, Entry.PARTIAL)
+        place = where.batch * self.entry(Entry.PARTIAL_BATCH) + where.column
+        stride = self.entry(Entry.PARTIAL_ROW)
+
         def row(i: Value) -> None:
+            start = e.offset(partial, (where.row + i) * stride + place, dtype)
             for j, mask in enumerate(masks):
-                place = self.row_of(where, i) * self.size[Entry.PARTIAL_ROW] + where.column + j * LANES
-                place = place + where.batch * self.size[Entry.PARTIAL_BATCH]
-                value = e.load(e.offset(self.partial, place, dtype), dtype, LANES, mask)
+                value = e.load(e.offset(start, j * LANES, dtype), dtype, LANES, mask)
                 e.store(value, self.at(self.before, i * len(masks) + j))
 
-        def rows() -> None:
-            e.loop(0, self.tile.rows, 1, row, at_least_once=True)
-
-        e.when(self.resume, rows)
+        e.loop(where.start, where.stop, 1, row, at_least_once=True)
 
     def add_sums(self, count: int) -> None:
         """Add the sums of a chunk to those before it."""
@@ -306,48 +337,20 @@ class _Product:
 
         e.loop(0, count, 1, vector, at_least_once=True)
 
-    def row_of(self, where: Where, i: Value) -> Value:
-        """Return which row of C row ``i`` of the tile is."""
-        return where.row + i * self.row_step
-
     def dispose(self, where: Where, masks: list[Value | None]) -> None:
         """Call the epilogue for the tile's own rows."""
+        self.e.loop(where.start, where.stop, 1, lambda i: self.dispose_row(where, masks, i))
+
+    def dispose_row(self, where: Where, masks: list[Value | None], i: Value) -> None:
+        """Call the epilogue for one row."""
         e = self.e
+        for j, mask in enumerate(masks):
+            value = e.load(self.at(self.sums, i * len(masks) + j), self.dtype, LANES)
+            column = where.column + j * LANES if j else where.column
+            self.epilogue(e, where.row + i, column, value, mask, where.batch)
 
-        def row(i: Value) -> None:
-            for j, mask in enumerate(masks):
-                value = e.load(self.at(self.sums, i * len(masks) + j), self.dtype, LANES)
-                column = where.column + j * LANES if j else where.column
-                self.epilogue(e, self.row_of(where, i), column, value, mask, where.batch)
-
-        e.loop(where.skip, self.tile.rows, 1, row, at_least_once=True)
-
-
-class Registers(NamedTuple):
-    """A machine's vector registers: their width, and how many there are."""
-
-    bits: int
-    number: int
-
-
-def choose_tile(m_hint: int | None, n: int | None, k_hint: int | None, registers: Registers, dtype: Dtype) -> Tile:
-    """Return the tile that should take least time for C of about ``m_hint`` rows and ``n`` columns (None: unknown)."""
-    per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
-    most = max(registers.number * 3 // 4 // per_vector, 1)  # sums; the rest hold B, a broadcast A and what is spare
-    m, columns, k = m_hint or 12 * 16, n or 16 * 24, max(k_hint or 256, 1)
-    best: tuple[float, Tile] | None = None
-    for vectors in range(1, min(most, 8) + 1):
-        for rows in range(1, min(most // vectors, 24) + 1):
-            tile = Tile(rows, vectors).with_columns(n)
-
-            def cycles(v: int, rows: int = rows) -> float:
-                sums = rows * v * per_vector
-                turn = max(sums, 0.5 * rows + v * per_vector, 4 if registers.bits == 512 else 8)
-                return turn * k + 2 * sums + 40
-
-            row_tiles = m if m < rows else -(-m // rows)
-            total = row_tiles * (columns // tile.width * cycles(vectors) + (cycles(tile.tail) if tile.tail else 0))
-            if best is None or total < best[0]:
-                best = total, tile
-    assert best
-    return best[1]
+    def prefetch_row(self, where: Where, vectors: int, i: Value) -> None:
+        """Ask for what the epilogue of one row will need."""
+        for j in range(vectors):
+            assert self.prefetch
+            self.prefetch(self.e, where.row + i, where.column + j * LANES if j else where.column, where.batch)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.compiler import product as kernels
+from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import LANES, Emitter, Module, Value
 from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of, view_of
-from chainrule.compiler.fields import Field, is_one
+from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
-from chainrule.compiler.plan import Entry, Items, Record
-from chainrule.compiler.product import PRODUCT_ARGS, Tile, choose_tile, count_tiles
+from chainrule.compiler.plan import Entry, Record
+from chainrule.compiler.product import PRODUCT_ARGS, Registers, Tile, choose_tile, count_tiles
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 if TYPE_CHECKING:
     from chainrule.compiler.build import Build
     from chainrule.compiler.regions import Region
+
+
+APART = 16  # elements between panels: a power of two apart, they would share places of a cache
+
+
+class Cut(NamedTuple):
+    """Columns of the result and terms of their sums that one record computes."""
+
+    column: Dim
+    columns: Dim
+    term: Dim
+    terms: Dim
 
 
 def product_records(build: Build, region: Region, place: int) -> None:
@@ -33,10 +47,13 @@ class Factor:
         self.free, self.size = strides[free[0]], x.shape[free[0]]
         self.inner, self.terms = strides[contracted[0]], x.shape[contracted[0]]
 
-    @property
-    def place(self) -> list[Entry]:
-        """Its slot and offset, as entries."""
-        return [Entry("slot", self.field), Entry("offset", self.field, self.offset)]
+
+class Panels(NamedTuple):
+    """A factor packed: its field, and how far apart its panels and its batches are."""
+
+    field: Field
+    panel: Dim
+    batch: Dim
 
 
 class _ProductRecords:
@@ -44,94 +61,178 @@ class _ProductRecords:
         product = region.product
         assert product is not None
         self.build, self.region, self.place, self.product = build, region, place, product
+        self.dtype = product.dtype
         self.a = Factor(product.inputs[0], build, product.batch[0], product.contracted[0])
         self.b = Factor(product.inputs[1], build, product.batch[1], product.contracted[1])
         self.batches: Dim = product.shape[0] if product.batch[0] else 1
-        self.tile = self._tile()
+        self.m, self.n, self.k = self.a.size, self.b.size, self.a.terms
+        self.is_single = is_one(self.batches)
+        hints = self._hint(self.m), self._hint(self.n), self._hint(self.k)
+        m, n, k = [64 if hint is None else hint for hint in hints]
+        self.writes_over = any(field in build.targets.over for field in region.stored)
+        registers = Registers(build.machine.vector_bits, build.machine.num_registers)
+        self.tile = choose_tile(*hints, registers, self.dtype, in_place=self.writes_over)
+        self.packs_a = self.is_single and pays_to_pack_a(m, n, k, self.dtype)
+        if self.packs_a:
+            per_vector = LANES * self.dtype.itemsize * 8 // registers.bits
+            rows = max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number)
+            self.tile = Tile(rows, 1, deferred=self.tile.deferred)
+        self.packs_b = not is_one(self.b.free) or (self.is_single and pays_to_pack_b(m, n, k, self.dtype))
 
     def _hint(self, size: Dim) -> int | None:
         if not isinstance(size, Size):
             return size
         return int(evaluate(size, self.build.hints)) if self.build.hints else None
 
-    def _tile(self) -> Tile:
-        n = self.b.size if not isinstance(self.b.size, Size) else None
-        hints = self._hint(self.a.size), n if n is not None else self._hint(self.b.size), self._hint(self.a.terms)
-        tile = choose_tile(*hints, self.build.machine.registers, self.product.dtype)
-        return tile.with_columns(n)
-
     def write(self) -> None:
-        """Write packing, if it is needed, and the product."""
-        field = self.product
-        b_place, b_inner, b_batch = self.b.place, self.b.inner, self.b.batch
-        b_panel: Dim = self.tile.width
-        if not is_one(self.b.free):
-            b_place, b_inner, b_panel, b_batch = self._pack()
+        """Write packing, where it is needed, and the product, cut into blocks if it is large."""
+        cuts: list[Cut] = [Cut(0, self.n, 0, self.k)]
+        if self.is_single and not isinstance(self.n, Size) and not isinstance(self.k, Size):
+            cuts = [Cut(*block) for block in blocks(self.n, self.k, self.dtype)]
+        packed_a = None
+        if self.packs_a:
+            packed_a = self._pack(self.a, self.m, self.k, (self.a.inner, self.a.free), LANES, Cut(0, self.m, 0, self.k))
+        sums = Field((self.m, self.n), self.dtype)
+        if len(cuts) > 1:
+            self.build.scratch.append((sums, self.place))
+        panels: Panels | None = None
+        for cut in cuts:
+            if self.packs_b:
+                strides = self.b.inner, self.b.free
+                panels = self._pack(self.b, self.n, self.k, strides, self.tile.width, cut, panels)
+            is_last = same(cut.term + cut.terms, self.k)
+            self._product(
+                cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last, alone=len(cuts) == 1
+            )
+
+    def _product(
+        self,
+        cut: Cut,
+        packed_a: Panels | None,
+        packed_b: Panels | None,
+        sums: Field,
+        *,
+        resumes: bool,
+        is_last: bool,
+        alone: bool,
+    ) -> None:
+        """Write the record of one block."""
+        a, b = self.a, self.b
+        tile = self.tile.with_columns(cut.columns if not isinstance(cut.columns, Size) else None)
+        tile = tile._replace(packed_a=packed_a is not None)
+        if packed_a is None:
+            a_place = [Entry("slot", a.field), Entry("offset", a.field, a.offset + cut.term * a.inner)]
+        else:
+            a_place = [Entry("slot", packed_a.field), Entry("offset", packed_a.field, cut.term * LANES)]
+        if packed_b is None:
+            start = b.offset + cut.term * b.inner + cut.column * b.free
+            b_place = [Entry("slot", b.field), Entry("offset", b.field, start)]
+            b_sizes: tuple[Dim, ...] = (b.batch, b.inner, tile.width)
+        else:
+            b_place = [Entry("slot", packed_b.field), Entry("offset", packed_b.field)]
+            b_sizes = (packed_b.batch, tile.width, packed_b.panel)
+        partial = sums if resumes else a.field  # read only if the sums go on
         entries = [
-            *self.a.place,
+            *a_place,
             *b_place,
-            *[Entry("size", None, n) for n in (self.a.size, self.b.size, self.a.terms, self.batches)],
-            *[Entry("size", None, n) for n in (self.a.batch, self.a.free, self.a.inner, self.a.free, 0)],
-            *[Entry("size", None, n) for n in (b_batch, b_inner, b_panel)],
-            *[Entry("size", None, n) for n in (0, 0, 0, 0, 0, 0)],
+            *_sizes(self.m, cut.columns, cut.terms, self.batches),
+            *_sizes(a.batch, a.free, a.inner, 0 if packed_a is None else packed_a.panel),
+            *_sizes(*b_sizes, int(alone and not self.writes_over)),
+            Entry("slot", partial),
+            Entry("offset", partial, cut.column if resumes else 0),
+            *_sizes(self.n, 0),
         ]
         assert len(entries) == PRODUCT_ARGS
         e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
-        members: dict[Field, Index] = {f: index_of(self.region.axes[f]) for f in self.region.members}
-        loops = [d for d in self.region.axes[field]]
-        column_loop = loops[-1]
-        ev = Evaluator(e, self.build.regions, members, column_loop)
+        epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
+        kernels._Product(e, tile, self.dtype, epilogue, prefetch, resumes).write()
 
-        def prepare(_: Emitter) -> None:
-            for member in self.region.members[1:]:
-                for x, index in ev.parts(member, members[member]):
-                    if not _reads(x, members, ev):
-                        ev.hoist(x, index, frozenset())
-            for stored in self.region.stored:
-                e.pointer(stored)
+        def count(number: Callable[[Dim], int]) -> int:
+            return count_tiles(tile, number(self.m), number(cut.columns), number(self.batches))
 
-        def epilogue(e_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+        self.build.add(e, entries, count, self.place)
+
+    def _keep(self, e: KernelEmitter, sums: Field, cut: Cut) -> Any:
+        """Return the epilogue that keeps the sums so far."""
+
+        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+            place = row * e.size(self.n) + column + e.size(cut.column)
+            e.store(value, e.offset(e.pointer(sums), place, self.dtype), mask)
+
+        return epilogue
+
+    def _epilogue(self, e: KernelEmitter, cut: Cut) -> tuple[Any, Any]:
+        """Return the epilogue that computes what the region computes of the product, and what asks for its memory ahead."""
+        field, region = self.product, self.region
+        members: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
+        loops = region.axes[field]
+        ev = Evaluator(e, self.build.regions, members, loops[-1])
+        for member in region.members[1:]:  # what depends on no loop is computed at the kernel's entry
+            for x, index in ev.parts(member, members[member]):
+                if not _reads(x, members, ev):
+                    ev.hoist(x, index, frozenset())
+
+        def stand(row: Value, column: Value, batch: Value) -> None:
+            if not same(cut.column, 0):
+                column = column + e.size(cut.column)
             for d, i in zip(loops, (batch, row, column)[3 - len(loops) :], strict=True):
                 if d is not None:
                     ev.at[d] = i
+
+        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+            stand(row, column, batch)
             e.mask = mask
 
             def body() -> None:
                 ev.know(field, members[field], value)
-                for member in self.region.members[1:]:
+                for member in region.members[1:]:
                     ev.value(member, members[member])
-                for stored in self.region.stored:
+                for stored in region.stored:
                     ev.store(ev.value(stored, members[stored]), stored, members[stored])
 
             ev.inside(body)
             e.mask = None
 
-        kernels._Product(e, self.tile, field.dtype, epilogue, prepare).write()
-        self.build.add(e, entries, self._count(), self.place)
+        over = [field for field in region.stored if field in self.build.targets.over]
 
-    def _count(self) -> Items:
-        """Return how many tiles there are, once sizes are numbers."""
-        tile, m, n, batches = self.tile, self.a.size, self.b.size, self.batches
-        return lambda number: count_tiles(tile, number(m), number(n), number(batches))
+        def prefetch(_: Emitter, row: Value, column: Value, batch: Value) -> None:
+            stand(row, column, batch)
+            places: list[str] = ev.inside(lambda: [ev.address(written, members[written]) for written in over])
+            for address in places:
+                e.prefetch(address, write=True, locality=3)
 
-    def _pack(self) -> tuple[list[Entry], Dim, Dim, Dim]:
-        """Write the record that packs the second factor into panels; return what the product has to know."""
-        build, width, k, n = self.build, self.tile.width, self.b.terms, self.b.size
-        panels = (n + (width - 1)) // width
-        one = panels * (k * width)
-        target = Field((self.batches * one,), self.product.dtype)
-        build.scratch.append((target, self.place))
+        return epilogue, prefetch if over else None
+
+    def _pack(
+        self, x: Factor, n: Dim, k: Dim, strides: tuple[Dim, Dim], width: int, cut: Cut, into: Panels | None = None
+    ) -> Panels:
+        """Write the record that packs (a block of) a factor into panels of ``width`` columns."""
+        build = self.build
+        inner, free = strides
+        if into is None:
+            panel = cut.terms * width + APART
+            whole = (cut.columns + (width - 1)) // width * panel
+            into = Panels(Field((self.batches * whole,), self.dtype), panel, whole)
+            build.scratch.append((into.field, self.place))
         module = Module()
-        write = pack_transposed if is_one(self.b.inner) else pack_rows if is_one(self.b.free) else pack_any
-        write(module, "kernel", self.product.dtype)
+        write = pack_transposed if is_one(inner) else pack_rows if is_one(free) else pack_any
+        write(module, "kernel", self.dtype)
         build.module.declarations.update(module.declarations)
-        name = build.named(module.functions["kernel"])
-        target_place = [Entry("slot", target), Entry("offset", target)]
-        sizes = (k, n, self.batches, self.b.batch, self.b.inner, self.b.free, one, k * width, width)
-        entries = (*self.b.place, *target_place, *[Entry("size", None, size) for size in sizes])
-        strips = self.batches * ((n + (LANES - 1)) // LANES)
-        build.records.append(Record(name, entries, strips, self.place))
-        return target_place, width, k * width, one
+        start = x.offset + cut.term * inner + cut.column * free
+        entries = (
+            Entry("slot", x.field),
+            Entry("offset", x.field, start),
+            Entry("slot", into.field),
+            Entry("offset", into.field),
+            *_sizes(cut.terms, cut.columns, self.batches, x.batch, inner, free, into.batch, into.panel, width),
+        )
+        strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
+        build.records.append(Record(build.named(module.functions["kernel"]), entries, strips, self.place))
+        return into
+
+
+def _sizes(*sizes: Dim) -> list[Entry]:
+    return [Entry("size", None, size) for size in sizes]
 
 
 def _reads(x: Field, members: dict[Field, Index], ev: Evaluator) -> bool:

@@ -388,6 +388,23 @@ def aligned(x: Field, axes: Axes) -> Axes:
     return tuple([None if is_one(n) else axes[k + extra] for k, n in enumerate(x.shape)])
 
 
+def runs_inside(region: Region, field: Field) -> bool:
+    """Say whether a member is computed for every index of the folded loops."""
+    return not isinstance(field, (Fold, Place)) and any(d in region.inner for d in region.axes[field])
+
+
+def phases(regions: Regions, region: Region) -> dict[Field, int]:
+    """Return how many folds, one after the other, each member of a region waits for."""
+    phase: dict[Field, int] = {}
+    for field in region.members:
+        at = 0
+        for reading in regions.readings(field):
+            if reading.field in phase:
+                at = max(at, phase[reading.field] + (1 if isinstance(reading.field, (Fold, Place)) else 0))
+        phase[field] = at
+    return phase
+
+
 def fits_epilogue(product: Product) -> bool:
     """Say whether the result of a contraction has one axis of rows and one of columns (and at most one of batch)."""
     free = [n for n in product.shape[len(product.batch[0]) :] if not is_one(n)]

@@ -25,7 +25,7 @@ from chainrule.compiler.fields import (
 from chainrule.compiler.plan import Targets
 from chainrule.compiler.regions import Region
 
-FOLDS = {"add": "sum", "mul": "product", "max": "max", "min": "min", "or": "any", "and": "all"}
+FOLDS = {"add": "sum", "mul": "product", "max": "max", "min": "min", "or": "any", "and": "all", "pick": "the one"}
 
 
 def show_loops(targets: Targets) -> str:

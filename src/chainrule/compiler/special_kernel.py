@@ -128,7 +128,8 @@ def _scatter(build: Build, field: Scatter, place: int) -> None:
         )
     rest = [axis for axis in range(field.ndim) if axis not in field.axes]
     shape = (*[field.shape[a] for a in rest[: field.place]], *common, *[field.shape[a] for a in rest[field.place :]])
-    in_lanes = len(shape) > field.place + width and not is_one(shape[-1])
+    side_by_side = field.ndim - 1 not in field.axes  # in memory, along the last axis of ``shape``
+    in_lanes = side_by_side and len(shape) > field.place + width and not is_one(shape[-1])
     loops = Loops(build, shape, lanes=in_lanes)
     loops.outer.sort(key=lambda k: not field.place <= k < field.place + width)  # in the order of the index arrays
     e, ev = loops.e, loops.ev

@@ -26,7 +26,7 @@ def choose(graph: Graph, in_place: Mapping[int, int], hints: dict[str, int]) -> 
     """Return the program for a graph. ``hints``: the sizes of its first run, for which its kernels are shaped."""
     if os.environ.get(SWITCH, "1") == "0":
         return Chosen(Program(graph, in_place), f"{SWITCH}=0")
-    reason = unsupported()
+    reason = unsupported() or ""
     if not reason:
         try:
             return Chosen(NativeProgram(graph, in_place, hints), "")
