@@ -38,11 +38,13 @@ def _crosses(e: Emitter, rest: Value, b: Value) -> Value:
 def _fmod(e: Emitter, a: Value, b: Value) -> Value:
     """Return a - b trunc(a / b) of floats, exactly."""
     size, divisor = e.abs(a), e.abs(b)
-    shrink, grow = (2.0**-60, 2.0**60) if is_single(a) else (2.0**-600, 2.0**600)
+    shrink, grow = (2.0**-100, 2.0**100) if is_single(a) else (2.0**-600, 2.0**600)
 
     def turn(rest: Value) -> tuple[list[Value], Value]:
-        # where the quotient could be infinite, the rest with a multiple of the divisor
-        step = e.select(e.abs(rest) * shrink > divisor, divisor * grow, divisor)
+        # where the quotient could be infinite, that with a multiple of the divisor
+        limit = e.abs(rest) * shrink
+        step = e.select(limit > divisor, divisor * grow, divisor)
+        step = e.select(limit > step, step * grow, step)
         rest = e.fma(-e.intrinsic("trunc", rest / step), step, rest)
         return [rest], e.abs(rest) >= divisor
 
