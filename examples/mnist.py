@@ -61,7 +61,7 @@ def main(seeds: list[int]) -> list[float]:
         score = trainer.evaluate(read(folder, "t10k"))["accuracy"]
         print(f"seed {seed}: test accuracy {score:.2%} ({history.seconds:.0f} s)", flush=True)
         scores.append(score)
-    print(f"median {np.median(scores):.2%}")
+    print(f"test accuracy {', '.join(f'{score:.2%}' for score in scores)}: median {np.median(scores):.2%}")
     return scores
 
 

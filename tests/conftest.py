@@ -21,6 +21,9 @@ from hypothesis import HealthCheck, settings
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
     os.environ[_threads] = "1"
 
+# Traces run on the interpreter, bit for bit as eager mode, unless a test asks for native code (or the variable is 1).
+os.environ.setdefault("CHAINRULE_COMPILE", "0")
+
 IN_CI = os.environ.get("CI") == "true"
 
 # A test that sets its own number of examples keeps it in every profile.

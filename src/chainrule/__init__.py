@@ -85,6 +85,8 @@ _NAMES = {
     "save": "chainrule.tensors.serialization",
     "load": "chainrule.tensors.serialization",
     "read_safetensors": "chainrule.tensors.serialization",
+    "set_num_threads": "chainrule.run.threads",
+    "get_num_threads": "chainrule.run.threads",
     "set_printoptions": "chainrule.tensors.printing",
     "gradcheck": "chainrule.tensors.gradcheck",
     "gradgradcheck": "chainrule.tensors.gradcheck",

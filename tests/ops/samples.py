@@ -379,6 +379,9 @@ def without_inputs() -> dict[str, Samples]:
             ],
             (),
         ),
+        "index_within": Samples(
+            [Sample((np.asarray(i), np.asarray(4)), {}) for i in ([0, 3, -1, -4], 2, [[-2], [1]], np.zeros(0, int))], ()
+        ),
         "iota": Samples([Sample((), {"size": n, "dtype": d}) for n in (0, 1, 5) for d in dtypes[:3]], ()),
         "size": Samples([Sample((), {"size": 5, "dtype": d}) for d in dtypes[:3]], ()),
     }

@@ -142,6 +142,32 @@ def test_numbers_are_computed_in_float64_and_rounded_once() -> None:
     assert out[0] != np.float32(1) - np.float32(0.999)
 
 
+def test_numbers_that_change_one_by_one_give_the_bits_of_a_first_call() -> None:
+    body = moments()
+    for rate, beta in [(0.1, 0.9), (0.2, 0.9), (0.2, 0.9), (0.2, 0.5), (0.0, 0.5), (-0.0, 0.5), (0.3, 0.99)]:
+        arrays, others = random_arrays((5,)), random_arrays((5,))
+        run_body(body, [*arrays, rate, beta], [arrays[0], arrays[2], arrays[3]])
+        run_body(moments(), [*others, rate, beta], [others[0], others[2], others[3]])
+        assert [x.tobytes() for x in arrays] == [x.tobytes() for x in others]
+
+
+def test_only_the_numbers_below_a_changed_one_are_computed_again() -> None:
+    body = moments()
+    arrays = random_arrays((5,))
+    run_body(body, [*arrays, 0.1, 0.9], [arrays[0], arrays[2], arrays[3]])
+    numbers = vars(body)["programs"].numbers
+    before = numbers.compute([*arrays, 0.1, 0.9])
+    after = numbers.compute([*arrays, 0.2, 0.9])
+    new = {place for place, (x, y) in enumerate(zip(before, after, strict=True)) if x is not y}
+    rate = body.inputs[4]
+    assert new == {
+        numbers.place[node]
+        for node in (rate, *body.nodes)
+        if node is rate or rate in (node.inputs or ())
+        if not node.shape
+    }
+
+
 def test_the_meeting_of_two_numbers_is_computed_in_the_wider_dtype() -> None:
     step, rate = scalar_input("step", F32), scalar_input("rate", F64)
     with recording(BodyRecording()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from chainrule import nn, optim
 from chainrule.graph import verify
 from chainrule.tensors.compile import Compiled
 from chainrule.tensors.tensor import NOT_KEPT, Tensor
+from tests.tolerances import assert_close
 
+NATIVE = os.environ["CHAINRULE_COMPILE"] == "1"  # then close is enough: sums are added in another order
 Calls = Sequence["tuple[Any, ...] | Callable[[np.random.Generator], tuple[Any, ...]]"]
 
 
@@ -89,7 +92,10 @@ def assert_same(eager: dict[str, Any], compiled: dict[str, Any], place: str) -> 
             assert a is not None, f"{place}: {name}"
         elif isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
             assert (a.dtype, a.shape) == (b.dtype, b.shape), f"{place}: {name}"
-            assert a.tobytes() == b.tobytes(), f"{place}: {name}: eager {a}, compiled {b}"
+            if NATIVE:
+                assert_close(b, a, length=100)
+            else:
+                assert a.tobytes() == b.tobytes(), f"{place}: {name}: eager {a}, compiled {b}"
         else:
             assert (type(a), a) == (type(b), b), f"{place}: {name}: eager {a}, compiled {b}"
 

@@ -46,11 +46,16 @@ def chain_rule(
         g = pending.pop(node, None)
         if type(g) is Node and (node.owner is not None if targets is None else node in targets):
             found[node] = g
-        inputs = node.inputs or ()
+        inputs = node.inputs
+        if not inputs:
+            continue
         need = tuple([child.requires_grad and (useful is None or child in useful) for child in inputs])
         if g is not None and True in need:
             for child, part in _apply_rule(node, inputs, g, need):
-                _add(pending, child, node, part)
+                if child in pending or isinstance(child.dtype, tuple):
+                    _add(pending, child, node, part)
+                else:
+                    pending[child] = part
             if free:
                 node.free()
         for child in inputs:
@@ -67,7 +72,8 @@ def _count_uses(outputs: Sequence[Node]) -> dict[Node, int]:
     stack = list(uses)
     while stack:
         node = stack.pop()
-        node.check_not_freed()
+        if node.inputs is None:
+            node.check_not_freed()
         for child in node.inputs or ():
             if child.requires_grad:
                 if child in uses:

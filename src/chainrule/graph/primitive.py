@@ -26,6 +26,7 @@ gradient arrived, and ``op.get(y, index=k)`` is the output k.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -110,7 +111,7 @@ class Primitive:
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
 
-    @property
+    @cached_property
     def differentiable(self) -> bool:
         """Whether there is a ``vjp`` rule."""
         return not isinstance(self.vjp, Absent)

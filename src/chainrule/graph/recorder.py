@@ -35,11 +35,12 @@ _stack = _Stack()
 
 def apply(name: str, /, *operands: Any, **attributes: Any) -> Node:
     """Ask the recorder on top for the node of operation ``name``. Operands are nodes or Python numbers."""
-    if not _stack.recorders:
+    recorders = _stack.recorders
+    if not recorders:
         raise GradientError(
             f"{name}: no recorder is listening", expected="a trace, a backward pass, or `with recording(…)` around it"
         )
-    return _stack.recorders[-1].apply(primitive(name), operands, attributes)
+    return recorders[-1].apply(primitive(name), operands, attributes)
 
 
 @contextmanager

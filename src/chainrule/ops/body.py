@@ -13,6 +13,8 @@ The bits are those of the operations one by one: each is elementwise and exactly
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from operator import itemgetter
 from struct import Struct
 from typing import Any, ClassVar, NamedTuple
@@ -24,7 +26,7 @@ from chainrule.graph import Array, Dtype, Graph, Node, Primitive, Recording, Spe
 from chainrule.graph.sizes import same_shape, symbol
 from chainrule.ops.compare import Cast
 
-BLOCK_BYTES = 1 << 17  # of one operand: half a dozen of them fit the second-level cache
+BLOCK_BYTES = 1 << 18  # of one operand: a handful of them is about a second-level cache; smaller ones cost more calls
 CAST = primitive(Cast.name)
 _LENGTH = (symbol("n"),)
 
@@ -136,7 +138,10 @@ def run_body(body: Graph, inputs: Sequence[Any], outputs: Sequence[Array]) -> No
         if len(places) < len(arrays):  # one array given twice: a write must not be seen through the other
             arrays = [x if places[id(x)] == k else np.array(x) for k, x in enumerate(arrays)]
         targets = [outputs[k] for k in programs.given]
-        programs.of(tuple([places.get(id(y), -1) for y in targets])).run(arrays + targets, numbers)
+        pattern = tuple([places.get(id(y), -1) for y in targets])
+        if -1 in pattern:
+            arrays += [y for y, k in zip(targets, pattern, strict=True) if k == -1]
+        programs.of(pattern).run(arrays, numbers)
     for k, at in programs.numbers.given:
         outputs[k][...] = numbers[at]
 
@@ -173,7 +178,10 @@ def _programs(body: Graph) -> Programs:
 
 
 class Numbers:
-    """The operations of a body on numbers alone: done once per call, or not at all if no number has changed."""
+    """The operations of a body on numbers alone: done once per call, and only those below a number that has changed.
+
+    The parameters of a group are called with the same numbers, and from step to step few of them change.
+    """
 
     def __init__(self, body: Graph) -> None:
         inputs = [(k, node) for k, node in enumerate(body.inputs) if not node.shape]
@@ -182,30 +190,50 @@ class Numbers:
         self.place = {node: k for k, node in enumerate((*[node for _, node in inputs], *constants, *computed))}
         self.taken = [(k, node.dtype) for k, node in inputs]
         self.given = [(k, self.place[node]) for k, node in enumerate(body.outputs) if not node.shape]
-        self._constants = [node.value for node in constants]
         self._steps = [
-            (node.primitive, [self.place[x] for x in node.inputs or ()], node.attributes) for node in computed
+            (self.place[node], _computing(node), [self.place[x] for x in node.inputs or ()]) for node in computed
         ]
-        # The parameters of a group are called with the same numbers. Compared by their bits: -0.0 is not 0.0.
+        self._steps_after: dict[tuple[int, ...], list[NumberStep]] = {}
+        # Compared by their bits: -0.0 is not 0.0, and a NaN is what it was. Integers may be too large for that.
         are_floats = all(node.dtype.kind == "f" for _, node in inputs)
-        self._bits = Struct(f"{len(inputs)}d").pack if inputs and are_floats else None
-        self._before: tuple[bytes, list[Array]] = (b"", [])
+        self._bits = Struct(f"{len(inputs)}d").pack if are_floats else None
+        given: list[Any] = [None] * len(inputs)
+        self._before = b"", [*given, *[node.value for node in constants], *[None for _ in computed]]
 
     def compute(self, inputs: Sequence[Any]) -> list[Array]:
         """Return the inputs, constants and results, each as an array of no dimensions."""
         values = [inputs[k] for k, _ in self.taken]
         bits = b"" if self._bits is None else self._bits(*values)
         known, numbers = self._before
-        if bits and bits == known:
+        if known and bits == known:
             return numbers
-        numbers = [np.array(x, dtype=dtype) for x, (_, dtype) in zip(values, self.taken, strict=True)]
-        numbers += self._constants
-        for made_by, reads, attributes in self._steps:
-            numbers.append(np.asarray(made_by.evaluate(*[numbers[k] for k in reads], **attributes)))  # type: ignore[union-attr]  # checked: no leaf
-        self._before = (bits, numbers)
+        changed = list(range(len(values)))
+        if known:
+            changed = [k for k in changed if bits[8 * k : 8 * k + 8] != known[8 * k : 8 * k + 8]]
+        numbers = numbers.copy()  # another thread may be reading them
+        for k in changed:
+            numbers[k] = np.array(values[k], dtype=self.taken[k][1])
+        for at, compute, reads in self._after(tuple(changed)):
+            numbers[at] = np.asarray(compute(*[numbers[k] for k in reads]))
+        self._before = bits, numbers
         return numbers
 
+    def _after(self, changed: tuple[int, ...]) -> list[NumberStep]:
+        """Return the operations whose results change with these inputs; all of them if all inputs have changed."""
+        steps = self._steps_after.get(changed)
+        if steps is None:
+            stale = set(changed)
+            steps = []
+            for step in self._steps:
+                at, _, reads = step
+                if len(changed) == len(self.taken) or not stale.isdisjoint(reads):
+                    stale.add(at)
+                    steps.append(step)
+            self._steps_after[changed] = steps
+        return steps
 
+
+NumberStep = tuple[int, Callable[..., Any], list[int]]  # the place of the result, the function, the places it reads
 Step = tuple[Callable[..., Any], Callable[[Any], tuple[Any, ...]]]
 
 
@@ -220,8 +248,8 @@ class Slot(NamedTuple):
 class Program:
     """The operations of a body on arrays, in order, block by block.
 
-    A block's values stand in one list: those of inputs, outputs, numbers, scratch. An operation is a function and the
-    places that it reads and, last, writes.
+    A block's values stand in one list: those of inputs, of outputs that are written over no input, numbers, scratch. An
+    operation is a function and the places that it reads and, last, writes.
     """
 
     def __init__(
@@ -232,12 +260,14 @@ class Program:
         nodes: list[Node],
         numbers: dict[Node, int],
     ) -> None:
-        self._inputs = len(inputs)
-        self._end = len(inputs) + len(outputs) + len(numbers)
+        place = {node: at for at, node in enumerate(inputs)}
+        own = count(len(inputs))
+        self._written = [next(own) if old is None else place[old] for old in over]
+        first_number = next(own)
+        place.update((node, first_number + k) for node, k in numbers.items())
+        self._end = first_number + len(numbers)
         self._scratch: list[Dtype] = []
         self._steps: list[Step] = []
-        place = {node: at for at, node in enumerate(inputs)}
-        place.update((node, len(inputs) + len(outputs) + k) for node, k in numbers.items())
         self._plan(nodes, outputs, over, place)
         self._block = BLOCK_BYTES // max(node.dtype.itemsize for node in (*inputs, *nodes))
         self._free: list[list[Array]] = []  # scratch that no thread is using
@@ -248,7 +278,7 @@ class Program:
         last_read = {x: k for k, node in enumerate(nodes) for x in node.inputs or ()}
         own: dict[int, list[Slot]] = {}  # memory of outputs, by the operation that reads its old contents last
         copies: list[tuple[int | Node, int]] = []  # at the end of a block
-        for at, (node, old) in enumerate(zip(outputs, over, strict=True), self._inputs):
+        for at, node, old in zip(self._written, outputs, over, strict=True):
             free_from = -1 if old is None else last_read.get(old, -1)
             if node not in when:  # an input handed on: set aside, as it may be overwritten before the end
                 if node is not old:
@@ -287,42 +317,38 @@ class Program:
         return self._end + len(self._scratch) - 1
 
     def run(self, arrays: list[Array], numbers: list[Array]) -> None:
-        """Run on ``arrays``, the inputs and then the outputs."""
+        """Run on ``arrays``: the inputs, and the outputs that are written over none."""
         for x in arrays:
             if not x.flags.c_contiguous:
                 self._run_strided(arrays, numbers)
                 return
-        self._run_blocks([x.ravel() for x in arrays], numbers)
+        self._run_blocks([x if x.ndim == 1 else x.ravel() for x in arrays], numbers)
 
     def _run_blocks(self, arrays: list[Array], numbers: list[Array]) -> None:
+        length = len(arrays[0])
+        block = -(-length // max(1, round(length / self._block)))  # of equal size: no small one at the end
         try:
             scratch = self._free.pop()
         except IndexError:
-            scratch = [np.empty(self._block, dtype) for dtype in self._scratch]
-        length, block = len(arrays[0]), self._block
-        for start in range(0, length, block):
+            scratch = [np.empty(3 * self._block // 2, dtype) for dtype in self._scratch]
+        for start in range(0, length, block or 1):
             stop = min(start + block, length)
-            values = arrays if length <= block else [x[start:stop] for x in arrays]
-            blocks = scratch if stop - start == block else [x[: stop - start] for x in scratch]
-            values = [*values, *numbers, *blocks]
+            values = arrays if length == block else [x[start:stop] for x in arrays]
+            values = [*values, *numbers, *[x[: stop - start] for x in scratch]]
             for operation, places in self._steps:
                 operation(*places(values))
         self._free.append(scratch)
 
     def _run_strided(self, arrays: list[Array], numbers: list[Array]) -> None:
         """Flatten along the strides of the first output: a view of each array that has the same order, else a copy."""
-        strides = arrays[self._inputs].strides
+        strides = arrays[self._written[0]].strides
         order = sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
-        dense: dict[int, Array] = {}
-        flat = []
-        for x in arrays:
-            if id(x) not in dense:
-                dense[id(x)] = np.ascontiguousarray(x.transpose(order))
-            flat.append(dense[id(x)].ravel())
-        self._run_blocks(flat, numbers)
-        for y in arrays[self._inputs :]:
-            if not np.may_share_memory(dense[id(y)], y):
-                np.copyto(y.transpose(order), dense[id(y)].reshape(y.transpose(order).shape))
+        dense = [np.ascontiguousarray(x.transpose(order)) for x in arrays]
+        self._run_blocks([x.ravel() for x in dense], numbers)
+        for at in self._written:
+            if not np.may_share_memory(dense[at], arrays[at]):
+                y = arrays[at].transpose(order)
+                np.copyto(y, dense[at].reshape(y.shape))
 
 
 def _is_constant(node: Node) -> bool:
@@ -340,6 +366,12 @@ def _check(body: Graph) -> None:
     for node in body.nodes:
         if node.primitive is None or not (node.primitive.elementwise or (_is_constant(node) and not node.shape)):
             raise VerifyError(f"body {body.name}: {node!r}", expected="elementwise operations and numbers")
+
+
+def _computing(node: Node) -> Callable[..., Any]:
+    """Return the function of a node that takes its inputs."""
+    evaluate: Callable[..., Any] = node.primitive.evaluate  # type: ignore[union-attr]  # checked before: no leaf
+    return partial(evaluate, **node.attributes) if node.attributes else evaluate
 
 
 def _writing(node: Node) -> Callable[..., Any]:

@@ -21,42 +21,49 @@ class Comparison(Elementwise, abstract=True):
         return Spec(broadcast(self.name, *operands), BOOL)
 
 
-class Eq(Comparison):
+class Relation(Comparison, abstract=True):
+    """How two numbers stand to each other."""
+
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return e.compare(self.name, a, b)
+
+
+class Eq(Relation):
     """y = [a = b]"""
 
     name = "eq"
     evaluate = np.equal
 
 
-class Ne(Comparison):
+class Ne(Relation):
     """y = [a ≠ b]"""
 
     name = "ne"
     evaluate = np.not_equal
 
 
-class Lt(Comparison):
+class Lt(Relation):
     """y = [a < b]"""
 
     name = "lt"
     evaluate = np.less
 
 
-class Le(Comparison):
+class Le(Relation):
     """y = [a ≤ b]"""
 
     name = "le"
     evaluate = np.less_equal
 
 
-class Gt(Comparison):
+class Gt(Relation):
     """y = [a > b]"""
 
     name = "gt"
     evaluate = np.greater
 
 
-class Ge(Comparison):
+class Ge(Relation):
     """y = [a ≥ b]"""
 
     name = "ge"
@@ -69,6 +76,9 @@ class Isnan(Comparison):
     name = "isnan"
     evaluate = np.isnan
 
+    def lower(self, e: Any, x: Any) -> Any:
+        return e.ne(x, x)
+
 
 class Isinf(Comparison):
     """y = [x is an infinity]"""
@@ -76,12 +86,18 @@ class Isinf(Comparison):
     name = "isinf"
     evaluate = np.isinf
 
+    def lower(self, e: Any, x: Any) -> Any:
+        return e.eq(e.abs(x), np.inf) if x.dtype.kind == "f" else e.ne(x, x)
+
 
 class Isfinite(Comparison):
     """y = [x is neither NaN nor an infinity]"""
 
     name = "isfinite"
     evaluate = np.isfinite
+
+    def lower(self, e: Any, x: Any) -> Any:
+        return e.abs(x) < np.inf if x.dtype.kind == "f" else e.eq(x, x)
 
 
 class Bitwise(Elementwise, abstract=True):
@@ -102,12 +118,18 @@ class BitwiseAnd(Bitwise):
     name = "bitwise_and"
     evaluate = np.bitwise_and
 
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return a & b
+
 
 class BitwiseOr(Bitwise):
     """y = a ∨ b"""
 
     name = "bitwise_or"
     evaluate = np.bitwise_or
+
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return a | b
 
 
 class BitwiseXor(Bitwise):
@@ -116,12 +138,18 @@ class BitwiseXor(Bitwise):
     name = "bitwise_xor"
     evaluate = np.bitwise_xor
 
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return a ^ b
+
 
 class BitwiseNot(Bitwise):
     """y = ¬x"""
 
     name = "bitwise_not"
     evaluate = np.bitwise_not
+
+    def lower(self, e: Any, x: Any) -> Any:
+        return ~x
 
 
 class Where(Primitive):
@@ -138,6 +166,9 @@ class Where(Primitive):
 
     def evaluate(self, m: Array, a: Array, b: Array) -> Array:
         return np.where(m, a, b)
+
+    def lower(self, e: Any, m: Any, a: Any, b: Any) -> Any:
+        return e.select(m, a, b)
 
     def vjp(self, g: Node, y: Node, m: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         # dy = [m] da + [not m] db
@@ -159,6 +190,9 @@ class Cast(Primitive):
     def evaluate(self, x: Array, *, dtype: Dtype) -> Array:
         return np.asarray(x).astype(dtype)
 
+    def lower(self, e: Any, x: Any, *, dtype: Dtype) -> Any:
+        return e.cast(x, dtype)
+
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, dtype: Dtype) -> Node:
         return op.cast(g, dtype=x.dtype)  # d cast x = dx, in the dtype of x
 
@@ -172,6 +206,9 @@ class Stop(Elementwise):
     def evaluate(self, x: Array) -> Array:
         return np.array(x)
 
+    def lower(self, e: Any, x: Any) -> Any:
+        return x
+
 
 class SetValue(Elementwise):
     """y has the value of b and the gradient of a: what a write that the gradient must not see leaves behind"""
@@ -181,6 +218,9 @@ class SetValue(Elementwise):
 
     def evaluate(self, a: Array, b: Array) -> Array:
         return np.array(np.broadcast_to(b, np.shape(a)))
+
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return b
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         return g if need[0] else None, None  # by definition: dy = da

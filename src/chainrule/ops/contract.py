@@ -16,6 +16,7 @@ from chainrule.ops.shape import inverse
 
 Pair = tuple[Axes, Axes]
 Plan = Callable[[Array, Array], Any]
+LARGE = 1 << 14  # elements of a matrix whose packing is worth a transposition of the result
 
 
 class Contract(Primitive):
@@ -42,6 +43,9 @@ class Contract(Primitive):
 
     def evaluate(self, a: Array, b: Array, *, batch: Pair, contracted: Pair) -> Any:
         return plan(a.ndim, b.ndim, batch, contracted)(a, b)
+
+    def lower(self, e: Any, a: Any, b: Any, *, batch: Pair, contracted: Pair) -> Any:
+        return e.product(a, b, batch, contracted, self.shape(a, b, batch=batch, contracted=contracted).shape)
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need, batch: Pair, contracted: Pair) -> Gradients:
         # y is linear in a and in b: da contracts g with b over b's free axes, db contracts g with a over a's
@@ -133,6 +137,13 @@ def _product_of_transposed(a: Array, b: Array) -> Any:
 
 
 def _product_with_transposed(a: Array, b: Array) -> Any:
+    """Multiply by the transpose of b, as (b aᵀ)ᵀ if a has few rows and b is large.
+
+    BLAS packs the second factor, and a transposed one slowly: let it be the small one. In float32, 32 rows by 128 x 784
+    take 0.75 of the time, by 512 x 512 0.7.
+    """
+    if a.ndim == 2 and b.size >= LARGE and 4 * len(a) <= min(b.shape):
+        return np.ascontiguousarray(np.matmul(b, a.T).T)
     return np.matmul(a, b.swapaxes(-1, -2))
 
 
@@ -159,4 +170,4 @@ def _rows_times(a: Array, b: Array) -> Any:
 
 def _rows_times_transposed(a: Array, b: Array) -> Any:
     """Multiply every row of a by the transpose of b."""
-    return np.matmul(_rows(a), b.T).reshape((*a.shape[:-1], b.shape[0]))
+    return _product_with_transposed(_rows(a), b).reshape((*a.shape[:-1], b.shape[0]))

@@ -6,6 +6,7 @@ In each rule ``g`` is the gradient that arrives at ``y``; the comment beside it 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,9 @@ class Add(Elementwise):
     reads = ("", "")
     evaluate = np.add
 
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return a + b
+
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         return to_shape_of(a, g) if need[0] else None, to_shape_of(b, g) if need[1] else None  # d(a+b) = da + db
 
@@ -32,6 +36,9 @@ class Sub(Elementwise):
     reads = ("", "")
     evaluate = np.subtract
 
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return a - b
+
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         return to_shape_of(a, g) if need[0] else None, to_shape_of(b, -g) if need[1] else None  # d(a-b) = da - db
 
@@ -42,6 +49,9 @@ class Mul(Elementwise):
     name = "mul"
     reads = ("b", "a")
     evaluate = np.multiply
+
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return a * b
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         # d(ab) = b da + a db
@@ -55,6 +65,9 @@ class Div(Elementwise):
     reads = ("b", "b y")
     evaluate = np.divide
 
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return a / b
+
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         # d(a/b) = da / b - (y / b) db
         return to_shape_of(a, g / b) if need[0] else None, to_shape_of(b, -g * (y / b)) if need[1] else None
@@ -66,6 +79,9 @@ class Neg(Elementwise):
     name = "neg"
     reads = ("",)
     evaluate = np.negative
+
+    def lower(self, e: Any, x: Any) -> Any:
+        return -x
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need) -> Node:
         return -g
@@ -178,6 +194,9 @@ class Sqrt(Elementwise):
     name = "sqrt"
     reads = ("y",)
     evaluate = np.sqrt
+
+    def lower(self, e: Any, x: Any) -> Any:
+        return e.sqrt(x)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need) -> Node:
         return g / (2 * y)  # d √x = dx / (2 √x)
@@ -348,6 +367,9 @@ class Abs(Elementwise):
     reads = ("x",)
     evaluate = np.absolute
 
+    def lower(self, e: Any, x: Any) -> Any:
+        return e.abs(x)
+
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need) -> Node:
         return g * op.sign(x)  # d |x| = sign x dx
 
@@ -391,6 +413,9 @@ class Relu(Elementwise):
     def evaluate(self, x: Array) -> Array:
         return np.maximum(x, 0)
 
+    def lower(self, e: Any, x: Any) -> Any:
+        return e.select(x < 0, 0, x)  # NaN is not below 0
+
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need) -> Node:
         return op.where(op.le(y, 0), 0, g)  # d max(x, 0) = [x > 0] dx
 
@@ -401,6 +426,9 @@ class Maximum(Elementwise):
     name = "maximum"
     reads = ("a b", "a b")
     evaluate = np.maximum
+
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return e.maximum(a, b)
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         shared = op.where(op.eq(a, b), g / 2, g)
@@ -415,6 +443,9 @@ class Minimum(Elementwise):
     name = "minimum"
     reads = ("a b", "a b")
     evaluate = np.minimum
+
+    def lower(self, e: Any, a: Any, b: Any) -> Any:
+        return e.minimum(a, b)
 
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *, need: Need) -> Gradients:
         shared = op.where(op.eq(a, b), g / 2, g)

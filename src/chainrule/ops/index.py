@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import IndexingError
 from chainrule.graph import Array, Gradients, Node, Primitive, Spec, no_gradient, op
 from chainrule.graph.sizes import Dim, Shape, broadcast_shapes
 from chainrule.ops.rules import Axes, Need, one_dtype, zeros_like
@@ -51,6 +52,9 @@ class Take(Primitive):
             return np.take(x, index[0], axis=0)
         return np.array(x[index_of(x.ndim, axes, index)], order="C")
 
+    def lower(self, e: Any, x: Any, *index: Any, axes: Axes) -> Any:
+        return e.take(x, index, axes, indexed_shape(x.shape, axes, tuple([i.shape for i in index])))
+
     def vjp(self, g: Node, y: Node, x: Node, *index: Node, need: Need, axes: Axes) -> Gradients:
         return op.spread(g, *index, axes=axes, shape=x.shape), *([None] * len(index))
 
@@ -72,6 +76,9 @@ class Spread(Primitive):
         y = np.zeros(shape, dtype=x.dtype)
         np.add.at(y, index_of(len(shape), axes, index), x)
         return y
+
+    def lower(self, e: Any, x: Any, *index: Any, axes: Axes, shape: Shape) -> Any:
+        return e.spread(x, index, axes, shape)
 
     def vjp(self, g: Node, y: Node, x: Node, *index: Node, need: Need, axes: Axes, shape: Shape) -> Gradients:
         return op.take(g, *index, axes=axes), *([None] * len(index))
@@ -95,6 +102,9 @@ class Put(Primitive):
         y[index_of(y.ndim, axes, index)] = b
         return y
 
+    def lower(self, e: Any, a: Any, b: Any, *index: Any, axes: Axes) -> Any:
+        return e.put(a, b, index, axes)
+
     def vjp(self, g: Node, y: Node, a: Node, b: Node, *index: Node, need: Need, axes: Axes) -> Gradients:
         da = db = None
         if need[0]:
@@ -116,6 +126,9 @@ class Iota(Primitive):
     def evaluate(self, *, size: int, dtype: Any) -> Array:
         return np.arange(size, dtype=dtype)
 
+    def lower(self, e: Any, *, size: Dim, dtype: Any) -> Any:
+        return e.iota(size, np.dtype(dtype))
+
 
 class Full(Primitive):
     """y = one value everywhere"""
@@ -128,3 +141,29 @@ class Full(Primitive):
 
     def evaluate(self, *, shape: tuple[int, ...], dtype: Any, value: float) -> Array:
         return np.full(shape, value, dtype=dtype) if value else np.zeros(shape, dtype=dtype)
+
+    def lower(self, e: Any, *, shape: Shape, dtype: Any, value: float) -> Any:
+        return e.full(shape, value, np.dtype(dtype))
+
+
+class IndexWithin(Primitive):
+    """y = x, counted from the end if negative; an error if that is outside of 0 … size - 1"""
+
+    name = "index_within"
+    elementwise = True
+    vjp = no_gradient("an index is an integer")
+
+    def shape(self, x: Any, size: Any) -> Spec:
+        return Spec(x.shape, x.dtype)
+
+    def evaluate(self, x: Array, size: Array) -> Array:
+        if np.any((x < -size) | (x >= size)):
+            raise IndexingError(f"an index is outside of an axis with {size} elements")
+        y: Array = np.where(x < 0, x + size, x)
+        return y
+
+    def lower(self, e: Any, x: Any, size: Any) -> Any:
+        y = e.select(x < 0, x + size, x)
+        inside = (y >= 0) & (y < size)
+        e.require(inside)
+        return e.select(inside, y, 0)

@@ -32,6 +32,9 @@ class Draw(Primitive, abstract=True):
         y: Array = numbers(int(seed), int(draw) + offset, count).reshape(shape)
         return y.astype(dtype, copy=False)
 
+    def lower(self, e: Any, seed: Any, draw: Any, *, offset: int, shape: Shape, dtype: Any) -> Any:
+        return e.random(self.name, seed, draw, offset, shape, dtype)
+
 
 class Uniform(Draw):
     """y ~ uniform on [0, 1)"""
@@ -62,6 +65,9 @@ class RandomIntegers(Primitive):
         count = int(np.prod(shape, dtype=np.int64))
         return philox.bounded_integers(int(seed), int(draw) + offset, count, low, high).reshape(shape)
 
+    def lower(self, e: Any, seed: Any, draw: Any, *, offset: int, shape: Shape, low: int, high: int) -> Any:
+        return e.random("integers", seed, draw, offset, shape, INT64, low=low, high=high)
+
 
 class Permutation(Primitive):
     """y = a random order of 0, 1, …, size - 1: the stable argsort of 32-bit words"""
@@ -74,3 +80,6 @@ class Permutation(Primitive):
 
     def evaluate(self, seed: Any, draw: Any, *, offset: int, size: int) -> Array:
         return philox.permutation(int(seed), int(draw) + offset, size)
+
+    def lower(self, e: Any, seed: Any, draw: Any, *, offset: int, size: Any) -> Any:
+        return e.order(e.random("words", seed, draw, offset, (size,), INT64), 0, descending=False)

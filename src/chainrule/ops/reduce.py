@@ -27,6 +27,8 @@ def with_ones(shape: Shape, axes: Axes) -> Shape:
 
 def restore(g: Node, x: Node, axes: Axes) -> Node:
     """Repeat ``g`` along the reduced axes: the adjoint of a sum."""
+    if len(axes) == len(x.shape):
+        return op.expand(g, shape=x.shape)
     return op.expand(op.reshape(g, shape=with_ones(x.shape, axes)), shape=x.shape)
 
 
@@ -41,6 +43,9 @@ class Sum(Primitive):
 
     def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.add.reduce(x, axis=axes, dtype=x.dtype)
+
+    def lower(self, e: Any, x: Any, *, axes: Axes) -> Any:
+        return e.fold("add", x, axes)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axes: Axes) -> Node:
         return restore(g, x, axes)  # d Σx = Σ dx
@@ -57,15 +62,23 @@ class SumTo(Primitive):
 
     def evaluate(self, x: Array, *, shape: tuple[int, ...]) -> Any:
         extra = x.ndim - len(shape)
-        axes = tuple(range(extra)) + tuple(
-            [axis for axis in range(extra, x.ndim) if shape[axis - extra] == 1 and x.shape[axis] != 1]
-        )
-        if not axes:
-            return np.array(x)
+        axes = tuple(range(extra))
+        if x.shape[extra:] == shape:
+            return np.add.reduce(x, axis=axes, dtype=x.dtype) if axes else np.array(x)
+        axes += tuple([axis for axis in range(extra, x.ndim) if shape[axis - extra] == 1 and x.shape[axis] != 1])
         return np.add.reduce(x, axis=axes, dtype=x.dtype).reshape(shape)
+
+    def lower(self, e: Any, x: Any, *, shape: Shape) -> Any:
+        extra = x.ndim - len(shape)
+        axes = [k for k, n in enumerate(x.shape) if k < extra or (_is_one(shape[k - extra]) and not _is_one(n))]
+        return e.reshape(e.fold("add", x, axes), shape)
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, shape: Shape) -> Node:
         return op.expand(g, shape=x.shape)  # d Σx = Σ dx
+
+
+def _is_one(size: Any) -> bool:
+    return isinstance(size, int) and size == 1
 
 
 class Prod(Primitive):
@@ -79,6 +92,9 @@ class Prod(Primitive):
 
     def evaluate(self, x: Array, *, axis: int) -> Any:
         return np.multiply.reduce(x, axis=axis, dtype=x.dtype)
+
+    def lower(self, e: Any, x: Any, *, axis: int) -> Any:
+        return e.fold("mul", x, (axis,))
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
         # ∂y/∂xᵢ is the product of the others: those before i times those after i, exact where some xⱼ = 0
@@ -133,6 +149,9 @@ class Amax(Extreme):
     def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.maximum.reduce(x, axis=axes)
 
+    def lower(self, e: Any, x: Any, *, axes: Axes) -> Any:
+        return e.fold("max", x, axes)
+
 
 class Amin(Extreme):
     """y = the smallest x over axes; NaN if any is"""
@@ -141,6 +160,9 @@ class Amin(Extreme):
 
     def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.minimum.reduce(x, axis=axes)
+
+    def lower(self, e: Any, x: Any, *, axes: Axes) -> Any:
+        return e.fold("min", x, axes)
 
 
 class Place(Primitive, abstract=True):
@@ -162,6 +184,9 @@ class Argmax(Place):
     def evaluate(self, x: Array, *, axis: int) -> Array:
         return np.asarray(np.argmax(x, axis=axis), dtype=INT64)
 
+    def lower(self, e: Any, x: Any, *, axis: int) -> Any:
+        return e.place("max", x, axis)
+
 
 class Argmin(Place):
     """y = the place of the smallest x along axis; a NaN counts as the smallest"""
@@ -170,6 +195,9 @@ class Argmin(Place):
 
     def evaluate(self, x: Array, *, axis: int) -> Array:
         return np.asarray(np.argmin(x, axis=axis), dtype=INT64)
+
+    def lower(self, e: Any, x: Any, *, axis: int) -> Any:
+        return e.place("min", x, axis)
 
 
 class RunningPlace(Primitive, abstract=True):
@@ -193,12 +221,18 @@ class Cumargmax(RunningPlace):
     name = "cumargmax"
     running = np.maximum
 
+    def lower(self, e: Any, x: Any, *, axis: int) -> Any:
+        return e.sweep("argmax", x, axis)
+
 
 class Cumargmin(RunningPlace):
     """yᵢ = the last place of the smallest xⱼ over j ≤ i along axis"""
 
     name = "cumargmin"
     running = np.minimum
+
+    def lower(self, e: Any, x: Any, *, axis: int) -> Any:
+        return e.sweep("argmin", x, axis)
 
 
 class Argsort(Primitive):
@@ -216,6 +250,9 @@ class Argsort(Primitive):
         backward = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
         return np.array(np.flip(x.shape[axis] - 1 - backward, axis), order="C")
 
+    def lower(self, e: Any, x: Any, *, axis: int, descending: bool) -> Any:
+        return e.order(x, axis, descending=descending)
+
 
 class Any_(Primitive):
     """y = whether any x over axes is true"""
@@ -229,6 +266,9 @@ class Any_(Primitive):
     def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.logical_or.reduce(x, axis=axes)
 
+    def lower(self, e: Any, x: Any, *, axes: Axes) -> Any:
+        return e.fold("or", e.map("cast", x, dtype=BOOL), axes)
+
 
 class All_(Primitive):
     """y = whether all x over axes are true"""
@@ -241,6 +281,9 @@ class All_(Primitive):
 
     def evaluate(self, x: Array, *, axes: Axes) -> Any:
         return np.logical_and.reduce(x, axis=axes)
+
+    def lower(self, e: Any, x: Any, *, axes: Axes) -> Any:
+        return e.fold("and", e.map("cast", x, dtype=BOOL), axes)
 
 
 class Cumsum(Primitive):
@@ -257,6 +300,9 @@ class Cumsum(Primitive):
             return np.array(np.flip(np.cumsum(np.flip(x, axis), axis=axis, dtype=x.dtype), axis), order="C")
         return np.cumsum(x, axis=axis, dtype=x.dtype)
 
+    def lower(self, e: Any, x: Any, *, axis: int, reverse: bool) -> Any:
+        return e.sweep("sum", x, axis, reverse=reverse)
+
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int, reverse: bool) -> Node:
         return op.cumsum(g, axis=axis, reverse=not reverse)  # xⱼ is in every yᵢ with i ≥ j
 
@@ -265,6 +311,10 @@ def below_maximum(x: Array, axis: int) -> Array:
     """Return x - max x, whose exponential does not overflow; an infinite maximum gives NaN as the mathematics does."""
     y: Array = x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
     return y
+
+
+def _below_maximum(e: Any, x: Any, axis: int) -> Any:
+    return e.map("sub", x, e.reshape(e.fold("max", x, (axis,)), with_ones(x.shape, (axis,))))
 
 
 class Softmax(Primitive):
@@ -282,10 +332,14 @@ class Softmax(Primitive):
         y /= np.add.reduce(y, axis=axis, keepdims=True)
         return y
 
+    def lower(self, e: Any, x: Any, *, axis: int) -> Any:
+        y = e.map("exp", _below_maximum(e, x, axis))
+        return e.map("div", y, e.reshape(e.fold("add", y, (axis,)), with_ones(x.shape, (axis,))))
+
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
         # dyᵢ = yᵢ (dxᵢ - Σⱼ yⱼ dxⱼ)
         gy = g * y
-        return gy - y * op.reshape(op.sum(gy, axes=(axis,)), shape=with_ones(x.shape, (axis,)))
+        return gy - y * op.sum_to(gy, shape=with_ones(x.shape, (axis,)))
 
 
 class LogSoftmax(Primitive):
@@ -302,6 +356,11 @@ class LogSoftmax(Primitive):
         y -= np.log(np.add.reduce(np.exp(y), axis=axis, keepdims=True))
         return y
 
+    def lower(self, e: Any, x: Any, *, axis: int) -> Any:
+        y = _below_maximum(e, x, axis)
+        total = e.fold("add", e.map("exp", y), (axis,))
+        return e.map("sub", y, e.reshape(e.map("log", total), with_ones(x.shape, (axis,))))
+
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need, axis: int) -> Node:
         # dyᵢ = dxᵢ - Σⱼ e^yⱼ dxⱼ
-        return g - op.exp(y) * op.reshape(op.sum(g, axes=(axis,)), shape=with_ones(x.shape, (axis,)))
+        return g - op.exp(y) * op.sum_to(g, shape=with_ones(x.shape, (axis,)))

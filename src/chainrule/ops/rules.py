@@ -56,3 +56,7 @@ class Elementwise(Primitive, abstract=True):
     def shape(self, *operands: Any) -> Spec:
         """Broadcast; the dtype that all operands have."""
         return Spec(broadcast(self.name, *operands), one_dtype(self.name, *operands))
+
+    def lower(self, e: Any, *operands: Any) -> Any:
+        """Write the function of this name."""
+        return e.math(self.name, *operands)

@@ -50,6 +50,9 @@ class SizeValue(Primitive):
     def evaluate(self, *, size: int, dtype: Any) -> Array:
         return np.asarray(size, dtype=dtype)
 
+    def lower(self, e: Any, *, size: Dim, dtype: Any) -> Any:
+        return e.size(size, np.dtype(dtype))
+
 
 class Get(Primitive):
     """y = one of the values of an operation with several"""

@@ -213,7 +213,7 @@ class Optimizer:
                     f"step: a parameter of shape {value.shape} has read-only memory", fix="clone() it first"
                 )
             now = numbers
-            if p in self._fresh:
+            if self._fresh and p in self._fresh:
                 now = [*self.values(group, fresh=True).values()]
                 self._fresh.discard(p)
             written = [value, *[t._value for t in state.values()]]
@@ -257,7 +257,7 @@ class Optimizer:
             state.update(self.init(p, group))
             if state:
                 self._fresh.add(p)
-        key = (tuple(flags.values()), p._value.dtype, tuple([(name, t._value.dtype) for name, t in state.items()]))
+        key = (*flags.values(), p._value.dtype, *state, *[t._value.dtype for t in state.values()])
         body = self._bodies.get(key)
         if body is None:
             missing = {name: t for name, t in self.init(p, group).items() if name not in state}

@@ -1,6 +1,49 @@
-"""Running operations and graphs on NumPy."""
+"""Running operations and graphs: on NumPy, or natively where that is possible.
+
+What native code needs is loaded when a function is traced first, not when chainrule is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from chainrule.run.interpret import Evaluating, evaluate, explain, number, value_node
 from chainrule.run.program import Program
 
-__all__ = ["Evaluating", "Program", "evaluate", "explain", "number", "value_node"]
+if TYPE_CHECKING:
+    from chainrule.run.engine import Chosen, choose
+    from chainrule.run.native import NativeProgram
+    from chainrule.run.steps import Feed, Steps, can_gather
+
+_LATER = {
+    "Chosen": "chainrule.run.engine",
+    "choose": "chainrule.run.engine",
+    "NativeProgram": "chainrule.run.native",
+    "Feed": "chainrule.run.steps",
+    "Steps": "chainrule.run.steps",
+    "can_gather": "chainrule.run.steps",
+}
+
+__all__ = [
+    "Chosen",
+    "Evaluating",
+    "Feed",
+    "NativeProgram",
+    "Program",
+    "Steps",
+    "can_gather",
+    "choose",
+    "evaluate",
+    "explain",
+    "number",
+    "value_node",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = found
+    return found

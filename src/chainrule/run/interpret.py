@@ -55,23 +55,24 @@ class Evaluating:
         """Return the node of one operation, with its value."""
         values = []
         for operand in operands:
-            value = operand
-            if type(operand) is Node:
-                value = operand.value
-                if value is None:
-                    raise GradientError(
-                        f"{primitive.name}: a rule reads the value of {operand!r}, which was not kept",
-                        expected="every value that a vjp rule reads to be named in `reads`",
-                    )
-            values.append(value)
+            if type(operand) is not Node:
+                values.append(operand)
+            elif operand.value is not None:
+                values.append(operand.value)
+            else:
+                raise GradientError(
+                    f"{primitive.name}: a rule reads the value of {operand!r}, which was not kept",
+                    expected="every value that a vjp rule reads to be named in `reads`",
+                )
         try:
             out = primitive.evaluate(*values, **attributes)
         except (RuntimeWarning, ValueError, TypeError, IndexError):
             out = evaluate(primitive, tuple(values), attributes)
-        if type(out) is not np.ndarray and primitive.outputs == 1:
-            out = np.asarray(out)
-        if not self.record and primitive.outputs == 1:
-            return Node(None, (), attributes, out.shape, out.dtype, False, out)
+        if primitive.outputs == 1:
+            if type(out) is not np.ndarray:
+                out = np.asarray(out)
+            if not self.record:
+                return Node(None, (), attributes, out.shape, out.dtype, False, out)
         requires_grad = False
         inputs: tuple[Node, ...] = ()
         if self.record and primitive.differentiable:

@@ -36,7 +36,7 @@ def apply(primitive: Primitive, operands: tuple[Operand, ...], attributes: dict[
         check_rules_agree(primitive, values, attributes, out)
     y = Tensor(out)
     if mode == TAPE:
-        nodes = [current_node(o) if isinstance(o, Tensor) else None for o in operands]
+        nodes = _nodes_of(operands)
         if _wants_gradient(nodes):
             record(primitive, operands, nodes, values, attributes, y)
     return y
@@ -53,8 +53,16 @@ def check_rules_agree(primitive: Primitive, values: tuple[Any, ...], attributes:
         )
 
 
+def _nodes_of(operands: tuple[Operand, ...]) -> list[Node | None]:
+    """Return the nodes of eager operands; None for a number and for what needs no gradient."""
+    return [None if not isinstance(o, Tensor) else o._node if o._parent is None else current_node(o) for o in operands]
+
+
 def _wants_gradient(nodes: list[Node | None]) -> bool:
-    return any(node is not None and node.requires_grad for node in nodes)
+    for node in nodes:  # noqa: SIM110 - a generator costs more than the operations on small tensors
+        if node is not None and node.requires_grad:
+            return True
+    return False
 
 
 def record(
@@ -66,9 +74,9 @@ def record(
     y: Tensor,
 ) -> None:
     """Put the operation on the tape, and keep the values that its gradient will read."""
-    if not primitive.differentiable or y._value.dtype.kind != "f":
-        return
     out = y._value
+    if not primitive.differentiable or out.dtype.kind != "f":
+        return
     inputs, keeps_output = _keep_inputs(primitive, operands, nodes, values, out.dtype)
     node = y._node = Node(primitive, inputs, attributes, out.shape, out.dtype, True)
     if keeps_output:
@@ -84,18 +92,22 @@ def _keep_inputs(
 ) -> tuple[tuple[Node, ...], bool]:
     """Return the nodes of the inputs, with the values that the gradient will read, and whether it reads the output."""
     need = tuple([node is not None and node.requires_grad for node in nodes])
-    inputs: list[Node] = []
-    for node, value in zip(nodes, values, strict=True):
-        if node is None:
-            is_number = type(value) is not np.ndarray
-            node = number(value, dtype) if is_number else Node(None, (), NO_ATTRIBUTES, value.shape, value.dtype, False)
-        inputs.append(node)
+    inputs: Any = nodes
+    if None in nodes:
+        inputs = [_leaf(v, dtype) if node is None else node for node, v in zip(nodes, values, strict=True)]
     kept, keeps_output = primitive.kept(need)
     for index in kept:
         operand = operands[index]
         if isinstance(operand, Tensor):
-            inputs[index].keep(operand._value, shared_storage(operand))
+            inputs[index].keep(operand._value, operand._storage or shared_storage(operand))
     return tuple(inputs), keeps_output
+
+
+def _leaf(value: Any, dtype: Dtype) -> Node:
+    """Return the node of an operand that needs no gradient: of an array, or of a number with its value."""
+    if type(value) is not np.ndarray:
+        return number(value, dtype)
+    return Node(None, (), NO_ATTRIBUTES, value.shape, value.dtype, False)
 
 
 def apply_several(
@@ -112,7 +124,7 @@ def apply_several(
     if len(outs) != primitive.outputs:
         raise ShapeError(f"{primitive.name}: evaluate gave {len(outs)} values", expected=f"{primitive.outputs}")
     ys = tuple([Tensor(out) for out in outs])
-    nodes = [current_node(o) if isinstance(o, Tensor) else None for o in operands]
+    nodes = _nodes_of(operands)
     if STATE.mode == TAPE and primitive.differentiable and _wants_gradient(nodes):
         shapes, dtypes = tuple([out.shape for out in outs]), tuple([out.dtype for out in outs])
         inputs, keeps_outputs = _keep_inputs(primitive, operands, nodes, values, dtypes[0])

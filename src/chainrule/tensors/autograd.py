@@ -247,7 +247,10 @@ def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> N
             if id(value) in taken or not value.flags.writeable or value.base is not None:
                 new = Tensor(np.array(value, order="C"), new._node)
             taken.add(id(value))
-        owner.grad = new
+        if STATE.mode == TRACE:
+            owner.grad = new
+        else:
+            owner._grad = new  # it fits
     elif create_graph:
         owner.grad = before + to_tensor(node, True)
     elif STATE.mode == TRACE or before.requires_grad:

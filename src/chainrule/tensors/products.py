@@ -83,7 +83,8 @@ def _product_of_matrices(a: Tensor, b: Tensor, p: Any, q: Any) -> Tensor:
     """Multiply two eager matrices that fit together: the fast path."""
     y = Tensor(p @ q)
     if STATE.mode == TAPE:
-        m, n = current_node(a), current_node(b)
+        m = a._node if a._parent is None else current_node(a)
+        n = b._node if b._parent is None else current_node(b)
         if (m is not None and m.requires_grad) or (n is not None and n.requires_grad):
             record(CONTRACT, (a, b), [m, n], (p, q), MATRICES, y)
     return y

@@ -112,7 +112,8 @@ class Tensor:
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.shape)
+        value = self._value
+        return value.ndim if value is not None else len(self.shape)
 
     @property
     def dtype(self) -> DType:
@@ -195,8 +196,7 @@ class Tensor:
             CHANGES.bump()
         return self
 
-    def __hash__(self) -> int:
-        return id(self)  # by identity, although == compares elements
+    __hash__ = object.__hash__  # by identity, although == compares elements
 
     # -- protocol -----------------------------------------------------------------------------------------------
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from chainrule import run as engines
 from chainrule.errors import GradientError, InPlaceError
 from chainrule.graph import Graph, Node, Primitive, primitive
-from chainrule.run import Program
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.bindings import Grad, current_generator
 from chainrule.tensors.guards import Guards, Name, label_of
@@ -155,13 +155,15 @@ class Traced:
         self._ends = Ends(trace, stand_ins, result, keep_gradients=keep_gradients)
         self._numbers = trace.numbers
         self._draws = [(draws.generator, draws.count) for draws in trace.draws.values()]
+        self._drawn = {draws.draw: draws.count for draws in trace.draws.values()}
+        self._steps: dict[Any, engines.Steps] = {}
         self._before, self._after = trace.calls_before, trace.calls_after
         name_inputs(trace)
         self.guards = Guards(names, trace.modules.values(), trace.answers)
         trace.close()
 
-    def settle(self) -> None:
-        """Build the program, now that the trace and its tensors are gone.
+    def settle(self, sizes: dict[str, int]) -> None:
+        """Build the program for a first run with ``sizes``, now that the trace and its tensors are gone.
 
         A tensor from outside that went with them was made by the function, with a value, and each call makes it anew: it
         becomes a constant, and what was written to it is forgotten.
@@ -187,6 +189,7 @@ class Traced:
 
         place = {node: k for k, node in enumerate(self.graph.inputs)}
         self._read = [read.find for read in found if read.before in place]
+        self._argument_inputs = {k: place[read.before] for k, read in enumerate(ends.arguments) if read.before in place}
         self._numbers = [(nodes, ask) for nodes, ask in self._numbers if nodes[0] in place]
         self._form, self._cut_off = ends.form, ends.cut_off
         self._written = [read.find for read in written]
@@ -198,7 +201,7 @@ class Traced:
         self._memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
-        self.program = Program(self.graph, targets)
+        self.program, self.reason = engines.choose(self.graph, targets, sizes)
         del self._ends
 
     def holds(self, tensors: list[Tensor]) -> bool:
@@ -257,6 +260,74 @@ class Traced:
             call()
         self.runs += 1
         return rebuild(self._form, results, sizes)
+
+    def engine(self) -> list[str]:
+        """Say in lines what runs it, or why that is not native code."""
+        if self.reason:
+            return [f"not native: {self.reason}"]
+        return cast("engines.NativeProgram", self.program).report()
+
+    def can_run_steps(self) -> bool:
+        """Say whether many runs can be one native call: nothing in Python has to happen between them."""
+        calls = self._before or self._after or self._new or self._of_results or self._written_arguments
+        kept = any(now is not None and now is not NOT_KEPT for _, now in self._assigned)
+        return not self.reason and not calls and not kept
+
+    def run_steps(
+        self,
+        tensors: list[Tensor],
+        rows: Mapping[int, Any],
+        order: Any,
+        sizes: dict[str, int],
+        steps: int,
+        wanted: Sequence[int],
+        between: Callable[[int], Any] | None = None,
+    ) -> tuple[int, dict[int, Any]]:
+        """Run ``steps`` times on batches of rows (by argument), and write what each run assigns.
+
+        ``tensors`` are arguments of the right shapes, ``order`` the rows of all batches, ``wanted`` the results to keep of
+        every run; ``between`` is called once per run, and may change rates. Returns how many runs were done, and the arrays of these results.
+        """
+        values = self.inputs(tensors)
+        assert values is not None  # holds() said so
+        nodes = [node for several, _ in self._numbers for node in several]
+        told = []
+        for step in range(steps):
+            told.append([value for _, ask in self._numbers for value in ask()])
+            if between is None:
+                break
+            between(step)
+        first = len(values)
+        values += told[0]
+        numbers: dict[int, Any] = {}
+        for k, node in enumerate(nodes):
+            if node in self._drawn:
+                numbers[first + k] = told[0][k] + self._drawn[node] * np.arange(steps)
+            elif between is not None:
+                numbers[first + k] = np.array([row[k] for row in told])
+        gathered = {self._argument_inputs[k]: array for k, array in rows.items() if k in self._argument_inputs}
+        key = (tuple(sizes.items()), tuple(wanted))
+        runner = self._steps.get(key)
+        if runner is None:
+            runner = self._steps[key] = engines.Steps(cast("engines.NativeProgram", self.program), sizes, wanted)
+        done, results = runner.run(values, engines.Feed(gathered, numbers, order), steps)
+        for find in self._written:
+            x = find(tensors)
+            if x is not None:
+                _write(x, x._value)
+        for find, now in self._assigned:
+            x = find(tensors)
+            if x is not None:
+                x._grad = now
+        for generator, count in self._draws:
+            current_generator(generator).draw += count * done
+        self.runs += done
+        return done, results
+
+    @property
+    def num_results(self) -> int:
+        """How many tensors the function returns."""
+        return len(self._cut_off)
 
     def _result(self, value: Any, cut_off: bool) -> Tensor:
         y = Tensor(value)

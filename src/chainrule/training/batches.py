@@ -92,21 +92,28 @@ class ArrayBatches:
 
         All rows at once are not copied: a model that writes into its input gets an error then.
         """
-        num_rows = len(self.rows)
-        starts = batch_starts(num_rows, self.batch_size)
+        starts = batch_starts(len(self.rows), self.batch_size)
         if generator is not None and len(starts) == 1:
             weight = None if self.row_weight is None else _read_only(self.row_weight)
             yield self._batch(_read_only(self.X), _read_only(self.y), weight)
             return
-        order = np.arange(num_rows)
-        if generator is not None:
-            order = philox.permutation(generator.seed_value, generator.draw, num_rows)
-            generator.draw += 1
-        for start, stop in zip(starts, [*starts[1:], num_rows], strict=True):
-            rows = order[start:stop]
-            weight = None if self.row_weight is None else self.row_weight.take(rows)
-            if weight is None or generator is None or weight.any():  # nothing is learned from weights of 0
-                yield self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
+        order = self.order(generator)
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+            batch = self.batch(order[start:stop])
+            if batch.weight is None or generator is None or batch.size:  # nothing is learned from weights of 0
+                yield batch
+
+    def order(self, generator: Generator | None) -> Array:
+        """Return the order of the rows in an epoch, drawn from ``generator`` (None: that of the data)."""
+        if generator is None:
+            return np.arange(len(self.rows))
+        generator.draw += 1
+        return philox.permutation(generator.seed_value, generator.draw - 1, len(self.rows))
+
+    def batch(self, rows: Array) -> Batch:
+        """Return the batch of these rows."""
+        weight = None if self.row_weight is None else self.row_weight.take(rows)
+        return self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
 
     def _batch(self, X: Array, y: Array, weight: Array | None) -> Batch:
         return _batch(X if self.is_converted else self.form.inputs(X, f"{self.name}: X"), y, weight)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from chainrule import run as engines
 from chainrule.errors import TraceError
-from chainrule.tensors.compile import compile
+from chainrule.graph import Array
+from chainrule.tensors.compile import Compiled, compile
 from chainrule.tensors.tensor import Tensor
 from chainrule.training.batches import Batch
 from chainrule.training.step import Step
 
 Found = tuple[Tensor, Tensor]
+Rows = tuple[Array, Array, Array | None]  # inputs, targets, weights
 
 
 class Engine:
@@ -25,6 +28,20 @@ class Engine:
     def learn(self, batch: Batch) -> Found:
         """Improve the model by a batch; return the error and the outputs before the improvement."""
         return self._step.run(batch)
+
+    def learn_from(
+        self, like: Batch, rows: Rows, order: Array, steps: int, *, outputs: bool, between: Callable[[int], None] | None
+    ) -> tuple[int, Array, Array | None] | None:
+        """Learn from ``steps`` batches of rows in one native call; None where that cannot be.
+
+        ``like`` is a batch of the same size, ``rows`` all inputs, targets and weights, ``order`` the rows of these batches.
+        Returns how many were learned from, their errors, and their outputs if these are wanted.
+        """
+        return self._step.run_steps(like, rows, order, steps, outputs=outputs, between=between)
+
+    def told(self) -> str:
+        """Say in a line what runs the steps: native code, or why that is not so."""
+        return self._step.told()
 
     def look(self, batch: Batch) -> Found:
         """Return error and outputs of a batch."""
@@ -48,6 +65,29 @@ class _Runner:
     def forget(self) -> None:
         self.call: Step = compile(self.function) if self.compiled else self.function
         self.is_new = True
+
+    def told(self) -> str:
+        if not isinstance(self.call, Compiled):
+            return "uncompiled"
+        return self.call.engine()
+
+    def run_steps(
+        self, like: Batch, rows: Rows, order: Array, steps: int, *, outputs: bool, between: Callable[[int], None] | None
+    ) -> tuple[int, Array, Array | None] | None:
+        if not isinstance(self.call, Compiled):
+            return None
+        found = self.call.traced_for(like.X, like.y, like.weight)
+        if found is None:
+            return None
+        traced, tensors, sizes = found
+        given = dict(enumerate([array for array in rows if array is not None]))
+        if not traced.can_run_steps():
+            return None
+        fits = all(engines.can_gather(array, tensors[k]._value.dtype) for k, array in given.items())
+        if not fits:
+            return None
+        done, results = traced.run_steps(tensors, given, order, sizes, steps, [0, 1] if outputs else [0], between)
+        return done, results[0], results.get(1)
 
     def run(self, batch: Batch) -> Found:
         try:

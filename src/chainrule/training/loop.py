@@ -15,6 +15,7 @@ from chainrule.training.interrupt import told_of_interrupt
 from chainrule.training.progress import Progress
 from chainrule.training.replay import explain, explain_in_use
 from chainrule.training.state import Left, first_nonfinite, set_weights, standing, weights_of
+from chainrule.training.stretches import stretches
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
@@ -31,7 +32,7 @@ class Loop:
         self.progress = Progress(
             trainer.epochs, batches.count, done=len(trainer.history), wanted=trainer.progress
         )  # fmt: skip
-        self.in_epoch = False
+        self.in_epoch = self.has_told = False
         self.written = -1  # epochs done when the checkpoint was written
 
     def run(self) -> None:
@@ -90,21 +91,26 @@ class Loop:
         total = size = 0.0
         number, part = 0, ""
         trainer.model.train()
-        batches = self.batches.epoch(trainer.generator)
-        for number, batch in enumerate(batches, 1):
-            self.rate = float(trainer.optimizer.param_groups[0]["lr"])
-            loss, outputs = trainer.learn(batch)
-            if not math.isfinite(loss):
-                self.explain(f"epoch {epoch}, batch {number}: the loss is {loss}")
-            total, size = total + loss * batch.size, size + batch.size
-            if measured is not None:
-                measured.append((batch.y._value, outputs._value))
-            for callback in trainer.callbacks:
-                callback.on_batch_end(trainer, epoch, number, loss, outputs)
-            self.progress.batch()
+        learning = stretches(trainer, self.batches, measured=measured is not None)
+        for learned in learning:
+            self.rate = learned.rate
+            for loss, weight in zip(learned.losses, learned.sizes, strict=True):
+                number += 1
+                if not math.isfinite(loss):
+                    self.explain(f"epoch {epoch}, batch {number}: the loss is {loss}")
+                total, size = total + loss * weight, size + weight
+            if measured is not None and learned.targets is not None and learned.outputs is not None:
+                measured.append((learned.targets, learned.outputs))
+            if learned.last is not None:
+                for callback in trainer.callbacks:
+                    callback.on_batch_end(trainer, epoch, number, learned.losses[-1], learned.last)
+            if not self.has_told:
+                self.progress.tell(trainer.engine())
+                self.has_told = True
+            self.progress.batch(len(learned.losses))
             if trainer.time_limit is not None and self.seconds() > trainer.time_limit:
                 trainer.stop("time")
-            if trainer.why_stop and next(batches, None) is not None:
+            if trainer.why_stop and next(learning, None) is not None:
                 part = f"{number} of {self.batches.count or 'more'} batches"
                 break
         if not number:

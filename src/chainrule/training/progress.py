@@ -26,10 +26,20 @@ class Progress:
         if self.shown and sys.stderr.isatty():
             self.bar = _bar(epochs, batches, done)
 
-    def batch(self) -> None:
-        """Show that a batch ended."""
+    def batch(self, count: int = 1) -> None:
+        """Show that batches ended."""
         if self.bar is not None and self.batches is not None:
-            self.bar.update(1)
+            self.bar.update(count)
+
+    def tell(self, text: str) -> None:
+        """Show a line of its own."""
+        if not self.shown:
+            return
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
 
     def epoch(self, number: int, row: Mapping[str, float], *, best: bool) -> None:
         """Show that an epoch ended."""

@@ -22,7 +22,7 @@ from chainrule.training.arguments import check_by, check_number, check_place, ch
 from chainrule.training.batches import ArrayBatches, Batch, Batches, batches_of, rows_of
 from chainrule.training.best import Best, best_by
 from chainrule.training.callbacks import Callback, as_callback
-from chainrule.training.engine import Engine
+from chainrule.training.engine import Engine, Rows
 from chainrule.training.form import Form
 from chainrule.training.history import History
 from chainrule.training.loop import Loop
@@ -224,6 +224,36 @@ class Trainer:
         if self.steps_by_batch and self.scheduler is not None:
             self.scheduler.step()
         return float(error._value), outputs
+
+    def engine(self) -> str:
+        """Say in a line what runs the training steps: native code, or why that is not so."""
+        return "not begun" if self._engine is None else self._engine.told()
+
+    @property
+    def rate(self) -> float:
+        """The learning rate now."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def learn_from(
+        self, like: Batch, rows: Rows, order: Array, steps: int, *, outputs: bool
+    ) -> tuple[int, Array, Array | None, float] | None:
+        """Improve the model by several batches in one native call (see ``Engine.learn_from``); None where that cannot be.
+
+        Returns how many, their losses and outputs, and the learning rate of the last one.
+        """
+        assert self._engine is not None  # fit made it
+        rates = [self.rate]
+        scheduler = self.scheduler if self.steps_by_batch else None
+
+        def between(step: int) -> None:
+            rates[0] = self.rate
+            if scheduler is not None:
+                scheduler.step()
+
+        found = self._engine.learn_from(
+            like, rows, order, steps, outputs=outputs, between=None if scheduler is None else between
+        )
+        return None if found is None else (*found, rates[0])
 
     def look(self, batches: ArrayBatches, prefix: str) -> dict[str, float]:
         """Return loss and metrics on rows, in eval mode, by names that begin with ``prefix``."""

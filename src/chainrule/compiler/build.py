@@ -1,0 +1,69 @@
+"""From regions to kernels and records: each region is written as LLVM's text, and equal kernels stand once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from chainrule.compiler.emit import Dtype, Module
+from chainrule.compiler.evaluator import KernelEmitter
+from chainrule.compiler.fields import Field, Number
+from chainrule.compiler.loop_kernel import LoopKernel
+from chainrule.compiler.plan import Entry, Items, Record, Targets
+from chainrule.compiler.product_kernel import product_records
+from chainrule.compiler.regions import Region
+from chainrule.compiler.special_kernel import special_record
+from chainrule.compiler.target import Target
+
+KERNEL = "kernel"
+
+
+class Build:
+    """The text of all kernels and the records that call them. ``scratch``: memory that single records need."""
+
+    def __init__(self, targets: Targets, machine: Target, hints: dict[str, int]) -> None:
+        self.targets = targets
+        self.regions = targets.regions
+        self.machine = machine
+        self.hints = hints
+        self.module = Module()
+        self.records: list[Record] = []
+        self.scratch: list[tuple[Field, int]] = []
+        for place, region in enumerate(targets.order):
+            self._write(region, place)
+
+    def _write(self, region: Region, place: int) -> None:
+        if region.product is not None:
+            product_records(self, region, place)
+        elif region.special is not None:
+            special_record(self, region, place)
+        else:
+            e = KernelEmitter(self.module, KERNEL)
+            kernel = LoopKernel(e, self.regions, region, lambda field: field)
+            kernel.write()
+            self.add(e, [], kernel.items, place)
+
+    def add(self, e: KernelEmitter, reserved: Sequence[Entry], items: Items, place: int) -> None:
+        """Finish a kernel, or find the equal one, and add the record that calls it."""
+        if KERNEL not in self.module.functions:
+            e.finish()
+        text = self.module.functions.pop(KERNEL)
+        name = self.named(text)
+        entries = [*reserved]
+        for kind, what in e.places:
+            if kind == "buffer":
+                entries += [Entry("slot", what), Entry("offset", what)]
+            else:
+                entries.append(Entry("size", None, what))
+        self.records.append(Record(name, tuple(entries), items, place))
+
+    def zero(self, dtype: Dtype) -> Field:
+        """Return the number 0."""
+        return Number(0, dtype)
+
+    def named(self, text: str) -> str:
+        """Put a kernel's text under a name made of what it does; return that name."""
+        name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
+        if name not in self.module.functions:
+            self.module.functions[name] = text.replace(f"@{KERNEL}(", f"@{name}(", 1)
+        return name

@@ -1,0 +1,379 @@
+"""From a loop region to a kernel.
+
+    for each index of the outer loops:                      (in vectors, if the last of them runs along the lanes)
+        for each phase:
+            what needs no folded loop any more: computed once, stored
+            for each index of the folded loops:             (in vectors, if the last of them runs along the lanes)
+                what is computed for every index: stored, or added up
+
+A value of an earlier phase that is not in memory is computed again. A fold adds up 16 lanes (or rows) in rising order, in
+chunks of a fixed size, chunk after chunk, and the lanes in halves at the end: the order follows from the sizes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.compiler.emit import BOOL, I64, LANES, Value
+from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of
+from chainrule.compiler.fields import Field, Fold, Place
+from chainrule.compiler.regions import Region, Regions, phases, runs_inside
+from chainrule.graph.sizes import Dim, Size
+
+CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
+CHUNK_OF_ROWS = 256  # of a sum along another axis
+
+
+class LoopKernel:
+    """Writes the kernel of one loop region; ``items`` is how much work there is, in units that may be shared out."""
+
+    def __init__(self, e: KernelEmitter, regions: Regions, region: Region, target_of: Callable[[Field], Field]) -> None:
+        self.e = e
+        self.region = region
+        self.regions = regions
+        self.target_of = target_of
+        outer, inner = region.outer, sorted(region.inner)
+        self.lane: int | None = None
+        if region.dims:
+            last = len(region.dims) - 1
+            self.lane = last if last in region.inner or not inner else outer[-1] if outer else inner[-1]
+        self.outer = [d for d in outer if d != self.lane]
+        self.inner = [d for d in inner if d != self.lane]
+        self.lane_is_inner = self.lane in region.inner
+        self.index: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
+        self.ev = Evaluator(e, regions, self.index, self.lane)
+        self.in_loop = {f for f in region.members if runs_inside(region, f)}
+        self.phase = phases(regions, region)
+        self.items: Dim = 1
+
+    # -- loops ---------------------------------------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Write the body of the kernel."""
+        e = self.e
+        begin, end = Value(e, "%begin", I64), Value(e, "%end", I64)
+        if self.outer:
+            first = self.outer[0]
+            self.items = self.region.dims[first]
+            self._loop(first, begin, end, lambda: self._outer_loops(self.outer[1:]))
+        elif self.lane is not None and not self.lane_is_inner:
+            size = self.region.dims[self.lane]
+            self.items = (size + (LANES - 1)) // LANES
+            stop = end * LANES
+            whole = e.size(size)
+            self._lanes(begin * LANES, e.select(stop < whole, stop, whole), size, self._body)
+        else:
+            self._body([])
+
+    def _loop(self, d: int, start: Value | int, stop: Value | int, write: Callable[[], Any]) -> None:
+        self._hoist()
+
+        def body(i: Value) -> None:
+            self.ev.at[d] = i
+            self.ev.inside(write)
+            del self.ev.at[d]
+
+        self.e.loop(start, stop, 1, body)
+
+    def _outer_loops(self, rest: Sequence[int]) -> None:
+        if rest:
+            self._loop(rest[0], 0, self.e.size(self.region.dims[rest[0]]), lambda: self._outer_loops(rest[1:]))
+        elif self.lane is not None and not self.lane_is_inner:
+            size = self.region.dims[self.lane]
+            self._lanes(0, self.e.size(size), size, self._body)
+        else:
+            self._body([])
+
+    def _lanes(
+        self,
+        start: Value | int,
+        stop: Value,
+        size: Dim,
+        write: Callable[[Sequence[Value]], Sequence[Value]],
+        carry: Sequence[Value] = (),
+    ) -> list[Value]:
+        """Write the loop along the lanes: whole vectors, then what is left over, with a mask."""
+        e, lane = self.e, self.lane
+        assert lane is not None
+        number = size if not isinstance(size, Size) else None
+        self._hoist()
+        if number is not None and number <= LANES and isinstance(start, int):  # one vector: values outlive the phase
+            self.ev.at[lane] = e.index(0)
+            e.mask = None if number == LANES else e.first_lanes(stop)
+            return list(write(carry) or [])
+        values = list(carry)
+
+        def turn(i: Value | int, mask: Value | None, now: Sequence[Value]) -> Sequence[Value]:
+            self.ev.at[lane] = i if isinstance(i, Value) else e.index(i)
+            e.mask = mask
+            result = list(self.ev.inside(lambda: write(now)) or [])
+            e.mask = None
+            del self.ev.at[lane]
+            return result
+
+        if number is None or number >= LANES:
+            first = e.index(start) if isinstance(start, int) else start
+            whole = first + e.bits("and", stop - first, -LANES)
+            values = e.loop(first, whole, LANES, lambda i, *now: turn(i, None, now), values)
+        else:
+            whole = e.index(start) if isinstance(start, int) else start
+        if number is None or number % LANES:
+            left = stop - whole
+            values = e.either(left > 0, lambda: list(turn(whole, e.lane_numbers() < e.wide(left), values)), values)
+        return values
+
+    def _hoist(self) -> None:
+        """Compute what depends only on the loops that are open."""
+        ready = frozenset(self.ev.at)
+        for field in self.region.members:
+            if isinstance(field, (Fold, Place)):
+                for x, index in self._folded(field):
+                    self._hoist_parts(x, index, ready)
+            else:
+                self._hoist_parts(field, self.index[field], ready)
+
+    def _hoist_parts(self, field: Field, index: Index, ready: frozenset[int]) -> None:
+        if field in self.index:  # a member: it waits for its turn
+            for x, inner in self.ev.parts(field, index):
+                if not self._reads_member(x):
+                    self.ev.hoist(x, inner, ready)
+        elif not self._reads_member(field):
+            self.ev.hoist(field, index, ready)
+
+    def _reads_member(self, x: Field) -> bool:
+        if x in self.index:
+            return True
+        if self.ev.in_memory(x):
+            return False
+        return any(self._reads_member(y) for y in x.inputs)
+
+    # -- phases ----------------------------------------------------------------------------------------------------------------
+
+    def _body(self, _: Sequence[Value]) -> Sequence[Value]:
+        members = self.region.members
+        for phase in range(max(self.phase.values(), default=0) + 1):
+            now = [f for f in members if self.phase[f] == phase]
+            outside = [f for f in now if f not in self.in_loop and not isinstance(f, (Fold, Place))]
+            for field in outside:
+                value = self.ev.value(field, self.index[field])
+                self.ev.know(field, self.index[field], value)
+            for field in outside:
+                self._store(field)
+            folds = [f for f in now if isinstance(f, (Fold, Place))]
+            stored = [f for f in now if f in self.in_loop and f in self.region.stored]
+            if folds or stored:
+                self._fold(folds, stored)
+        return []
+
+    def _store(self, field: Field) -> None:
+        if field in self.region.stored:
+            index = self.index[field]
+            self.ev.store(self.ev.value(field, index), self.target_of(field), index)
+
+    def _folded(self, field: Field) -> list[tuple[Field, Index]]:
+        """Return what a fold combines, and at which index."""
+        return [(field.inputs[0], index_of(self.regions.fold_axes[field]))]
+
+    def _fold(self, folds: Sequence[Field], stored: Sequence[Field]) -> None:
+        """Write the folded loops of one phase."""
+        e = self.e
+        lanes = LANES if self.lane is not None else 1
+        start: list[Value] = []
+        for f in folds:
+            start.extend(self._neutral(f, lanes))
+
+        def turn(carry: Sequence[Value]) -> list[Value]:
+            result: list[Value] = []
+            for field in self.region.members:  # those of this phase, and what they are computed from
+                if field in stored:
+                    index = self.index[field]
+                    self.ev.store(self.ev.value(field, index), self.target_of(field), index)
+            at = 0
+            for f in folds:
+                width = 1 if isinstance(f, Fold) else 2
+                ((x, index),) = self._folded(f)
+                value = self.ev.value(x, index)
+                value = e.wide(value, lanes) if lanes > 1 else value
+                result.extend(self._combine_in(f, carry[at : at + width], value, index))
+                at += width
+            return result
+
+        values = self._inner_loops(self.inner, turn, start, folds)
+        at = 0
+        for f in folds:
+            width = 1 if isinstance(f, Fold) else 2
+            found = self._finish(f, values[at : at + width])
+            self.ev.know(f, self.index[f], found)
+            at += width
+        for f in folds:
+            self._store(f)
+
+    def _inner_loops(
+        self,
+        rest: Sequence[int],
+        turn: Callable[[Sequence[Value]], list[Value]],
+        carry: list[Value],
+        folds: Sequence[Field],
+    ) -> list[Value]:
+        """Write the folded loops from ``rest[0]`` inwards; the innermost adds up from nothing, chunk by chunk."""
+        e = self.e
+        if not rest and not self.lane_is_inner:
+            return turn(carry)
+        if rest and (len(rest) > 1 or self.lane_is_inner):  # there are loops inside: each turn's result is combined
+            d = rest[0]
+            self._hoist()
+
+            def body(i: Value, *now: Value) -> list[Value]:
+                self.ev.at[d] = i
+                found: list[Value] = self.ev.inside(lambda: self._from_nothing(rest[1:], turn, list(now), folds))
+                del self.ev.at[d]
+                return found
+
+            return e.loop(0, e.size(self.region.dims[d]), 1, body, carry)
+        return self._chunks(rest[0] if rest else None, turn, carry, folds)
+
+    def _from_nothing(
+        self, rest: Sequence[int], turn: Callable[..., list[Value]], carry: list[Value], folds: Sequence[Field]
+    ) -> list[Value]:
+        fresh = [v for f in folds for v in self._neutral(f, LANES if self.lane is not None else 1)]
+        return self._joined(folds, carry, self._inner_loops(rest, turn, fresh, folds))
+
+    def _chunks(
+        self, d: int | None, turn: Callable[..., list[Value]], carry: list[Value], folds: Sequence[Field]
+    ) -> list[Value]:
+        """Write the innermost folded loop: ``d``, or the one along the lanes."""
+        e = self.e
+        loop = self.lane if d is None else d
+        assert loop is not None
+        size = self.region.dims[loop]
+        chunk = CHUNK_OF_LANES if d is None else CHUNK_OF_ROWS
+
+        def run(start: Value | int, stop: Value, now: list[Value]) -> list[Value]:
+            if d is None:
+                return self._lanes(start, stop, size, turn, now)
+            self._hoist()
+
+            def body(i: Value, *values: Value) -> list[Value]:
+                self.ev.at[d] = i
+                found: list[Value] = self.ev.inside(lambda: turn(values))
+                del self.ev.at[d]
+                return found
+
+            return e.loop(start, stop, 1, body, now)
+
+        if not folds or (not isinstance(size, Size) and size <= chunk):
+            return run(0, e.size(size), carry)
+        whole = e.size(size)
+
+        def one(start: Value, *now: Value) -> list[Value]:
+            stop = start + chunk
+            fresh = [v for f in folds for v in self._neutral(f, now[0].lanes)]
+            found = self.ev.inside(lambda: run(start, e.select(stop < whole, stop, whole), fresh))
+            return self._joined(folds, list(now), found)
+
+        return e.loop(0, whole, chunk, one, carry)
+
+    # -- folds -------------------------------------------------------------------------------------------------------------------
+
+    def _neutral(self, f: Field, lanes: int) -> list[Value]:
+        e = self.e
+        x = f.inputs[0]
+        kind = f.kind  # type: ignore[attr-defined]
+        if isinstance(f, Place):
+            value = _lowest(x.dtype) if kind == "max" else _highest(x.dtype)
+            return [e.wide(e.constant(value, x.dtype), lanes), e.wide(e.constant(-1, I64), lanes)]
+        nothing = -0.0 if x.dtype.kind == "f" else 0  # -0.0 + x = x, whatever x is
+        number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1, "pick": nothing}.get(kind)
+        if number is None:
+            number = _lowest(x.dtype) if kind == "max" else _highest(x.dtype)
+        return [e.wide(e.constant(number, x.dtype), lanes)]
+
+    def _combine(self, f: Fold, a: Value, b: Value) -> Value:
+        e = self.e
+        if f.kind == "max":
+            return e.maximum(a, b)
+        if f.kind == "min":
+            return e.minimum(a, b)
+        if f.kind == "or":
+            return a | b
+        if f.kind == "and":
+            return a & b
+        return a * b if f.kind == "mul" else a + b
+
+    def _combine_in(self, f: Field, carry: Sequence[Value], value: Value, index: Index) -> list[Value]:
+        """Combine the value of one turn; lanes that are masked out count nothing."""
+        e = self.e
+        masked = e.mask is not None and self.lane_is_inner
+        if isinstance(f, Fold):
+            if masked and e.mask is not None:
+                value = e.select(e.mask, value, self._neutral(f, value.lanes)[0])
+            return [self._combine(f, carry[0], value)]
+        place = self.ev.position(index[f.axis])  # type: ignore[attr-defined]
+        place = e.wide(place, value.lanes)
+        better = self._is_better(f, value, carry[0]) | (e.eq(carry[1], -1))
+        if masked and e.mask is not None:
+            better = better & e.mask
+        return [e.select(better, value, carry[0]), e.select(better, place, carry[1])]
+
+    def _is_better(self, f: Field, a: Value, b: Value) -> Value:
+        """Return whether ``a`` beats ``b``: NaN beats all but NaN."""
+        e = self.e
+        better = a > b if f.kind == "max" else a < b  # type: ignore[attr-defined]
+        if a.dtype.kind == "f":
+            better = better | (e.is_nan(a) & ~e.is_nan(b))
+        return better
+
+    def _better(self, f: Field, a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
+        """Return the better of two (value, place) pairs; at a tie the smaller place; place -1 is none yet."""
+        e = self.e
+        none_a, none_b = e.eq(a[1], -1), e.eq(b[1], -1)
+        tie = ~self._is_better(f, a[0], b[0]) & ~self._is_better(f, b[0], a[0])
+        takes_b = ~none_b & (none_a | self._is_better(f, b[0], a[0]) | (tie & (b[1] < a[1])))
+        return [e.select(takes_b, b[0], a[0]), e.select(takes_b, b[1], a[1])]
+
+    def _joined(self, folds: Sequence[Field], carry: Sequence[Value], found: Sequence[Value]) -> list[Value]:
+        result: list[Value] = []
+        at = 0
+        for f in folds:
+            if isinstance(f, Fold):
+                result.append(self._combine(f, carry[at], found[at]))
+                at += 1
+            else:
+                result.extend(self._better(f, carry[at : at + 2], found[at : at + 2]))
+                at += 2
+        return result
+
+    def _finish(self, f: Field, values: Sequence[Value]) -> Value:
+        """Return the folded value: along the lanes, these are combined too."""
+        e = self.e
+        if isinstance(f, Fold):
+            if not self.lane_is_inner:
+                return values[0]
+            return e.fold(values[0], lambda a, b: self._combine(f, a, b))
+        if not self.lane_is_inner:
+            return values[1]
+        best, place = values
+        width = best.lanes
+        while width > 1:
+            half = width // 2
+            pick = (lambda x, at, half=half: e.shuffle(x, None, range(at, at + half))) if half > 1 else e.lane
+            a = [pick(best, 0), pick(place, 0)]
+            b = [pick(best, half), pick(place, half)]
+            best, place = self._better(f, a, b)
+            width = half
+        return place
+
+
+def _lowest(dtype: Any) -> Any:
+    if dtype.kind == "f":
+        return -np.inf
+    return 0 if dtype == BOOL else np.iinfo(dtype).min
+
+
+def _highest(dtype: Any) -> Any:
+    if dtype.kind == "f":
+        return np.inf
+    return 1 if dtype == BOOL else np.iinfo(dtype).max

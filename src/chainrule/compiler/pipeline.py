@@ -1,0 +1,57 @@
+"""The compiler: a list of passes, in the order in which they run. Each is timed; each result can be printed.
+
+graph     as it was traced
+fields    every node by the lower rule of its primitive; equal fields are one           (lower)
+regions   which fields one kernel computes together, and which are computed again       (regions)
+targets   which memory each stored field has; an order in which inputs may be replaced  (plan)
+kernels   LLVM's text of each region, and the records that call them                     (build)
+code      machine code, from the disk cache if it is there                               (cache)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from chainrule.compiler.build import Build
+from chainrule.compiler.driver import write_driver
+from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.lower import Lowered
+from chainrule.compiler.plan import Record, Targets
+from chainrule.compiler.regions import Regions
+from chainrule.compiler.target import Target
+from chainrule.graph import Graph, Node
+
+
+class Compilation:
+    """Everything that the passes made of a graph."""
+
+    def __init__(
+        self, graph: Graph, nodes: Sequence[Node], in_place: Mapping[int, int], machine: Target, hints: dict[str, int]
+    ) -> None:
+        self.seconds: dict[str, float] = {}
+        self.machine = machine
+        start = time.perf_counter()
+        self.lowered = Lowered(graph, nodes)
+        start = self._took("fields", start)
+        self.regions = Regions(self.lowered.distinct_outputs())
+        start = self._took("regions", start)
+        self.targets = Targets(self.regions, self.lowered.sources, in_place)
+        start = self._took("targets", start)
+        self.build = Build(self.targets, machine, hints)
+        write_driver(self.build.module, machine)
+        self.ir = self.build.module.text(machine.attributes())
+        self._took("kernels", start)
+
+    def _took(self, name: str, start: float) -> float:
+        now = time.perf_counter()
+        self.seconds[name] = now - start
+        return now
+
+    @property
+    def records(self) -> list[Record]:
+        """The calls of a run."""
+        return self.build.records
+
+
+__all__ = ["Compilation", "Unlowered"]

@@ -1,0 +1,217 @@
+"""Where every value lives, and the list of records that a run goes through.
+
+A record is one call of a kernel: its name, how much work it has, and the entries of its ``args``. Addresses are a slot of
+the frame and an offset: slot 0 is the word that a failed check sets, slot 1 the arena, then the inputs, the constants and
+the outputs that are given to the caller. Values that live in the arena share its memory when their lives do not overlap.
+Sizes may be symbols: offsets and entries are worked out for numbers once the batch size is known.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from chainrule.compiler.fields import Field, Fixed, Fold, Place, Source, same_sizes
+from chainrule.compiler.regions import Region, Regions, phases, runs_inside
+from chainrule.graph.primitive import Array
+from chainrule.graph.sizes import Dim, Size, evaluate, numel
+
+STATUS, ARENA, FIRST_INPUT = 0, 1, 2
+ALIGNMENT = 64
+APART = 192  # bytes between values, so that their lines do not fall into the same sets of the cache
+
+
+class Entry(NamedTuple):
+    """One entry of args: the slot of a field's memory, its offset in bytes (plus ``size`` elements), or a size."""
+
+    kind: str
+    field: Field | None = None
+    size: Dim = 0
+
+
+Items = Dim | Callable[[Callable[[Dim], int]], int]  # a size, or what gives the number once sizes are numbers
+
+
+class Record(NamedTuple):
+    """One call of a kernel."""
+
+    kernel: str
+    entries: tuple[Entry, ...]
+    items: Items
+    region: int
+
+
+class Targets:
+    """Which memory a stored field has: that of an input it replaces, that of an output, or the arena."""
+
+    def __init__(self, regions: Regions, sources: Sequence[Source], in_place: Mapping[int, int]) -> None:
+        self.regions = regions
+        self.sources = list(sources)
+        self.fixed = [field for field in regions.order if isinstance(field, Fixed)]
+        self.slot: dict[Field, int] = {}
+        self.over: dict[Field, Source] = {}  # fields that are written over an input
+        for k, source in enumerate(sources):
+            self.slot[source] = FIRST_INPUT + k
+        at = FIRST_INPUT + len(sources)
+        for fixed in self.fixed:
+            self.slot[fixed] = at
+            at += 1
+        self.order = self._order(in_place)
+        self.fresh: list[int] = []  # outputs that get memory of their own
+        for k, field in enumerate(regions.outputs):
+            over = self.over.get(field)
+            if over is not None:
+                self.slot[field] = self.slot[over]
+            else:
+                self.slot[field] = at
+                self.fresh.append(k)
+                at += 1
+        self.num_slots = at
+        self._find_lives()
+
+    # -- writing over inputs -----------------------------------------------------------------------------------------------
+
+    def _order(self, in_place: Mapping[int, int]) -> list[Region]:
+        """Return the regions in an order in which no input is written over before it is read for the last time."""
+        regions = self.regions
+        reads: list[set[Field]] = [set() for _ in regions.all]
+        after: list[set[int]] = [set() for _ in regions.all]
+        for region in regions.all:
+            for field in region.members:
+                for reading in regions.readings(field):
+                    home = regions.home.get(reading.field)
+                    if home is None:
+                        reads[region.index].add(reading.field)
+                    elif home is not region:
+                        after[region.index].add(home.index)
+        for output, target in in_place.items():
+            field, source = regions.outputs[output], self.sources[target]
+            writer = regions.home.get(field)
+            if writer is None or not self._may_write(writer, field, source):
+                continue
+            readers = {r.index for r in regions.all if source in reads[r.index]} - {writer.index}
+            trial = [set(x) for x in after]
+            trial[writer.index] |= readers
+            if _sorted(trial) is not None:
+                after = trial
+                self.over[field] = source
+        found = _sorted(after)
+        assert found is not None
+        return [regions.all[k] for k in found]
+
+    def _may_write(self, region: Region, field: Field, source: Source) -> bool:
+        """Say whether a region may write ``field`` over ``source``: it reads it nowhere but at the same place, before."""
+        if field.dtype != source.dtype or region.special is not None or not same_sizes(field.shape, source.shape):
+            return False
+        own = region.axes[field]
+        if any(d in region.inner for d in own):  # a later phase may read again
+            return False
+        phase = phases(self.regions, region)
+        last = max(phase.values())
+
+        def time(member: Field, inside: int) -> float:
+            """Return when a member is computed: before the folded loops of its phase, or in those of phase ``inside``."""
+            if isinstance(member, (Fold, Place)):
+                return phase[member]
+            return inside if runs_inside(region, member) else phase[member] - 0.5
+
+        written = time(field, last)
+        for member in region.members:
+            loops = self.regions.fold_axes.get(member, region.axes[member])
+            for reading in self.regions.readings(member):
+                if reading.field is source:
+                    axes = tuple([None if k is None else loops[k] for k in reading.axes])
+                    if reading.moved or axes != own or time(member, last) > written:
+                        return False
+        return True
+
+    # -- lives ---------------------------------------------------------------------------------------------------------------
+
+    def _find_lives(self) -> None:
+        self.lives: dict[Field, tuple[int, int]] = {}
+        place = {region: k for k, region in enumerate(self.order)}
+        for region in self.order:
+            for field in region.stored:
+                if field not in self.slot:
+                    self.lives[field] = (place[region], place[region])
+        for region in self.order:
+            for member in region.members:
+                for reading in self.regions.readings(member):
+                    if reading.field in self.lives:
+                        first, last = self.lives[reading.field]
+                        self.lives[reading.field] = (first, max(last, place[region]))
+
+    def offsets(self, sizes: dict[str, int], scratch: Sequence[tuple[Field, int]] = ()) -> tuple[dict[Field, int], int]:
+        """Return where each field of the arena begins, in bytes, and how large the arena is."""
+        wanted = [(field, life) for field, life in self.lives.items()]
+        wanted += [(field, (at, at)) for field, at in scratch]
+        placed: list[tuple[int, int, int, int]] = []  # first, last, begin, end
+        offsets: dict[Field, int] = {}
+        end = 0
+        for field, (first, last) in sorted(wanted, key=lambda x: x[1][0]):
+            size = int(_number(numel(field.shape), sizes)) * field.dtype.itemsize
+            need = -(-(size + APART) // ALIGNMENT) * ALIGNMENT
+            at = 0
+            for _, _, begin, stop in sorted((p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]):
+                if at + need <= begin:
+                    break
+                at = max(at, stop)
+            offsets[field] = at
+            placed.append((first, last, at, at + need))
+            end = max(end, at + need)
+        return offsets, end
+
+
+def _number(size: Dim, sizes: dict[str, int]) -> int:
+    return int(evaluate(size, sizes)) if isinstance(size, Size) else int(size)
+
+
+def _sorted(after: Sequence[set[int]]) -> list[int] | None:
+    """Return an order in which each comes after those it names, the given one where it is free; None if there is none."""
+    left = [len(x) for x in after]
+    followers: list[list[int]] = [[] for _ in after]
+    for k, before in enumerate(after):
+        for j in before:
+            followers[j].append(k)
+    ready = [k for k, n in enumerate(left) if n == 0]
+    order: list[int] = []
+    while ready:
+        k = heapq.heappop(ready)
+        order.append(k)
+        for j in followers[k]:
+            left[j] -= 1
+            if left[j] == 0:
+                heapq.heappush(ready, j)
+    return order if len(order) == len(after) else None
+
+
+class Layout:
+    """The entries of all records as numbers, for given sizes."""
+
+    def __init__(
+        self, targets: Targets, records: Sequence[Record], scratch: Sequence[tuple[Field, int]], sizes: dict[str, int]
+    ) -> None:
+        offsets, self.arena_size = targets.offsets(sizes, scratch)
+        starts: list[int] = []
+        values: list[int] = []
+        for record in records:
+            starts.append(len(values))
+            for entry in record.entries:
+                if entry.kind == "slot":
+                    assert entry.field is not None
+                    values.append(targets.slot.get(entry.field, ARENA))
+                elif entry.kind == "offset":
+                    assert entry.field is not None
+                    base = 0 if entry.field in targets.slot else offsets[entry.field]
+                    values.append(base + _number(entry.size, sizes) * entry.field.dtype.itemsize)
+                else:
+                    values.append(_number(entry.size, sizes))
+        self.args: Array = np.array(values or [0], dtype=np.int64)
+        self.starts = starts
+        self.items = [
+            record.items(lambda size: _number(size, sizes)) if callable(record.items) else _number(record.items, sizes)
+            for record in records
+        ]

@@ -1,0 +1,241 @@
+"""From a product region to records: packing the second factor where its columns do not lie side by side, and the product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chainrule.compiler import product as kernels
+from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
+from chainrule.compiler.emit import LANES, Emitter, Module, Value
+from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of, view_of
+from chainrule.compiler.fields import Field, is_one, same
+from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
+from chainrule.compiler.plan import Entry, Record
+from chainrule.compiler.product import PRODUCT_ARGS, Registers, Tile, choose_tile, count_tiles
+from chainrule.graph.sizes import Dim, Size, evaluate
+
+if TYPE_CHECKING:
+    from chainrule.compiler.build import Build
+    from chainrule.compiler.regions import Region
+
+
+APART = 16  # elements between panels: a power of two apart, they would share places of a cache
+
+
+class Cut(NamedTuple):
+    """Columns of the result and terms of their sums that one record computes."""
+
+    column: Dim
+    columns: Dim
+    term: Dim
+    terms: Dim
+
+
+def product_records(build: Build, region: Region, place: int) -> None:
+    """Write the kernels of a product region, and their records."""
+    _ProductRecords(build, region, place).write()
+
+
+class Factor:
+    """One factor in memory: its field, an offset, and the strides of its batch, free and contracted axes."""
+
+    def __init__(self, x: Field, build: Build, batch: tuple[int, ...], contracted: tuple[int, ...]) -> None:
+        self.field, strides, self.offset = view_of(x, build.regions)
+        free = [k for k in range(x.ndim) if k not in batch and k not in contracted]
+        self.batch: Dim = strides[batch[0]] if batch else 0
+        self.free, self.size = strides[free[0]], x.shape[free[0]]
+        self.inner, self.terms = strides[contracted[0]], x.shape[contracted[0]]
+
+
+class Panels(NamedTuple):
+    """A factor packed: its field, and how far apart its panels and its batches are."""
+
+    field: Field
+    panel: Dim
+    batch: Dim
+
+
+class _ProductRecords:
+    def __init__(self, build: Build, region: Region, place: int) -> None:
+        product = region.product
+        assert product is not None
+        self.build, self.region, self.place, self.product = build, region, place, product
+        self.dtype = product.dtype
+        self.a = Factor(product.inputs[0], build, product.batch[0], product.contracted[0])
+        self.b = Factor(product.inputs[1], build, product.batch[1], product.contracted[1])
+        self.batches: Dim = product.shape[0] if product.batch[0] else 1
+        self.m, self.n, self.k = self.a.size, self.b.size, self.a.terms
+        self.is_single = is_one(self.batches)
+        hints = self._hint(self.m), self._hint(self.n), self._hint(self.k)
+        m, n, k = [64 if hint is None else hint for hint in hints]
+        self.writes_over = any(field in build.targets.over for field in region.stored)
+        registers = Registers(build.machine.vector_bits, build.machine.num_registers)
+        self.tile = choose_tile(*hints, registers, self.dtype, in_place=self.writes_over)
+        self.packs_a = self.is_single and pays_to_pack_a(m, n, k, self.dtype)
+        if self.packs_a:
+            per_vector = LANES * self.dtype.itemsize * 8 // registers.bits
+            rows = max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number)
+            self.tile = Tile(rows, 1, deferred=self.tile.deferred)
+        self.packs_b = not is_one(self.b.free) or (self.is_single and pays_to_pack_b(m, n, k, self.dtype))
+
+    def _hint(self, size: Dim) -> int | None:
+        if not isinstance(size, Size):
+            return size
+        return int(evaluate(size, self.build.hints)) if self.build.hints else None
+
+    def write(self) -> None:
+        """Write packing, where it is needed, and the product, cut into blocks if it is large."""
+        cuts: list[Cut] = [Cut(0, self.n, 0, self.k)]
+        if self.is_single and not isinstance(self.n, Size) and not isinstance(self.k, Size):
+            cuts = [Cut(*block) for block in blocks(self.n, self.k, self.dtype)]
+        packed_a = None
+        if self.packs_a:
+            packed_a = self._pack(self.a, self.m, self.k, (self.a.inner, self.a.free), LANES, Cut(0, self.m, 0, self.k))
+        sums = Field((self.m, self.n), self.dtype)
+        if len(cuts) > 1:
+            self.build.scratch.append((sums, self.place))
+        panels: Panels | None = None
+        for cut in cuts:
+            if self.packs_b:
+                strides = self.b.inner, self.b.free
+                panels = self._pack(self.b, self.n, self.k, strides, self.tile.width, cut, panels)
+            is_last = same(cut.term + cut.terms, self.k)
+            self._product(
+                cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last, alone=len(cuts) == 1
+            )
+
+    def _product(
+        self,
+        cut: Cut,
+        packed_a: Panels | None,
+        packed_b: Panels | None,
+        sums: Field,
+        *,
+        resumes: bool,
+        is_last: bool,
+        alone: bool,
+    ) -> None:
+        """Write the record of one block."""
+        a, b = self.a, self.b
+        tile = self.tile.with_columns(cut.columns if not isinstance(cut.columns, Size) else None)
+        tile = tile._replace(packed_a=packed_a is not None)
+        if packed_a is None:
+            a_place = [Entry("slot", a.field), Entry("offset", a.field, a.offset + cut.term * a.inner)]
+        else:
+            a_place = [Entry("slot", packed_a.field), Entry("offset", packed_a.field, cut.term * LANES)]
+        if packed_b is None:
+            start = b.offset + cut.term * b.inner + cut.column * b.free
+            b_place = [Entry("slot", b.field), Entry("offset", b.field, start)]
+            b_sizes: tuple[Dim, ...] = (b.batch, b.inner, tile.width)
+        else:
+            b_place = [Entry("slot", packed_b.field), Entry("offset", packed_b.field)]
+            b_sizes = (packed_b.batch, tile.width, packed_b.panel)
+        partial = sums if resumes else a.field  # read only if the sums go on
+        entries = [
+            *a_place,
+            *b_place,
+            *_sizes(self.m, cut.columns, cut.terms, self.batches),
+            *_sizes(a.batch, a.free, a.inner, 0 if packed_a is None else packed_a.panel),
+            *_sizes(*b_sizes, int(alone and not self.writes_over)),
+            Entry("slot", partial),
+            Entry("offset", partial, cut.column if resumes else 0),
+            *_sizes(self.n, 0),
+        ]
+        assert len(entries) == PRODUCT_ARGS
+        e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
+        epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
+        kernels._Product(e, tile, self.dtype, epilogue, prefetch, resumes).write()
+
+        def count(number: Callable[[Dim], int]) -> int:
+            return count_tiles(tile, number(self.m), number(cut.columns), number(self.batches))
+
+        self.build.add(e, entries, count, self.place)
+
+    def _keep(self, e: KernelEmitter, sums: Field, cut: Cut) -> Any:
+        """Return the epilogue that keeps the sums so far."""
+
+        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+            place = row * e.size(self.n) + column + e.size(cut.column)
+            e.store(value, e.offset(e.pointer(sums), place, self.dtype), mask)
+
+        return epilogue
+
+    def _epilogue(self, e: KernelEmitter, cut: Cut) -> tuple[Any, Any]:
+        """Return the epilogue that computes what the region computes of the product, and what asks for its memory ahead."""
+        field, region = self.product, self.region
+        members: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
+        loops = region.axes[field]
+        ev = Evaluator(e, self.build.regions, members, loops[-1])
+        for member in region.members[1:]:  # what depends on no loop is computed at the kernel's entry
+            for x, index in ev.parts(member, members[member]):
+                if not _reads(x, members, ev):
+                    ev.hoist(x, index, frozenset())
+
+        def stand(row: Value, column: Value, batch: Value) -> None:
+            if not same(cut.column, 0):
+                column = column + e.size(cut.column)
+            for d, i in zip(loops, (batch, row, column)[3 - len(loops) :], strict=True):
+                if d is not None:
+                    ev.at[d] = i
+
+        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+            stand(row, column, batch)
+            e.mask = mask
+
+            def body() -> None:
+                ev.know(field, members[field], value)
+                for member in region.members[1:]:
+                    ev.value(member, members[member])
+                for stored in region.stored:
+                    ev.store(ev.value(stored, members[stored]), stored, members[stored])
+
+            ev.inside(body)
+            e.mask = None
+
+        over = [field for field in region.stored if field in self.build.targets.over]
+
+        def prefetch(_: Emitter, row: Value, column: Value, batch: Value) -> None:
+            stand(row, column, batch)
+            places: list[str] = ev.inside(lambda: [ev.address(written, members[written]) for written in over])
+            for address in places:
+                e.prefetch(address, write=True, locality=3)
+
+        return epilogue, prefetch if over else None
+
+    def _pack(
+        self, x: Factor, n: Dim, k: Dim, strides: tuple[Dim, Dim], width: int, cut: Cut, into: Panels | None = None
+    ) -> Panels:
+        """Write the record that packs (a block of) a factor into panels of ``width`` columns."""
+        build = self.build
+        inner, free = strides
+        if into is None:
+            panel = cut.terms * width + APART
+            whole = (cut.columns + (width - 1)) // width * panel
+            into = Panels(Field((self.batches * whole,), self.dtype), panel, whole)
+            build.scratch.append((into.field, self.place))
+        module = Module()
+        write = pack_transposed if is_one(inner) else pack_rows if is_one(free) else pack_any
+        write(module, "kernel", self.dtype)
+        build.module.declarations.update(module.declarations)
+        start = x.offset + cut.term * inner + cut.column * free
+        entries = (
+            Entry("slot", x.field),
+            Entry("offset", x.field, start),
+            Entry("slot", into.field),
+            Entry("offset", into.field),
+            *_sizes(cut.terms, cut.columns, self.batches, x.batch, inner, free, into.batch, into.panel, width),
+        )
+        strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
+        build.records.append(Record(build.named(module.functions["kernel"]), entries, strips, self.place))
+        return into
+
+
+def _sizes(*sizes: Dim) -> list[Entry]:
+    return [Entry("size", None, size) for size in sizes]
+
+
+def _reads(x: Field, members: dict[Field, Index], ev: Evaluator) -> bool:
+    if x in members:
+        return True
+    return not ev.in_memory(x) and any(_reads(y, members, ev) for y in x.inputs)

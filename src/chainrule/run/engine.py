@@ -1,0 +1,35 @@
+"""Which engine runs a graph: native code where that is possible, else the interpreter, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.target import unsupported
+from chainrule.graph import Graph
+from chainrule.run.native import NativeProgram
+from chainrule.run.program import Program
+
+SWITCH = "CHAINRULE_COMPILE"  # 0: no native code
+
+
+class Chosen(NamedTuple):
+    """A program, and why it does not run natively ("" if it does)."""
+
+    program: Program | NativeProgram
+    reason: str
+
+
+def choose(graph: Graph, in_place: Mapping[int, int], hints: dict[str, int]) -> Chosen:
+    """Return the program for a graph. ``hints``: the sizes of its first run, for which its kernels are shaped."""
+    if os.environ.get(SWITCH, "1") == "0":
+        return Chosen(Program(graph, in_place), f"{SWITCH}=0")
+    reason = unsupported() or ""
+    if not reason:
+        try:
+            return Chosen(NativeProgram(graph, in_place, hints), "")
+        except Unlowered as unlowered:
+            reason = str(unlowered)
+    return Chosen(Program(graph, in_place), reason)

@@ -1,0 +1,175 @@
+"""Running compiled graphs: the frame of addresses, the records, and one call."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.compiler.cache import load_or_build
+from chainrule.compiler.driver import RUN
+from chainrule.compiler.llvm import assembly
+from chainrule.compiler.pipeline import Compilation
+from chainrule.compiler.plan import ARENA, FIRST_INPUT, STATUS, Layout
+from chainrule.compiler.show import show_loops
+from chainrule.compiler.target import host
+from chainrule.graph import Graph
+from chainrule.graph.sizes import Size, evaluate
+from chainrule.run.program import Program, late_calls
+
+MOST_LAYOUTS = 16  # of batch sizes that are kept ready
+
+
+class Ready:
+    """A layout with its memory: what a run needs beside the addresses of inputs and outputs."""
+
+    def __init__(self, program: NativeProgram, sizes: dict[str, int]) -> None:
+        compilation = program.compilation
+        layout = Layout(compilation.targets, compilation.records, compilation.build.scratch, sizes)
+        self.args = layout.args
+        self.arena_size = layout.arena_size
+        memory = np.empty(self.arena_size + 4096, dtype=np.uint8)
+        start = -memory.ctypes.data % 4096
+        self.arena = memory[start:]
+        self.status = np.zeros(8, dtype=np.int64)
+        first = self.args.ctypes.data
+        words = [
+            (program.library[record.kernel], first + 8 * at, items)
+            for record, at, items in zip(compilation.records, layout.starts, layout.items, strict=True)
+        ]
+        self.records = np.array(words or [(0, 0, 0)], dtype=np.int64)
+        self.count = len(words)
+        self.frame = np.zeros(compilation.targets.num_slots, dtype=np.int64)
+        self.frame[STATUS] = self.status.ctypes.data
+        self.frame[ARENA] = self.arena.ctypes.data
+        for field in compilation.targets.fixed:
+            self.frame[compilation.targets.slot[field]] = field.array.ctypes.data
+        outputs = compilation.lowered.outputs
+        self.shapes = [
+            tuple([int(evaluate(n, sizes)) if isinstance(n, Size) else int(n) for n in field.shape])
+            for field in outputs
+        ]
+        self.outputs = [
+            (program.slots[k], program.over.get(k, -1), shape, field.dtype)
+            for k, (shape, field) in enumerate(zip(self.shapes, outputs, strict=True))
+        ]
+        self.seen: list[Any] = [None] * len(program.dtypes)  # the arrays whose addresses stand in the frame
+        self.numbers = bytearray(8 * len(program.dtypes) + 8)
+        self.numbers_at = ctypes.addressof(ctypes.c_char.from_buffer(self.numbers))
+        self.lock = threading.Lock()  # of the arena and the frame: one run at a time
+        self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
+        self.records_at = ctypes.c_void_p(self.records.ctypes.data)
+
+
+class NativeProgram:
+    """A graph ready to run natively on NumPy arrays; ``run`` means the same as that of ``Program``."""
+
+    def __init__(
+        self, graph: Graph, in_place: Mapping[int, int] | None = None, hints: dict[str, int] | None = None
+    ) -> None:
+        self.graph = graph
+        self.in_place = dict(in_place or {})
+        self.compilation = Compilation(graph, late_calls(graph), self.in_place, host(), hints or {})
+        ir = self.compilation.ir
+        start = time.perf_counter()
+        loaded = load_or_build(ir.encode(), lambda: (ir, b""), host())
+        self.seconds = time.perf_counter() - start
+        self.loaded = loaded
+        self.library = loaded.library
+        function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+        self._run = function(self.library[RUN])
+        self._ready: dict[tuple[int, ...], Ready] = {}
+        self._interpreted: Program | None = None
+        targets = self.compilation.targets
+        self.dtypes = [node.dtype for node in graph.inputs]
+        self.over = {
+            k: self.in_place[k] for k, field in enumerate(self.compilation.regions.outputs) if field in targets.over
+        }
+        self.slots = [targets.slot[field] for field in self.compilation.regions.outputs]
+
+    def loops(self) -> str:
+        """Return the kernels as text: their loops, what each computes, and where it goes."""
+        return show_loops(self.compilation.targets)
+
+    def llvm(self) -> str:
+        """Return LLVM's text of all kernels."""
+        return self.compilation.ir
+
+    def assembly(self) -> str:
+        """Return the machine's assembly of all kernels."""
+        return assembly(self.compilation.ir, self.compilation.machine)
+
+    def report(self) -> list[str]:
+        """Say how many kernels there are, how long compiling took, and what each kernel does and costs.
+
+        Times are measured when the program has run: each kernel by itself, on the memory of the last run.
+        """
+        compilation = self.compilation
+        kernels = len({record.kernel for record in compilation.records})
+        took = sum(compilation.seconds.values()) + self.seconds
+        origin = "from the cache" if self.loaded.from_cache else "compiled"
+        lines = [f"native: {len(compilation.records)} calls of {kernels} kernels, {origin} in {1e3 * took:.0f} ms"]
+        for ready in list(self._ready.values())[-1:]:
+            lines.append(f"{ready.arena_size / 1e6:.2f} MB of memory beside inputs and results")
+        return lines
+
+    def ready(self, sizes: dict[str, int]) -> Ready:
+        """Return the layout for these sizes."""
+        key = tuple(sizes.values())
+        found = self._ready.get(key)
+        if found is None:
+            if len(self._ready) >= MOST_LAYOUTS:
+                self._ready.pop(next(iter(self._ready)))
+            found = self._ready[key] = Ready(self, sizes)
+        return found
+
+    def run(self, inputs: Sequence[Any], sizes: dict[str, int] | None = None) -> list[Any]:
+        """Return the outputs for these input arrays; ``sizes`` gives a number to each symbol."""
+        ready = self.ready(sizes or {})
+        with ready.lock:
+            found = self._run_in(ready, inputs)
+        return self._interpret(inputs, sizes) if found is None else found
+
+    def _run_in(self, ready: Ready, inputs: Sequence[Any]) -> list[Any] | None:
+        """Return the outputs; None if a check failed, before anything was written over."""
+        frame, seen, dtypes = ready.frame, ready.seen, self.dtypes
+        kept = list(inputs)  # alive until the call is over
+        for k, x in enumerate(inputs):
+            if type(x) is not np.ndarray:
+                x = kept[k] = np.asarray(x, dtype=dtypes[k])
+                ready.numbers[8 * k : 8 * k + x.itemsize] = x.tobytes()
+                frame[FIRST_INPUT + k] = ready.numbers_at + 8 * k
+                seen[k] = None
+                continue
+            before = seen[k]
+            if before is not None and before() is x:
+                continue
+            seen[k] = weakref.ref(x)
+            if x.dtype != dtypes[k] or not x.flags.c_contiguous:
+                x = kept[k] = np.ascontiguousarray(x, dtype=dtypes[k])
+                seen[k] = None
+            frame[FIRST_INPUT + k] = x.__array_interface__["data"][0]
+        outputs: list[Any] = []
+        for slot, over, shape, dtype in ready.outputs:
+            if over >= 0:
+                outputs.append(kept[over])
+                continue
+            y = np.empty(shape, dtype)
+            frame[slot] = y.__array_interface__["data"][0]
+            outputs.append(y)
+        self._run(ready.frame_at, ready.records_at, ready.count)
+        if ready.status[0]:
+            ready.status[0] = 0
+            return None
+        return outputs
+
+    def _interpret(self, inputs: Sequence[Any], sizes: dict[str, int] | None) -> list[Any]:
+        """Let the interpreter say what is wrong."""
+        if self._interpreted is None:
+            self._interpreted = Program(self.graph, self.in_place)
+        return self._interpreted.run(inputs, sizes)

@@ -1,0 +1,185 @@
+"""Many steps in one native call: rows gathered from the data where they lie, results of every step kept."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainrule.compiler.cache import load_or_build
+from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
+from chainrule.compiler.emit import Module
+from chainrule.compiler.plan import FIRST_INPUT
+from chainrule.compiler.target import host
+from chainrule.graph import Array
+from chainrule.run.native import NativeProgram
+from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
+
+GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
+
+WORTH_WAKING = 2e-3  # seconds of work from which on waking other threads may pay
+WORTH_A_BARRIER = 2e-6  # seconds of a kernel, on the average, from which on sharing it may pay
+TRIAL = 2e-3  # seconds of work
+ANEW = 64  # calls after which it is measured again how many threads are fastest
+
+
+class Feed(NamedTuple):
+    """What differs from step to step.
+
+    ``rows``     by input: the array whose rows, in ``order``, make its batches
+    ``numbers``  by input: one number for each step
+    ``order``    the rows of all steps, one batch after the other
+    """
+
+    rows: Mapping[int, Array]
+    numbers: Mapping[int, Array]
+    order: Array
+
+
+def can_gather(array: Array, dtype: Any) -> bool:
+    """Say whether rows of ``array`` can be gathered natively into ``dtype``."""
+    return array.flags.c_contiguous and array.dtype.type in GATHERED and np.dtype(dtype).type in GATHERED
+
+
+class Steps:
+    """Runs a program many times. ``wanted`` says which outputs are kept for every step; others keep the last."""
+
+    def __init__(self, program: NativeProgram, sizes: dict[str, int], wanted: Sequence[int]) -> None:
+        self.program = program
+        self.ready = program.ready(sizes)
+        self.size = next(iter(sizes.values()), 1)
+        self.wanted = list(wanted)
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(program.library[RUN_TEAM])
+        self._seconds: dict[int, float] = {}  # per step, by number of threads
+        self._calls = 0
+
+    def _parts(self, steps: int) -> list[tuple[int, int]]:
+        """Return with how many threads to do how many steps: what was measured decides, and is measured again now and then.
+
+        The first few steps with another number of threads are a trial; the rest is done with what is fastest (0).
+        """
+        most = get_num_threads()
+        known = self._seconds.get(1)
+        if most == 1 or is_chosen():
+            return [(most, steps)]
+        if known is None:
+            return [(1, steps)]
+        if known < WORTH_A_BARRIER * self.ready.count or known * steps < WORTH_WAKING:
+            return [(1, steps)]
+        self._calls += 1
+        if most in self._seconds and self._calls % ANEW:
+            return [(0, steps)]
+        trial = min(max(int(TRIAL / known), 1), steps)
+        others = [(count, trial) for count in (1, most) if count not in self._seconds or self._calls % ANEW == 0]
+        others = others[: steps // trial]
+        rest = steps - trial * len(others)
+        return [*others, (0, rest)] if rest else others
+
+    def run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
+        """Run ``steps`` steps on these inputs (those that ``feed`` gives are ignored).
+
+        Returns how many were done whole, and for each wanted output an array with one entry per step.
+        """
+        with self.ready.lock:
+            return self._run(inputs, feed, steps)
+
+    def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
+        program, ready = self.program, self.ready
+        frame, moves = ready.frame, []
+        kept: list[Any] = [feed]
+        records: list[tuple[int, int, int]] = []
+        extra_args: list[Array] = []
+        slots = len(frame)
+        frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
+        order = np.concatenate([feed.order, np.zeros(self.size, np.int64)])  # the gathers look one batch ahead
+        order_slot = slots
+        frame[order_slot] = order.ctypes.data
+        moves.append((order_slot, 8 * self.size))
+        for k, x in enumerate(inputs):
+            slot = FIRST_INPUT + k
+            if k in feed.rows:
+                rows = feed.rows[k]
+                dtype = program.dtypes[k]
+                batch = np.empty((self.size, *rows.shape[1:]), dtype)
+                slots += 1
+                frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
+                args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size], np.int64)
+                records.append((_gather(rows.dtype, dtype), args.ctypes.data, self.size))
+                extra_args.append(args)
+                kept += [rows, batch]
+            elif k in feed.numbers:
+                numbers = np.ascontiguousarray(feed.numbers[k], dtype=program.dtypes[k])
+                frame[slot] = numbers.ctypes.data
+                moves.append((slot, numbers.itemsize))
+                kept.append(numbers)
+            else:
+                if type(x) is not np.ndarray or x.dtype != program.dtypes[k] or not x.flags.c_contiguous:
+                    x = np.ascontiguousarray(x, dtype=program.dtypes[k])
+                frame[slot] = x.ctypes.data
+                kept.append(x)
+        results: dict[int, Array] = {}
+        for k, shape in enumerate(ready.shapes):
+            if k in program.over:
+                continue
+            dtype = program.compilation.regions.outputs[k].dtype
+            y = np.empty((steps, *shape) if k in self.wanted else shape, dtype)
+            frame[program.slots[k]] = y.ctypes.data
+            kept.append(y)
+            if k in self.wanted:
+                results[k] = y
+                moves.append((program.slots[k], y[:1].nbytes))
+        table = np.concatenate([np.array(records, np.int64).reshape(-1, 3), ready.records[: ready.count]])
+        done = self._run_team(frame, table, np.array(moves, np.int64), steps)
+        ready.status[0] = 0
+        return done, results
+
+    def _run_team(self, frame: Array, table: Array, moves: Array, steps: int) -> int:
+        """Let one thread or several run the records; return how many steps were done whole."""
+        done = 0
+        for threads, some in self._parts(steps):
+            count = threads or min(self._seconds, key=self._seconds.__getitem__)
+            start = time.perf_counter()
+            whole = self._some_steps(frame, table, moves, some, count)
+            done += whole
+            if whole < some:
+                break
+            seconds = (time.perf_counter() - start) / some
+            self._seconds[count] = min(seconds, 1.1 * self._seconds.get(count, seconds))
+        return done
+
+    def _some_steps(self, frame: Array, table: Array, moves: Array, steps: int, threads: int) -> int:
+        frames = np.tile(frame, (threads, 1))
+        team = np.zeros(Team.FRAMES + threads + 8, np.int64)
+        team[Team.SIZE], team[Team.COUNT], team[Team.STEPS] = threads, len(table), steps
+        team[Team.RECORDS], team[Team.MOVES] = table.ctypes.data, moves.ctypes.data
+        team[Team.NUM_MOVES], team[Team.YIELD] = len(moves), yield_address()
+        for k in range(threads):
+            team[Team.FRAMES + k] = frames[k].ctypes.data
+        address = team.ctypes.data
+        if threads == 1:
+            self._call(address, 0)
+        elif not pool().run(threads, lambda k: self._call(address, k)):
+            team[Team.SIZE] = 1
+            self._call(address, 0)
+        frame[:] = frames[0]
+        return int(team[Team.DONE])
+
+
+_gathers: dict[tuple[Any, Any], Any] = {}
+
+
+def _gather(source: Any, target: Any) -> int:
+    """Return the address of the kernel that gathers rows of one dtype into another."""
+    key = (source, target)
+    found = _gathers.get(key)
+    if found is None:
+        module, machine = Module(), host()
+        name = write_gather(module, source, target)
+        ir = module.text(machine.attributes())
+        found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)
+    loaded, name = found
+    address: int = loaded.library[name]
+    return address

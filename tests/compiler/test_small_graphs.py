@@ -1,0 +1,87 @@
+"""Graphs of a few nodes, native beside interpreted: each holds something that was once computed wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.graph import Graph, Node, Recording, graph_input, op, recording
+from chainrule.graph.sizes import symbol
+from chainrule.run.native import NativeProgram
+from chainrule.run.program import Program
+from tests.tolerances import assert_close
+
+F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
+N = symbol("n")
+
+
+def numbers(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def beside(
+    function: Callable[..., Any], *values: Any, in_place: Mapping[int, int] | None = None, batch: int | None = None
+) -> NativeProgram:
+    """Run a function of nodes natively and interpreted on these arrays; sizes equal to ``batch`` are the symbol n."""
+    inputs: list[Node] = []
+    for k, x in enumerate(values):
+        inputs.append(graph_input(f"x{k}", tuple([N if n == batch else n for n in x.shape]), x.dtype))
+    with recording(Recording()):
+        found = function(*inputs)
+    graph = Graph(inputs, found if isinstance(found, tuple) else (found,))
+    sizes = {} if batch is None else {"n": batch}
+    native = NativeProgram(graph, in_place)
+    ours = native.run([np.array(x) for x in values], sizes)
+    theirs = Program(graph, in_place).run([np.array(x) for x in values], sizes)
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b, length=max([x.size for x in values]))
+        if graph.nodes and b.dtype.kind == "f":
+            np.testing.assert_array_equal(np.signbit(a[b == 0]), np.signbit(b[b == 0]))
+    return native
+
+
+def test_the_extreme_along_an_axis_of_size_1_is_an_element() -> None:
+    x = numbers(4, 1)
+    beside(lambda x: op.softmax(op.amax(x, axes=(1,)), axis=0), x)
+    beside(lambda x: (op.argmin(x, axis=1), op.sum(x, axes=(0, 1))), x, batch=4)
+
+
+def test_a_sum_over_axes_of_size_1_fuses_with_a_sum_over_others() -> None:
+    def function(x: Node) -> Node:
+        y = op.log_softmax(x, axis=0)
+        return op.contract(op.amin(y, axes=(0, 2)), x, batch=((), ()), contracted=((0,), (1,)))
+
+    beside(function, numbers(1, 65, 3))
+
+
+def test_places_of_axes_that_are_no_neighbours_with_the_last_among_them() -> None:
+    rows, columns = np.array([2, 0, -1, 2]), np.array([3, 3, 0, 3])
+    base, x = numbers(3, 17, 4), numbers(4, 17, seed=1)
+    beside(lambda x, i, j: op.spread(x, i, j, axes=(0, 2), shape=(3, 17, 4)), x, rows, columns)
+    beside(lambda base, x, i, j: op.put(base, x, i, j, axes=(0, 2)), base, x, rows, columns)
+    beside(lambda base, x, i, j: op.put(base, x, i, j, axes=(2, 0)), base, x, columns, rows)
+
+
+def test_the_element_picked_of_each_row_keeps_the_sign_of_zero() -> None:
+    x = np.where(numbers(20, 20) < 0, np.float32(-0.0), np.float32(0.0))
+    x[3] = [np.inf, np.nan] * 10
+    labels = np.random.default_rng(0).integers(-20, 20, 20)
+
+    def function(x: Node, labels: Node) -> Node:
+        return op.take(x, op.iota(size=x.shape[0], dtype=I64), labels, axes=(0, 1))
+
+    beside(function, x, labels)
+    beside(function, x[:, :5], labels % 5)
+
+
+def test_an_input_is_written_over_only_when_the_sums_of_its_kernel_have_read_it() -> None:
+    def function(x: Node, z: Node) -> tuple[Node, ...]:
+        scaled = z * op.reshape(x, shape=(33, 1))
+        s = op.sum(scaled, axes=(1,))
+        centred = scaled - op.reshape(s, shape=(33, 1))
+        return s, op.sum(centred * centred, axes=(1,)), s * 2
+
+    for output in range(3):
+        beside(function, numbers(33), numbers(33, 1100, seed=1), in_place={output: 0})
