@@ -16,6 +16,7 @@ import functools
 import hashlib
 import importlib.util
 import os
+import re
 import secrets
 import stat
 import struct
@@ -34,8 +35,11 @@ VARIABLE = "CHAINRULE_CACHE"
 LIMIT = 256 * 2**20  # bytes of all entries together
 LEFT = 0.9  # of the limit, when old entries have gone
 
-SUFFIX = ".native"
-UNFINISHED = ".unfinished"
+HAS_OWNERS = hasattr(os, "geteuid") and os.open in os.supports_dir_fd  # not on Windows, where no code is made either
+
+SUFFIX, UNFINISHED = ".native", ".unfinished"
+ENTRY = re.compile(r"[0-9a-f]{64}\.native")
+BEGUN = re.compile(r"\.[0-9a-f]{64}\.native\.\d+\.[0-9a-f]{8}\.unfinished")
 ABANDONED_AFTER = 3600  # seconds since a file was begun that nobody finished
 TOUCH_AFTER = 60  # seconds: an entry's time of last use is not written again within them
 
@@ -124,6 +128,8 @@ def clear() -> int:
     Raises:
         NativeError: the folder is one that is not used.
     """
+    if _place()[0] is None:
+        return 0
     try:
         with _folder(make=False) as folder:
             names = [name for name, _, _ in _entries(folder)]
@@ -213,13 +219,15 @@ def _folder(make: bool = True) -> Iterator[int]:
     path, missing = _place()
     if path is None:
         raise _Unusable(missing)
-    if not hasattr(os, "geteuid") or os.open not in os.supports_dir_fd:
+    if not HAS_OWNERS:
         raise _Unusable("this system does not tell who may write to a folder")
     try:
         folder = _open_folder(path, make)
-    except FileNotFoundError:
-        raise _Unusable(f"{path} is not there", is_absent=True) from None
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not make:
+            raise _Unusable(f"{path} is not there", is_absent=True) from error
+        if path.is_symlink():
+            raise _Unusable(f"{path} is a symbolic link: name the folder that it leads to ({VARIABLE})") from error
         raise _Unusable(f"{path} cannot be used ({error.strerror})") from error
     try:
         _check(os.fstat(folder), path)
@@ -265,14 +273,14 @@ def _check(about: os.stat_result, what: object) -> None:
 def _entries(folder: int) -> Iterator[tuple[str, int, float]]:
     """Yield name, size in bytes and time of last use of each entry."""
     for name, about in _files(folder):
-        if name.endswith(SUFFIX) and len(name) == 2 * CHECKSUM + len(SUFFIX):
+        if ENTRY.fullmatch(name):
             yield name, about.st_size, about.st_mtime
 
 
 def _unfinished(folder: int, older_than: float) -> Iterator[str]:
     """Yield the names of files that were begun and never finished."""
     for name, about in _files(folder):
-        if name.startswith(".") and name.endswith(UNFINISHED) and about.st_mtime <= time.time() - older_than:
+        if BEGUN.fullmatch(name) and about.st_mtime <= time.time() - older_than:
             yield name
 
 
@@ -334,7 +342,8 @@ def _write(folder: int, name: str, metadata: bytes, code: bytes) -> None:
             opened.write(_pack(name, metadata, code))
             opened.flush()
             os.fsync(file)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         _remove(folder, temporary)
         raise

@@ -10,11 +10,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import platform
 import sys
 from dataclasses import dataclass
 
-from chainrule.compiler.loader import why_no_code
+from chainrule.compiler import loader
 from chainrule.errors import NativeError, nearest
 
 VARIABLE = "CHAINRULE_TARGET"
@@ -112,7 +111,7 @@ def _unsupported(asked: str) -> str | None:
         return f"native code is called from CPython alone, and this is {sys.implementation.name}"
     if importlib.util.find_spec("llvmlite") is None:
         return "the package llvmlite is not installed (pip install llvmlite)"
-    return why_no_code()
+    return loader.why_no_code()
 
 
 @functools.cache
@@ -120,8 +119,8 @@ def _host(asked: str) -> Target | str:
     """Return the machine, or why it is none that code is made for."""
     if sys.platform != "linux":
         return f"native code is made for Linux, and this is {sys.platform}"
-    machine = platform.machine().lower()
-    if machine not in ("x86_64", "amd64", "aarch64", "arm64") or sys.maxsize < 2**32:
+    machine = loader.machine()
+    if machine not in ("x86_64", "aarch64") or sys.maxsize < 2**32:
         return f"native code is made for 64-bit x86 and ARM, and this is {machine}, {sys.maxsize.bit_length() + 1} bits"
     has = _processor()
     if not has:
