@@ -62,7 +62,19 @@ def pick(e: Emitter, x: Cells, order: Sequence[int]) -> Cells:
         return Cells(len(order), x.vectors)
     if order[0] == order[-1] and len(set(order)) == 1:
         return Cells(len(order), [assemble(e, [cell(x, order[0])], 1)])
+    once = list(dict.fromkeys(order))  # what is repeated may be brought together first
+    if len(once) < len(order):
+        at = {k: place for place, k in enumerate(once)}
+        again = [at[k] for k in order]
+        if _shuffles(once) + _shuffles(again) < _shuffles(order):
+            return pick(e, pick(e, x, once), again)
     return gather(e, [cell(x, k) for k in order])
+
+
+def _shuffles(order: Sequence[int]) -> int:
+    """Return about how many shuffles bring these elements together."""
+    sources = [len({k // LANES for k in order[b.start : b.stop]}) for b in blocks(len(order))]
+    return sum([max(n - 1, 1) for n in sources])
 
 
 def gather(e: Emitter, found: Sequence[Cell]) -> Cells:
@@ -89,6 +101,8 @@ def assemble(e: Emitter, found: Sequence[Cell], width: int) -> Value:
         most = max(a.lanes, b.lanes)
         order = [c.lane + (most if c.value.name == b.name else 0) for c in filled]
         return e.shuffle(_widened(e, a, most), _widened(e, b, most), order)
+    if all(2 * x.lanes > width for x in values):
+        return _one_by_one(e, values, filled)
     half = width // 2
     low, high = filled[:half], filled[half:]
     if half == 1:
@@ -96,6 +110,21 @@ def assemble(e: Emitter, found: Sequence[Cell], width: int) -> Value:
         return e.with_lane(e.wide(first, 2), 1, second)
     a, b = assemble(e, low, half), assemble(e, high, half)
     return e.shuffle(a, b, range(width))
+
+
+def _one_by_one(e: Emitter, values: Sequence[Value], found: Sequence[Cell]) -> Value:
+    """Return one vector of elements of vectors that are as wide: of each in turn, put where they belong."""
+    lanes = max([x.lanes for x in values])
+    result, *others = [_widened(e, x, lanes) for x in values]
+    placed = [c.lane if c.value.name == values[0].name else 0 for c in found]
+    placed += [0] * (lanes - len(placed))
+    for x, original in zip(others, values[1:], strict=True):
+        order = [lanes + c.lane if c.value.name == original.name else k for c, k in zip(found, placed, strict=False)]
+        if original is not values[-1]:
+            order += placed[len(order) :]
+        result = e.shuffle(result, x, order)
+        placed = list(range(lanes))
+    return result
 
 
 def _widened(e: Emitter, x: Value, lanes: int) -> Value:

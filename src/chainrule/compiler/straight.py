@@ -41,11 +41,18 @@ class Rows(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What differs from step to step: rows and numbers by input, the slot of the order of the rows."""
+    """What a function is written for.
+
+    ``rows``        by input: where the rows of its batches are
+    ``numbers``     inputs that are a number for each step
+    ``order_slot``  the slot of the order of the rows
+    ``twins``       inputs of one element that are written in place, by groups: those of a group are equal at the first step
+    """
 
     rows: Mapping[int, Rows]
     numbers: frozenset[int]
     order_slot: int
+    twins: tuple[tuple[int, ...], ...] = ()
 
 
 def write_straight(targets: Targets, sizes: Sizes, given: Given, wanted: Sequence[int], machine: Target) -> str:
@@ -55,8 +62,10 @@ def write_straight(targets: Targets, sizes: Sizes, given: Given, wanted: Sequenc
         Unsuitable: the program is no small one, or does what straight-line code cannot.
     """
     check_suits(targets.regions, sizes)
-    module = Module()
-    _Straight(module, targets, sizes, given, machine).write(wanted)
+    for assumed in (given, given._replace(twins=())):
+        module = Module()
+        if _Straight(module, targets, sizes, assumed, machine).write(wanted):
+            break
     return module.text(machine.attributes())
 
 
@@ -81,8 +90,8 @@ class _Straight:
         self.machine = machine
         self.ev = RegisterEvaluator(self.e, targets.regions, sizes)
 
-    def write(self, wanted: Sequence[int]) -> None:
-        """Write the function."""
+    def write(self, wanted: Sequence[int]) -> bool:
+        """Write the function; False if inputs that are twins at the first step are not after it."""
         e, ev = self.e, self.ev
         state = flush_denormals(e, self.machine)
         step = e.changing(I64)
@@ -93,6 +102,8 @@ class _Straight:
         self._store_results(wanted, step)
         for x in carried:
             x.after = spread(e, ev.chosen(x.field, ev.numbers(x.field))).vectors
+        if not self._stay_equal(carried):
+            return False
         following = step + 1
         again = following < Value(e, "%steps", I64)
         if e.failed is not None:
@@ -102,9 +113,9 @@ class _Straight:
         e.line("br label %body")
         e.lines.append("body:")
         e.line(f"{step.name} = phi i64 [ 0, %entry ], [ {following.name}, %body ]")
-        for x in carried:
-            for now, before, after in zip(x.now, x.before, x.after, strict=True):
-                e.line(f"{now.name} = phi {now.type} [ {before.name}, %entry ], [ {after.name}, %body ]")
+        phis = {now.name: (now, *ends) for x in carried for now, *ends in zip(x.now, x.before, x.after, strict=True)}
+        for now, before, after in phis.values():
+            e.line(f"{now.name} = phi {now.type} [ {before.name}, %entry ], [ {after.name}, %body ]")
         e.lines += body
         e.line(f"br {again!r}, label %body, label %end")
 
@@ -114,6 +125,16 @@ class _Straight:
             cells.store(e, Cells(x.count, last), self._pointer(self.targets.slot[x.source]))
         restore_denormals(e, state)
         e.finish(self._unless_failed(step, following))
+        return True
+
+    def _stay_equal(self, carried: Sequence[_Carried]) -> bool:
+        """Say whether what was taken for equal at the beginning of a step is so at its end: then it always is."""
+        after: dict[str, str] = {}
+        return all(
+            after.setdefault(now.name, then.name) == then.name
+            for x in carried
+            for now, then in zip(x.now, x.after, strict=True)
+        )
 
     def _unless_failed(self, now: Value, after: Value) -> Value:
         """Return what a step made, or what it began with if one of its checks failed."""
@@ -130,15 +151,21 @@ class _Straight:
         """Load what does not change; return what is carried."""
         e, targets, values = self.e, self.targets, self.ev.values
         written = {source: field for field, source in targets.over.items()}
+        sources = targets.sources
+        first = {k: sources[group[0]] for group in self.given.twins for k in group}
+        loaded: dict[Field, tuple[list[Value], list[Value]]] = {}
         carried = []
         for field in dict.fromkeys([*targets.regions.order, *written]):
             if isinstance(field, Fixed) or (isinstance(field, Source) and not self._differs(field)):
                 count = int(np.prod(shape_of(field, self.sizes)))
                 x = values[field] = cells.load(e, self._pointer(targets.slot[field]), count, field.dtype)
                 if isinstance(field, Source) and field in written:
-                    now = [e.changing(v.dtype, v.lanes) for v in x.vectors]
+                    twin = first.get(field.index, field)
+                    if twin not in loaded:
+                        loaded[twin] = x.vectors, [e.changing(v.dtype, v.lanes) for v in x.vectors]
+                    before, now = loaded[twin]
                     values[field] = Cells(count, now)
-                    carried.append(_Carried(written[field], field, count, x.vectors, now))
+                    carried.append(_Carried(written[field], field, count, before, now))
         return carried
 
     def _differs(self, source: Source) -> bool:
