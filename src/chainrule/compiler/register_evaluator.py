@@ -11,6 +11,7 @@ computed element by element does not depend on where its elements stand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,7 +48,7 @@ def check_suits(regions: Regions, sizes: Sizes) -> None:
     for field in regions.order:
         if not isinstance(field, (Source, Fixed, Number, SizeOf, Iota, Random, Map, Move, Reshape, Fold, Product)):
             raise Unsuitable(f"{type(field).__name__.lower()} is computed by loops")
-        count = int(np.prod(shape_of(field, sizes)))
+        count = math.prod(shape_of(field, sizes))
         if not count:
             raise Unsuitable("an array is empty")
         vectors = -(-count // LANES)
@@ -57,7 +58,7 @@ def check_suits(regions: Regions, sizes: Sizes) -> None:
                 raise Unsuitable(f"sums of {terms} products are computed by loops")
             cost += terms * vectors
         elif isinstance(field, Fold):
-            cost += int(np.prod(shape_of(field.inputs[0], sizes))) // LANES
+            cost += math.prod(shape_of(field.inputs[0], sizes)) // LANES
         elif isinstance(field, (Map, Random)):
             cost += vectors * (1 if isinstance(field, Map) and field.primitive.name in CHEAP else DEAR)
         if cost > MOST_INSTRUCTIONS:
@@ -97,7 +98,7 @@ class RegisterEvaluator:
     def numbers(self, field: Field) -> Array:
         """Return 0, 1, 2, … in the shape of a field: the numbers of its elements."""
         shape = self.shape(field)
-        return np.arange(int(np.prod(shape))).reshape(shape)
+        return np.arange(math.prod(shape)).reshape(shape)
 
     def chosen(self, field: Field, order: Array) -> Cells:
         """Return elements of a field, by number."""
@@ -142,7 +143,7 @@ class RegisterEvaluator:
 
     def _map(self, field: Map) -> Cells:
         e, shape = self.e, self.shape(field)
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         operands = [self.chosen(x, np.broadcast_to(self.numbers(x), shape)) for x in field.inputs]
         if all(x.is_uniform for x in operands):
             parts = [(1, [x.vectors[0] for x in operands])]
@@ -171,7 +172,7 @@ class RegisterEvaluator:
             self._factor(x, batch, contracted, len(shape) - 1 - own, len(shape))
             for x, batch, contracted, own in zip(field.inputs, field.batch, field.contracted, (1, 0), strict=True)
         ]
-        count, terms = int(np.prod(shape)), a.shape[-1]
+        count, terms = math.prod(shape), a.shape[-1]
         width = width_of(count)
         sums = [e.wide(e.constant(0, field.dtype), width)] * len(blocks(count))
         for k in range(terms):
@@ -204,7 +205,7 @@ class RegisterEvaluator:
         folded.sort(key=lambda axis: loops[axis] or 0)
         single = [axis for axis in field.axes if loops[axis] is None]
         order = np.transpose(self.numbers(x), [*kept, *folded, *single])
-        count = int(np.prod(self.shape(field)))
+        count = math.prod(self.shape(field))
         order = order.reshape(count, *[self.shape(x)[axis] for axis in folded])
         along_lanes = loops[folded[-1]] == lane_of(region)
         if order.shape[-1] > (CHUNK_OF_LANES if along_lanes else CHUNK_OF_ROWS):

@@ -14,11 +14,10 @@ how many steps were done whole.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import numpy as np
 
 from chainrule.compiler import cells
 from chainrule.compiler.cells import Cell, Cells, spread
@@ -157,7 +156,7 @@ class _Straight:
         carried = []
         for field in dict.fromkeys([*targets.regions.order, *written]):
             if isinstance(field, Fixed) or (isinstance(field, Source) and not self._differs(field)):
-                count = int(np.prod(shape_of(field, self.sizes)))
+                count = math.prod(shape_of(field, self.sizes))
                 x = values[field] = cells.load(e, self._pointer(targets.slot[field]), count, field.dtype)
                 if isinstance(field, Source) and field in written:
                     twin = first.get(field.index, field)
@@ -191,7 +190,7 @@ class _Straight:
         e, given = self.e, self.given
         rows = given.rows[source.index]
         batch, *row = shape_of(source, self.sizes)
-        length = int(np.prod(row))
+        length = math.prod(row)
         order, memory = self._pointer(given.order_slot), self._pointer(rows.slot)
         first = step * batch
         found: list[Cell] = []
