@@ -69,6 +69,8 @@ CHEAP = frozenset(
         "sign",
     ]
 )
+FAILING = frozenset(["index_within"])
+DIVIDING = frozenset(["floor_divide", "trunc_divide", "remainder", "fmod"])
 MOST_AGAIN = 12  # operations that are done again by each reader rather than kept
 LOOK_BACK = 6  # regions that are considered for a field that reads nothing of them
 Axes = tuple[int | None, ...]
@@ -195,6 +197,22 @@ class Regions:
             for x in field.inputs:
                 self._read(x, (None,) * x.ndim, True, found)
         return found
+
+    def checks(self, region: Region) -> bool:
+        """Say whether a region computes something that may fail: an index out of range, an integer divided by 0."""
+        seen: set[Field] = set(region.members)
+        stack = list(region.members)
+        while stack:
+            field = stack.pop()
+            if isinstance(field, Map) and (
+                field.primitive.name in FAILING or (field.primitive.name in DIVIDING and field.dtype.kind in "iu")
+            ):
+                return True
+            for x in field.inputs:
+                if x not in seen and x not in self.computed:
+                    seen.add(x)
+                    stack.append(x)
+        return False
 
     def _read(self, x: Field, axes: Axes, moved: bool, found: list[Reading]) -> None:
         if isinstance(x, (Source, Fixed)) or x in self.computed:

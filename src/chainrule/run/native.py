@@ -22,7 +22,7 @@ from chainrule.graph import Graph
 from chainrule.graph.sizes import Size, evaluate
 from chainrule.run.program import Program, late_calls
 
-MOST_LAYOUTS = 16  # of batch sizes that are kept ready
+MOST_LAYOUTS = 64  # of batch sizes that are kept ready
 
 
 class Ready:
