@@ -53,6 +53,8 @@ them). NumPy and PyTorch run one operation on the same arrays, on one thread. *i
 TAIL = """
 - `logaddexp` is measured in units of its largest operand: near 0 its result is a small difference of large numbers.
 - `sin`, `cos`, `tan` of more than 2**50 are NaN: a float64 no longer tells the angle of its neighbour. NumPy reduces these too.
+- `sigmoid` of NumPy and PyTorch is 0 where e^-x is infinite, ours is the denormal number; their `sinh` and `cosh` differ likewise
+  near the largest numbers.
 - `a ** b` of a constant `b` of 1, 2, 3, -1 or -2 is written as products.
 - Quotients and remainders are exactly NumPy's, for floats of any magnitudes and for integers, where what traps in C does not.
 

@@ -22,8 +22,8 @@ KINDS: dict[str, tuple[str, str, dict[str, int]]] = {
     "normal float64": ("normal", "float64", {}),
     "words": ("words", "int64", {}),
     "a few integers": ("integers", "int64", {"low": -5, "high": 7}),
-    "2**24 integers": ("integers", "int64", {"low": 3, "high": 3 + 2**24}),
-    "more than 2**24 integers": ("integers", "int64", {"low": 3, "high": 4 + 2**24}),
+    "many integers": ("integers", "int64", {"low": 3, "high": 3 + 2**24}),
+    "one integer more": ("integers", "int64", {"low": 3, "high": 4 + 2**24}),
     "all integers": ("integers", "int64", {"low": -(2**63), "high": 2**63 - 1}),
 }
 STARTS = [(0, 0, 0), (12345678901234, 7, 4), (-3, 2**32 - 1, 2**34 - 512), (2**63 - 1, 99, 4 * 2**40)]
@@ -33,26 +33,35 @@ STARTS = [(0, 0, 0), (12345678901234, 7, 4), (-3, 2**32 - 1, 2**34 - 512), (2**6
 def drawing(target: tuple[str, str] = HOST) -> Native:
     """Return kernels that draw COUNT elements from args[2] on, for the seed args[0] and the draw args[1]."""
     module = Module()
-    for name, (kind, dtype_name, attributes) in KINDS.items():
+    for name in KINDS:
         for way in ("neighbours", "sixteen", "one"):
-            e = Emitter(module, f"{name} {way}".replace(" ", ".").replace("*", "x"), PARAMETERS)
-            out = e.raw("load ptr, ptr %frame")
-            seed, draw, first = [e.load(e.offset("%args", k, I64), I64) for k in range(3)]
-            dtype = np.dtype(dtype_name)
-
-            def body(i: Value, way: str = way, kind: str = kind, dtype: Any = dtype, more: Any = attributes, e=e, out=out, seed=seed, draw=draw, first=first) -> None:  # fmt: skip
-                if way == "neighbours":
-                    y = vector_random.consecutive(e, kind, seed, draw, first + i, dtype, **more)
-                elif way == "sixteen":
-                    y = vector_random.at(e, kind, seed, draw, e.wide(first + i) + e.lane_numbers(), dtype, **more)
-                else:
-                    y = vector_random.at(e, kind, seed, draw, first + i, dtype, **more)
-                assert y.dtype == dtype
-                e.store(y, e.offset(out, i, dtype))
-
-            e.loop(Value(e, "%begin", I64), Value(e, "%end", I64), 1 if way == "one" else LANES, body)
-            e.finish()
+            write(module, name, way)
     return Native(module, target)
+
+
+def symbol(name: str, way: str) -> str:
+    return f"{name}.{way}".replace(" ", ".")
+
+
+def write(module: Module, name: str, way: str) -> None:
+    kind, dtype_name, attributes = KINDS[name]
+    dtype = np.dtype(dtype_name)
+    e = Emitter(module, symbol(name, way), PARAMETERS)
+    out = e.raw("load ptr, ptr %frame")
+    seed, draw, first = [e.load(e.offset("%args", k, I64), I64) for k in range(3)]
+
+    def body(i: Value) -> None:
+        place = first + i
+        if way == "neighbours":
+            y = vector_random.consecutive(e, kind, seed, draw, place, dtype, **attributes)
+        else:
+            flat = place if way == "one" else e.wide(place) + e.lane_numbers()
+            y = vector_random.at(e, kind, seed, draw, flat, dtype, **attributes)
+        assert y.dtype == dtype
+        e.store(y, e.offset(out, i, dtype))
+
+    e.loop(Value(e, "%begin", I64), Value(e, "%end", I64), 1 if way == "one" else LANES, body)
+    e.finish()
 
 
 def of_the_interpreter(name: str, seed: int, draw: int, start: int) -> Any:
@@ -71,7 +80,7 @@ def test_the_numbers_are_the_interpreters(name: str, way: str, target: tuple[str
     for start in STARTS:
         expected = of_the_interpreter(name, *start)
         y = np.empty(COUNT, expected.dtype)
-        Call(drawing(target), f"{name} {way}".replace(" ", ".").replace("*", "x"), [y], start, COUNT)()
+        Call(drawing(target), symbol(name, way), [y], start, COUNT)()
         np.testing.assert_array_equal(y.view(np.uint8), expected.view(np.uint8))
 
 
