@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chainrule.compiler import dot
 from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import LANES, Emitter, Module, Value
-from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of, view_of
+from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, index_of, view_of
 from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record
@@ -126,7 +126,7 @@ class _ProductRecords:
             *_sizes(0, 0),
         ]
         assert len(entries) == PRODUCT_ARGS
-        e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
+        e = KernelEmitter(self.build.module, KERNEL, PRODUCT_ARGS)
         epilogue, _ = self._epilogue(e, Cut(0, self.n, 0, k))
         dot.write_dot_product(e, dots, self.dtype, epilogue)
 
@@ -173,7 +173,7 @@ class _ProductRecords:
             *_sizes(self.n, 0),
         ]
         assert len(entries) == PRODUCT_ARGS
-        e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
+        e = KernelEmitter(self.build.module, KERNEL, PRODUCT_ARGS)
         epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
         write_product(e, tile, self.dtype, epilogue, prefetch, resume=resumes)
 
@@ -246,7 +246,7 @@ class _ProductRecords:
             build.scratch.append((into.field, self.place))
         module = Module()
         write = pack_transposed if is_one(inner) else pack_rows if is_one(free) else pack_any
-        write(module, "kernel", self.dtype)
+        write(module, KERNEL, self.dtype)
         build.module.declarations.update(module.declarations)
         start = x.offset + cut.term * inner + cut.column * free
         entries = (
@@ -257,7 +257,7 @@ class _ProductRecords:
             *_sizes(cut.terms, cut.columns, self.batches, x.batch, inner, free, into.batch, into.panel, width),
         )
         strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
-        build.records.append(Record(build.named(module.functions["kernel"]), entries, strips, self.place))
+        build.records.append(Record(build.named(module.functions[KERNEL]), entries, strips, self.place))
         return into
 
 

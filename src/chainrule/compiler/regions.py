@@ -275,7 +275,7 @@ class Regions:
         elif isinstance(field, (Scatter, Assemble, Sweep, Order)):
             region.special = field
         elif isinstance(field, (Fold, Place)):
-            folded = field.axes if isinstance(field, Fold) else (field.axis,)
+            folded = _folded(field)
             region.inner = frozenset([d for axis in folded if (d := axes[axis]) is not None])
             self.fold_axes[field] = axes
             axes = tuple([d for axis, d in enumerate(axes) if axis not in folded])
@@ -306,7 +306,7 @@ class Regions:
             self._settle(region, field, axes)
             return True
         if folding:
-            folded = field.axes if isinstance(field, Fold) else (field.axis,)  # type: ignore[attr-defined]
+            folded = _folded(field)
             inner = frozenset([d for axis in folded if (d := axes[axis]) is not None])
             if not inner or used != set(range(len(region.dims))) or (region.inner and region.inner != inner):
                 return False
@@ -398,6 +398,13 @@ class Regions:
         kept = set(self.outputs) | self.buffered | self._read_outside()
         for region in self.all:
             region.stored = [field for field in region.members if field in kept]
+
+
+def _folded(field: Field) -> tuple[int, ...]:
+    """Return the axes that a fold combines along."""
+    if isinstance(field, Fold):
+        return field.axes
+    return (field.axis,) if isinstance(field, Place) else ()
 
 
 def aligned(x: Field, axes: Axes) -> Axes:
