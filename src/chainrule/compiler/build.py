@@ -15,6 +15,7 @@ from chainrule.compiler.regions import Region
 from chainrule.compiler.special_kernel import special_record
 from chainrule.compiler.target import Target
 
+
 class Build:
     """The text of all kernels and the records that call them. ``scratch``: memory that single records need."""
 

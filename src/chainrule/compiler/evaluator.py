@@ -31,7 +31,6 @@ from chainrule.compiler.regions import Regions
 from chainrule.errors import VerifyError
 from chainrule.graph.sizes import Dim, Shape, Size
 
-
 KERNEL = "kernel"  # what each is called while it is written; then it is named by what it does
 
 

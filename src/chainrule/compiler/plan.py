@@ -90,7 +90,9 @@ class Targets:
                         reads[region.index].add(reading.field)
                     elif home is not region:
                         after[region.index].add(home.index)
-        checks = {region.index for region in regions.all if regions.checks(region)}  # what fails must fail before a write
+        checks = {
+            region.index for region in regions.all if regions.checks(region)
+        }  # what fails must fail before a write
         for output, target in in_place.items():
             field, source = regions.outputs[output], self.sources[target]
             writer = regions.home.get(field)
