@@ -310,6 +310,7 @@ class Compiled:
         wanted = range(traced.num_results)
         done, results = traced.run_steps(tensors, dict(enumerate(arrays)), order, sizes, steps, wanted)
         if done:
+            found.form = traced.form
             found.several([results[k][:done] for k in wanted])
         return done
 
