@@ -75,7 +75,10 @@ class Targets:
     # -- writing over inputs -----------------------------------------------------------------------------------------------
 
     def _order(self, in_place: Mapping[int, int]) -> list[Region]:
-        """Return the regions in an order in which no input is written over before it is read for the last time."""
+        """Return the regions in an order in which no input is written over before it is read for the last time.
+
+        Nor before all places that are data were found to be within their axes: a run that stops has changed nothing.
+        """
         regions = self.regions
         reads: list[set[Field]] = [set() for _ in regions.all]
         after: list[set[int]] = [set() for _ in regions.all]
@@ -87,14 +90,15 @@ class Targets:
                         reads[region.index].add(reading.field)
                     elif home is not region:
                         after[region.index].add(home.index)
+        checking = {region.index for region in regions.all if regions.checks(region)}
         for output, target in in_place.items():
             field, source = regions.outputs[output], self.sources[target]
             writer = regions.home.get(field)
-            if writer is None or not self._may_write(writer, field, source):
+            if writer is None or writer.index in checking or not self._may_write(writer, field, source):
                 continue
             readers = {r.index for r in regions.all if source in reads[r.index]} - {writer.index}
             trial = [set(x) for x in after]
-            trial[writer.index] |= readers
+            trial[writer.index] |= readers | checking
             if _sorted(trial) is not None:
                 after = trial
                 self.over[field] = source

@@ -69,6 +69,7 @@ CHEAP = frozenset(
         "sign",
     ]
 )
+CHECK = "index_within"  # what stops a run
 MOST_AGAIN = 12  # operations that are done again by each reader rather than kept
 LOOK_BACK = 6  # regions that are considered for a field that reads nothing of them
 Axes = tuple[int | None, ...]
@@ -195,6 +196,18 @@ class Regions:
             for x in field.inputs:
                 self._read(x, (None,) * x.ndim, True, found)
         return found
+
+    def checks(self, region: Region) -> bool:
+        """Say whether a region, or what it computes again for itself, may find that a run has to stop."""
+        seen: set[Field] = set()
+        stack = list(region.members)
+        while stack:
+            field = stack.pop()
+            if isinstance(field, Map) and field.primitive.name == CHECK:
+                return True
+            seen.add(field)
+            stack += [x for x in field.inputs if x not in seen and x not in self.computed]
+        return False
 
     def _read(self, x: Field, axes: Axes, moved: bool, found: list[Reading]) -> None:
         if isinstance(x, (Source, Fixed)) or x in self.computed:
