@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
 CANDIDATES := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
-TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
 
 # Oracles (PyTorch) are large: they are installed where CI=true or ORACLES=1.
 ifneq ($(filter true,$(CI))$(filter 1,$(ORACLES)),)
@@ -20,6 +20,14 @@ TESTS := $(VENV)/oracles.stamp
 else
 TESTS := $(VENV)/tests.stamp
 endif
+
+# Peers of the benchmarks are larger still: they are installed where PEERS=1.
+ifeq ($(PEERS),1)
+BENCH := $(VENV)/peers.stamp
+else
+BENCH := $(VENV)/command.stamp
+endif
+BENCHMARKS ?= eager steps random_networks epochs start
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -53,9 +61,10 @@ docs: $(VENV)/tests.stamp ## write the generated pages of docs/ again from the c
 	$(BIN)/python docs/generate_ops.py
 	$(BIN)/python docs/generate_commands.py
 	$(BIN)/python docs/generate_names.py
+	$(BIN)/python docs/generate_compiler.py
 
-bench: $(VENV)/oracles.stamp ## run every benchmark, beside PyTorch
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(BENCH) ## run every benchmark, beside the peers that are installed (PEERS=1 installs them)
+	@set -e; for name in $(BENCHMARKS); do echo; echo "== benchmarks/$$name.py"; $(BIN)/python "benchmarks/$$name.py" $(ARGS); done
 
 campaign: $(VENV)/oracles.stamp ## run the tests with twenty times as many random examples
 	$(PYTEST) --hypothesis-profile=campaign $(ARGS)
@@ -106,4 +115,9 @@ $(VENV)/tests.stamp: $(VENV)/python.stamp pyproject.toml
 $(VENV)/oracles.stamp: $(VENV)/python.stamp pyproject.toml
 	$(PIP) $(TORCH)
 	$(PIP) --editable '.[command,tests,oracles]'
+	@touch $@
+
+$(VENV)/peers.stamp: $(VENV)/python.stamp pyproject.toml
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[command,peers]'
 	@touch $@

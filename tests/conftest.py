@@ -54,6 +54,12 @@ SHARED_WITH_TORCH = [
 collect_ignore = [] if has_torch() else SHARED_WITH_TORCH
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _code_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is compiled is kept in a folder of the tests, not in the user's."""
+    os.environ["CHAINRULE_CACHE"] = str(tmp_path_factory.mktemp("native"))
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of the real data sets, from the environment variable CHAINRULE_DATA."""

@@ -93,6 +93,10 @@ class NotFiniteError(ChainruleError, ArithmeticError):
     """A NaN or an infinity, with the layer and the batch where it appeared first."""
 
 
+class NativeError(ChainruleError, RuntimeError):
+    """Native code that cannot be made, loaded or called on this machine."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which known names a mistyped one may have meant.
 

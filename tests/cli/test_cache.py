@@ -4,40 +4,61 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.cli.main import DONE, FAILED, USAGE
+from chainrule.compiler import cache
+
+NAMES = [f"{digit * 64}.native" for digit in "0a"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "kept" / "code"
-    monkeypatch.setenv("CHAINRULE_CACHE", str(place))
-    return place
+def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with two entries and something else."""
+    folder = here / "native"
+    folder.mkdir(mode=0o700)
+    for name in NAMES:
+        (folder / name).write_bytes(bytes(1500))
+    (folder / "notes.txt").write_text("mine")
+    monkeypatch.setenv(cache.VARIABLE, str(folder))
+    return folder
 
 
-def test_the_cache_is_shown_and_cleared(chainrule, folder) -> None:
-    assert "nothing yet" in chainrule("cache").out
-    folder.mkdir(parents=True, mode=0o700)
-    (folder / "a.code").write_bytes(b"x" * 2_000_000)
-    (folder / "mine.txt").write_text("not an entry")
+def test_the_folder_is_shown_with_what_it_holds(chainrule, folder: Path) -> None:
     found = chainrule("cache")
-    assert found.code == DONE
-    assert "1 entry, 2.0 MB of at most 268" in found.out
-    assert "1 entry removed" in chainrule("cache", "clear").out
-    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    assert found.code == 0
+    assert found.out.startswith(f"folder   {folder}\nentries  2\nsize     3 kB, of 256 MB at most\nnewest   2")
+    assert chainrule("cache", "show").out == found.out
 
 
-def test_a_folder_that_others_can_write_is_refused(chainrule, folder) -> None:
-    folder.mkdir(parents=True)
-    folder.chmod(0o777)
+def test_an_empty_or_missing_folder_is_no_error_and_is_not_made(chainrule, here: Path, monkeypatch) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(here / "none"))
+    found = chainrule("cache")
+    assert (found.code, found.err) == (0, "")
+    assert "entries  0" in found.out
+    assert "newest" not in found.out
+    assert chainrule("cache", "clear").out == f"0 entries removed from {here / 'none'}\n"
+    assert list(here.iterdir()) == []
+
+
+def test_clearing_leaves_what_is_no_entry(chainrule, folder: Path) -> None:
+    (folder / NAMES[0]).unlink()
     found = chainrule("cache", "clear")
-    assert found.code == FAILED
-    assert "can be written by others" in found.out
+    assert (found.code, found.out) == (0, f"1 entry removed from {folder}\n")
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
-def test_without_a_folder_there_is_no_cache(chainrule, monkeypatch) -> None:
-    monkeypatch.setenv("CHAINRULE_CACHE", "")
-    assert "there is no cache" in chainrule("cache").out
+def test_a_folder_that_is_not_used_says_why(chainrule, folder: Path, monkeypatch) -> None:
+    folder.chmod(0o777)
+    assert f"not used: others may write to {folder}" in chainrule("cache").out
+    found = chainrule("cache", "clear")
+    assert found.code == 1
+    assert found.err.startswith(f"chainrule: others may write to {folder}")
+    assert len(list(folder.iterdir())) == 3
+    monkeypatch.setenv(cache.VARIABLE, "off")
+    assert chainrule("cache").out == "folder   none\n         not used: CHAINRULE_CACHE is off\n"
+    assert chainrule("cache", "clear").out == "0 entries removed from no folder\n"
 
 
-def test_another_word_is_an_error_of_usage(chainrule, folder) -> None:
-    assert chainrule("cache", "empty").code == USAGE
+def test_another_word_is_refused(chainrule, folder: Path) -> None:
+    found = chainrule("cache", "claer")
+    assert found.code == 2
+    assert "'claer'" in found.err
+    assert "'clear'" in found.err

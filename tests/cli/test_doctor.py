@@ -6,6 +6,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.cli import doctor
+from chainrule.compiler import target
 
 
 def test_doctor_shows_versions_the_machine_and_the_folders(chainrule, here) -> None:
@@ -28,6 +29,23 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(chainrule, monkeypatch) -
 def test_doctor_is_content_without_extras(chainrule, monkeypatch) -> None:
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=2.0", "absent; extra == 'command'"])
     assert chainrule("doctor").code == 0
+
+
+def test_doctor_says_what_native_code_is_made_for(chainrule, monkeypatch) -> None:
+    monkeypatch.setattr(target, "unsupported", lambda: None)
+    monkeypatch.setattr(target, "host", target.avx2)
+    assert "native     code for avx2\n" in chainrule("doctor").out
+    monkeypatch.setattr(target, "unsupported", lambda: "native code is made for Linux, and this is darwin")
+    assert "native     none: native code is made for Linux, and this is darwin. NumPy" in chainrule("doctor").out
+
+
+def test_what_only_some_machines_have_is_not_missing(chainrule, monkeypatch) -> None:
+    required = ["numpy>=2.0", "absent>=3; sys_platform == 'linux' and python_version < '3.16'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: required)
+    found = chainrule("doctor")
+    assert found.code == 0
+    assert "absent           not here, as on some machines" in found.out
+    assert "missing" not in found.out
 
 
 def test_doctor_works_from_the_source_alone(chainrule, monkeypatch) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
+from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
+from chainrule.compiler.dot import Dots, choose_dots, count_dots, dot_product, pays
 from chainrule.compiler.emit import I64, Dtype, Emitter, Module, Value
 from chainrule.compiler.pack import PACK_ARGS, PackEntry, count_strips, pack_any, pack_rows, pack_transposed
 from chainrule.compiler.product import (
@@ -144,16 +145,23 @@ def planned(
     target: tuple[str, str] = HOST,
     *,
     packs: bool = True,
+    dot: bool = True,
 ) -> list[Call]:
     """The calls for c = a b, all of two dimensions and any strides, cut and packed as ``blocking`` says."""
     (m, k), n, dtype = a.shape, b.shape[1], a.dtype
     size = dtype.itemsize
+    if dot and a.strides[1] == b.strides[0] == size and pays(k):
+        dots = choose_dots(n, k, registers, dtype)
+        args = [*dot_args(a[None], b[None]), 2, 0, c.strides[0] // size, 0]
+        return [Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count_dots(dots, m, n))]
     packed_a = packs and pays_to_pack_a(m, n, k, dtype)
     packed_b = b.strides[1] != size or (packs and pays_to_pack_b(m, n, k, dtype))
     tile = choose_tile(m, n, k, registers, dtype)
     if packed_a:
         per_vector = 16 * size * 8 // registers.bits
-        tile = Tile(max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number), 1)
+        tile = Tile(
+            max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number), 1, deferred=tile.deferred
+        )
     cuts, calls, arrays = blocks(n, k, dtype), [], [a, b, c]
     pad = 16  # panels a power of two apart would share places of a cache
     if packed_a:
@@ -170,7 +178,7 @@ def planned(
         args = product_args(part, a[None, :, terms], b[None, terms, columns])
         args[Entry.A + 1] = cut.term * (16 * size if packed_a else a.strides[1])
         args[Entry.B + 1] = cut.term * b.strides[0] + cut.column * b.strides[1]
-        args[Entry.COLUMNS_OUTER] = int(len(cuts) == 1)
+        args[Entry.COLUMNS_OUTER] = int(columns_outer(part))
         if packed_a:
             args[Entry.A_PANEL] = panel
         if packed_b:
@@ -229,3 +237,17 @@ def _runner() -> Native:
     e.loop(0, Value(e, "%repeats", I64), 1, all_records)
     e.finish()
     return Native(module)
+
+
+@functools.cache
+def dot_kernel(dots: Dots, dtype: Dtype, epilogue: Any = store, target: tuple[str, str] = HOST) -> Native:
+    module = Module()
+    dot_product(module, "kernel", dots, dtype, epilogue)
+    return Native(module, target)
+
+
+def dot_args(a: np.ndarray, b: np.ndarray) -> list[int]:
+    """The entries for a[batch, m, k] in slot 0 and b[batch, k, n] in slot 1, both of stride 1 along k."""
+    args = product_args(Tile(1, 1), a, b)
+    args[Entry.B_K] = b.strides[2] // b.itemsize
+    return args

@@ -4,7 +4,7 @@ main      finds the command, runs it, turns errors into messages and exit codes
 train     data → a trained network in a run's folder
 predict   a run and data → answers
 evaluate  a run and data with targets → measures beside a baseline
-cache     the machine code that was kept
+cache     what is kept of compiled code, and how to be rid of it
 doctor    what is installed, and what is missing
 
 parser, values, wording   options, their values, and errors in the command's words
@@ -21,7 +21,7 @@ COMMANDS = {
     "train": "train a network on a table or on images, and write its run folder",
     "predict": "predict with a trained run",
     "evaluate": "score a trained run on data whose targets are known",
-    "cache": "show or clear the machine code that was kept",
+    "cache": "show the compiled code that is kept on disk, or remove it",
     "doctor": "show versions and the machine, and what is missing",
 }
 """The commands, with what they do."""

@@ -1,54 +1,48 @@
-"""`chainrule cache`: where the machine code that was made is kept, and how much of it; `clear` removes it."""
+"""`chainrule cache`: the machine code that is kept on disk, so that a program starts faster the second time."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 from chainrule.cli.parser import Parser
-from chainrule.compiler.cache import FOLDER, MOST_BYTES, chosen_folder, clear, entries, refusal
+from chainrule.compiler import cache
 
 EXAMPLES = """
   chainrule cache
-  chainrule cache clear
+  chainrule cache clear                        what is removed is compiled again when it is needed
+  CHAINRULE_CACHE=/scratch/me chainrule cache  another folder (off: none), as for every program that uses chainrule
 """
+
+KB, MB = 2**10, 2**20
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add the command's arguments."""
+    """What to do with it."""
     parser.add_argument("action", nargs="?", choices=("show", "clear"), default="show", help="show (default) or clear")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show the cache, or remove what is in it."""
-    place = chosen_folder()
-    if place is None:
-        print(f"there is no cache: {FOLDER} is empty, or there is no home folder")
-        return 0
-    if not place.exists():
-        print(f"{place}: nothing yet")
-        return 0
-    reason = refusal(place)
-    if reason:
-        print(f"the cache is not used: {reason}")
-        return 1
+    """Print where the code is and how much, or remove it."""
     if options.action == "clear":
-        count = clear(place)
-        print(f"{place}: {_entries(count)} removed")
+        num_entries = cache.clear()
+        print(f"{num_entries} {_entries(num_entries)} removed from {cache.state().folder or 'no folder'}")
         return 0
-    found = entries(place)
-    size = sum(path.stat().st_size for path in found)
-    print(f"{place}: {_entries(len(found))}, {size / 1e6:.1f} MB of at most {MOST_BYTES / 1e6:.0f}{_newest(found)}")
+    found = cache.state()
+    print(f"folder   {found.folder or 'none'}")
+    if found.refused:
+        print(f"         not used: {found.refused}")
+        return 0
+    print(f"entries  {found.num_entries}")
+    print(f"size     {_bytes(found.size)}, of {_bytes(cache.LIMIT)} at most")
+    if found.num_entries:
+        print(f"newest   {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(found.newest))}, made or last used")
     return 0
 
 
-def _entries(count: int) -> str:
-    return f"{count} {'entry' if count == 1 else 'entries'}"
+def _bytes(number: int) -> str:
+    return f"{number / MB:.0f} MB" if number >= 10 * MB else f"{number / KB:.0f} kB"
 
 
-def _newest(found: list[Path]) -> str:
-    if not found:
-        return ""
-    newest = max(path.stat().st_mtime for path in found)
-    return f", last used {time.strftime('%Y-%m-%d %H:%M', time.localtime(newest))}"
+def _entries(number: int) -> str:
+    return "entry" if number == 1 else "entries"

@@ -16,6 +16,7 @@ import numpy as np
 
 import chainrule
 from chainrule.cli.parser import Parser
+from chainrule.compiler import target
 from chainrule.training.checkpoint import environment
 
 EXAMPLES = """
@@ -27,7 +28,9 @@ FOR_WHAT = {
     "tests": "make test, make lint",
     "oracles": "tests against PyTorch",
 }
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<versions>[^;]*)(?:;.*extra\s*==\s*['\"](?P<extra>\w+)['\"])?")
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<versions>[^;]*)(?:;(?P<marker>.*))?")
+_EXTRA = re.compile(r"extra\s*==\s*['\"](?P<name>\w+)['\"]")
+_MACHINE = re.compile(r"platform_|python_|implementation_|os_name")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -42,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"NumPy      {np.__version__}, BLAS {here['blas']}, threads: {here['blas_threads']}")
     print(f"CPU        {here['cpu']}, {_num_cpus()} cores for this process")
     print(f"system     {here['system']}{_memory()}")
+    print(f"native     {_native()}")
     missing = _packages()
     print(f"\n{_folders()}")
     named = os.environ.get("CHAINRULE_DATA")
@@ -57,13 +61,16 @@ def _packages() -> list[str]:
     except importlib.metadata.PackageNotFoundError:
         print("\nchainrule runs from its source and is not installed: what it asks for is not known here")
         return []
-    extras = dict.fromkeys(extra for _, _, extra in required)
+    extras = dict.fromkeys(extra for _, _, extra, _ in required)
     lacking: dict[str, list[str]] = {}
     for extra in extras:
         print(f"\n{extra or 'core'}" + (f"  ({FOR_WHAT[extra]})" if extra in FOR_WHAT else ""))
-        for name, versions, of in required:
+        for name, versions, of, somewhere in required:
             if of == extra:
                 found = _version(name)
+                if not found and somewhere:
+                    print(f"  {name:16} not here, as on some machines")
+                    continue
                 if not found:
                     lacking.setdefault(extra, []).append(name)
                 print(f"  {name:16} {found or 'missing'}{f'  (asked for: {versions})' if not found else ''}")
@@ -73,11 +80,19 @@ def _packages() -> list[str]:
     return lacking.get("", [])
 
 
-def _parse(line: str) -> tuple[str, str, str]:
-    """Return name, versions and extra ("" for the core) of a requirement."""
+def _parse(line: str) -> tuple[str, str, str, bool]:
+    """Return name, versions, extra ("" for the core) of a requirement, and whether only some machines have it."""
     found = _REQUIREMENT.match(line)
     assert found is not None
-    return found["name"], found["versions"].strip(), found["extra"] or ""
+    marker = found["marker"] or ""
+    extra = _EXTRA.search(marker)
+    return found["name"], found["versions"].strip(), extra["name"] if extra else "", bool(_MACHINE.search(marker))
+
+
+def _native() -> str:
+    """Say what native code is made for here, or why there is none."""
+    reason = target.unsupported()
+    return f"none: {reason}. NumPy does the work" if reason else f"code for {target.host().name}"
 
 
 def _version(name: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from chainrule.compiler.emit import Dtype, Module
-from chainrule.compiler.evaluator import KernelEmitter
+from chainrule.compiler.evaluator import KERNEL, KernelEmitter
 from chainrule.compiler.fields import Field, Number
 from chainrule.compiler.loop_kernel import LoopKernel
 from chainrule.compiler.plan import Entry, Items, Record, Targets
@@ -14,8 +14,6 @@ from chainrule.compiler.product_kernel import product_records
 from chainrule.compiler.regions import Region
 from chainrule.compiler.special_kernel import special_record
 from chainrule.compiler.target import Target
-
-KERNEL = "kernel"
 
 
 class Build:

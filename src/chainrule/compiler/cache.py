@@ -1,7 +1,12 @@
-"""Machine code on disk: made once for a text, a machine and a version of LLVM, and loaded ever after.
+"""Machine code kept on disk, so that the second run of a program starts without LLVM.
 
-An entry is written to a file of its own and renamed, so that nobody sees half of one; what is damaged is made again. The
-folder belongs to the user alone: code in a folder that others can write is not loaded, since it would run as the user.
+An entry is a file in the folder $CHAINRULE_CACHE, else ``chainrule/native`` in the user's cache folder. Its name is a hash of
+all that its code follows from: what the caller compiles, the source of the compiler, the version of LLVM, the target. So an
+entry is never wrong, only unused, and the oldest go when the folder grows too large.
+
+Code that is loaded is run. The folder must belong to the user, and nobody else may be able to write to it; the same is asked of
+each file in it. Everything is opened relative to the folder that was checked, and no link is followed in it.
+Where there is no such folder, or it cannot be written, code is compiled anew each time and ``Loaded.note`` says why.
 """
 
 from __future__ import annotations
@@ -9,163 +14,357 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
+import importlib.util
 import os
+import re
+import secrets
 import stat
-import tempfile
-from collections.abc import Callable
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.loader import Library
 from chainrule.compiler.target import Target
-from chainrule.errors import FileError
+from chainrule.errors import NativeError
 
-FOLDER = "CHAINRULE_CACHE"  # where the cache is; "" or "0": none
-ENTRY = ".code"  # the end of an entry's name
-MAGIC = b"chainrule machine code 1\n"
-MOST_BYTES = 256 * 1024 * 1024
+VARIABLE = "CHAINRULE_CACHE"
+"""The environment variable that names the folder; ``off``: none."""
+LIMIT = 256 * 2**20  # bytes of all entries together
+LEFT = 0.9  # of the limit, when old entries have gone
+
+HAS_OWNERS = hasattr(os, "geteuid") and os.open in os.supports_dir_fd  # not on Windows, where no code is made either
+
+SUFFIX, UNFINISHED = ".native", ".unfinished"
+ENTRY = re.compile(r"[0-9a-f]{64}\.native")
+BEGUN = re.compile(r"\.[0-9a-f]{64}\.native\.\d+\.[0-9a-f]{8}\.unfinished")
+ABANDONED_AFTER = 3600  # seconds since a file was begun that nobody finished
+TOUCH_AFTER = 60  # seconds: an entry's time of last use is not written again within them
+
+# An entry: head, checksum of all that follows it, lengths of metadata and code, metadata, code.
+HEAD = b"chainrule native code 1\n"
+LENGTHS = struct.Struct("<QQ")
+CHECKSUM = hashlib.sha256().digest_size
 
 
-class Loaded(NamedTuple):
-    """Code in memory, and whether it was on disk."""
+@dataclass(frozen=True)
+class Loaded:
+    """Code in memory, and what its maker noted beside it. ``note``: why it was not kept on disk ("" where it was)."""
 
     library: Library
+    metadata: bytes
     from_cache: bool
+    note: str = ""
 
 
-def load_or_make(ir: str, target: Target) -> Loaded:
-    """Return the functions of a module: from the disk if they are there, else made now and kept there."""
-    key = hashlib.sha256(f"{target.key()}\n{llvm_version()}\n".encode() + ir.encode()).hexdigest()
-    place = folder()
-    path = place / f"{key}{ENTRY}" if place is not None else None
-    if path is not None:
-        code = _read(path)
-        if code is not None:
-            with contextlib.suppress(FileError):  # damaged in a way that the checksum does not show: made again
-                return Loaded(Library(code), True)
+@dataclass(frozen=True)
+class State:
+    """What the folder holds. ``refused``: why it is not used ("" where it is)."""
+
+    folder: Path | None
+    refused: str
+    num_entries: int = 0
+    size: int = 0  # bytes
+    newest: float = 0.0  # when the newest entry was made or last used, in seconds since 1970
+
+
+def load_or_build(
+    key: bytes,
+    build: Callable[[], tuple[str, bytes]],
+    target: Target,
+    symbols: Mapping[str, int] | None = None,
+) -> Loaded:
+    """Return the code for ``key``: from disk, or from the text in LLVM's language that ``build()`` returns with metadata.
+
+    ``key`` must tell apart whatever makes ``build`` return something else, except the source of chainrule's compiler, LLVM
+    and the target, which are added here. ``symbols``: addresses for what the code calls, as ``Library`` takes them.
+
+    Raises:
+        NativeError: LLVM refuses the text, or the code calls what is not in ``symbols``.
+    """
+    name = _name(key, target)
+    note = ""
+    try:
+        with _folder() as folder:
+            entry = _read(folder, name)
+            if entry is not None:
+                metadata, code = entry
+                with contextlib.suppress(NativeError):  # of another machine, say: made anew
+                    return Loaded(Library(code, symbols), metadata, from_cache=True)
+    except _Unusable as unusable:
+        note = str(unusable)
+    ir, metadata = build()
     code = object_code(ir, target)
-    if path is not None:
-        _write(path, code)
-    return Loaded(Library(code), False)
+    library = Library(code, symbols)
+    if not note:
+        try:
+            with _folder() as folder:
+                _write(folder, name, metadata, code)
+                _bound(folder, keep=name)
+        except _Unusable as unusable:
+            note = str(unusable)
+    return Loaded(library, metadata, from_cache=False, note=note)
+
+
+def state() -> State:
+    """Return what the folder holds. It is not made."""
+    path, missing = _place()
+    if path is None:
+        return State(None, missing)
+    try:
+        with _folder(make=False) as folder:
+            found = list(_entries(folder))
+    except _Unusable as unusable:
+        return State(path, "" if unusable.is_absent else str(unusable))
+    newest = max((when for _, _, when in found), default=0.0)
+    return State(path, "", len(found), sum(size for _, size, _ in found), newest)
+
+
+def clear() -> int:
+    """Remove all entries, and nothing else; return how many there were.
+
+    Raises:
+        NativeError: the folder is one that is not used.
+    """
+    if _place()[0] is None:
+        return 0
+    try:
+        with _folder(make=False) as folder:
+            names = [name for name, _, _ in _entries(folder)]
+            for name in [*names, *_unfinished(folder, older_than=0)]:
+                _remove(folder, name)
+    except _Unusable as unusable:
+        if unusable.is_absent:
+            return 0
+        raise NativeError(str(unusable)) from None
+    return len(names)
+
+
+# The name.
+
+
+def _name(key: bytes, target: Target) -> str:
+    digest = hashlib.sha256()
+    for part in (HEAD, key, _source(), _llvm(), target.key()):
+        digest.update(LENGTHS.pack(len(part), 0) + part)  # with lengths: no two lists of parts run together
+    return digest.hexdigest() + SUFFIX
 
 
 @functools.cache
-def llvm_version() -> str:
-    """Return the version of what makes the code."""
-    try:
-        return importlib.metadata.version("llvmlite")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+def _source() -> bytes:
+    """Return what changes whenever the source that writes code does: of each file the size and the time it was written.
+
+    Sizes and times are read in a tenth of the time that contents take, and hold for a wheel as for a checkout: an
+    installer writes files anew, or into a folder of another name.
+    """
+    package = Path(__file__).resolve().parent.parent
+    found = [os.fsencode(package)]
+    for folder in ("compiler", "ops", "graph"):
+        try:
+            with os.scandir(package / folder) as files:
+                rows = sorted((file.name, file.stat()) for file in files if file.name.endswith(".py"))
+        except OSError:  # chainrule runs from a zip file: the file stands for what is in it
+            archive = next((place for place in package.parents if place.is_file()), None)
+            rows = [(archive.name, archive.stat())] if archive else []
+        found += [f"{folder}/{name} {about.st_size} {about.st_mtime_ns}".encode() for name, about in rows]
+    return b"\n".join(found)
 
 
-def chosen_folder() -> Path | None:
-    """Return the folder that the cache has, or would have; None if it is switched off."""
-    named = os.environ.get(FOLDER)
-    if named is not None:
-        return Path(named) if named not in ("", "0") else None
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not base:
+@functools.cache
+def _llvm() -> bytes:
+    """Return what changes whenever llvmlite does, without loading it (60 ms) or the reader of package metadata (20 ms)."""
+    found = importlib.util.find_spec("llvmlite")
+    folders = found.submodule_search_locations if found is not None else None
+    parts = []
+    for folder in folders or ():
+        for file in ("_version.py", "binding/libllvmlite.so"):
+            with contextlib.suppress(OSError):
+                about = os.stat(os.path.join(folder, file))
+                parts.append(f"{folder}/{file} {about.st_size} {about.st_mtime_ns}")
+    return "\n".join(parts).encode()
+
+
+# The folder.
+
+
+class _Unusable(Exception):
+    """Why the folder is not used."""
+
+    def __init__(self, why: str, *, is_absent: bool = False) -> None:
+        super().__init__(why)
+        self.is_absent = is_absent
+
+
+def _place() -> tuple[Path | None, str]:
+    """Return the folder as the environment names it, or None and why there is none."""
+    named = os.environ.get(VARIABLE, "")
+    if named == "off":
+        return None, f"{VARIABLE} is off"
+    if named:
+        return Path(named).absolute(), ""
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(caches):  # the XDG specification: a relative path is ignored
         home = os.path.expanduser("~")
         if not os.path.isabs(home):
-            return None
-        base = os.path.join(home, ".cache")
-    return Path(base) / "chainrule" / "native"
+            return None, f"the user has no home folder to keep it in (set {VARIABLE})"
+        caches = os.path.join(home, ".cache")
+    return Path(caches) / "chainrule" / "native", ""
 
 
-def refusal(place: Path) -> str:
-    """Say why code in a folder is not to be trusted, or the folder cannot be used; "" if neither is so."""
+@contextlib.contextmanager
+def _folder(make: bool = True) -> Iterator[int]:
+    """Open the folder, checked, made with ``make`` where it is not there; raise _Unusable."""
+    path, missing = _place()
+    if path is None:
+        raise _Unusable(missing)
+    if not HAS_OWNERS:
+        raise _Unusable("this system does not tell who may write to a folder")
     try:
-        found = place.lstat()
+        folder = _open_folder(path, make)
     except OSError as error:
-        return f"{place} cannot be read: {error.strerror}"
-    if not stat.S_ISDIR(found.st_mode):
-        return f"{place} is no folder"
-    if hasattr(os, "getuid") and found.st_uid != os.getuid():
-        return f"{place} belongs to somebody else"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"{place} can be written by others (chmod go-w)"
-    return ""
-
-
-def folder() -> Path | None:
-    """Return the folder of the cache, made if need be; None if there is none that can be trusted."""
-    place = chosen_folder()
-    if place is None:
-        return None
+        if isinstance(error, FileNotFoundError) and not make:
+            raise _Unusable(f"{path} is not there", is_absent=True) from error
+        if path.is_symlink():
+            raise _Unusable(f"{path} is a symbolic link: name the folder that it leads to ({VARIABLE})") from error
+        raise _Unusable(f"{path} cannot be used ({error.strerror})") from error
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check(os.fstat(folder), path)
+        yield folder
+    except OSError as error:
+        raise _Unusable(f"{path} cannot be used ({error.strerror})") from error
+    finally:
+        os.close(folder)
+
+
+def _open_folder(path: Path, make: bool) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        if not make:
+            raise
+    above = next(place for place in path.parents if place.exists())
+    if os.stat(above).st_uid not in (
+        os.geteuid(),
+        0,
+    ):  # `sudo` with the home of a user: leave no folder of root's there
+        raise _Unusable(f"{above} belongs to another user")
+    os.makedirs(path.parent, mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, mode=0o700)
+    return os.open(path, flags)
+
+
+def _check(about: os.stat_result, what: object) -> None:
+    """Refuse a folder or file that another user may have written to: what is in it would be run."""
+    if about.st_uid != os.geteuid():
+        raise _Unusable(
+            f"{what} belongs to another user, whose code would be run: name a folder of your own ({VARIABLE})"
+        )
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _Unusable(f"others may write to {what}, and their code would be run: chmod go-w {what}")
+
+
+# The files.
+
+
+def _entries(folder: int) -> Iterator[tuple[str, int, float]]:
+    """Yield name, size in bytes and time of last use of each entry."""
+    for name, about in _files(folder):
+        if ENTRY.fullmatch(name):
+            yield name, about.st_size, about.st_mtime
+
+
+def _unfinished(folder: int, older_than: float) -> Iterator[str]:
+    """Yield the names of files that were begun and never finished."""
+    for name, about in _files(folder):
+        if BEGUN.fullmatch(name) and about.st_mtime <= time.time() - older_than:
+            yield name
+
+
+def _files(folder: int) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(folder) as files:
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
+                about = file.stat(follow_symlinks=False)
+                if stat.S_ISREG(about.st_mode):
+                    yield file.name, about
+
+
+def _read(folder: int, name: str) -> tuple[bytes, bytes] | None:
+    """Return metadata and code of an entry; None: it is not there, damaged, or not to be trusted."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
-    return None if refusal(place) else place
+    with open(file, "rb", buffering=0) as opened:
+        about = os.fstat(file)
+        try:
+            _check(about, name)
+            data = opened.readall() if stat.S_ISREG(about.st_mode) else b""
+        except (_Unusable, OSError):
+            return None
+        entry = _unpack(data, name)
+        if entry is not None and about.st_mtime < time.time() - TOUCH_AFTER:
+            with contextlib.suppress(OSError):  # a disk that is read only keeps no times
+                os.utime(file)
+    return entry
 
 
-def entries(place: Path) -> list[Path]:
-    """Return the files of the cache."""
-    try:
-        return [path for path in place.iterdir() if path.name.endswith(ENTRY)]
-    except OSError:
-        return []
+def _pack(name: str, metadata: bytes, code: bytes) -> bytes:
+    body = LENGTHS.pack(len(metadata), len(code)) + metadata + code
+    return HEAD + _checksum(name, body) + body
 
 
-def clear(place: Path) -> int:
-    """Remove all entries; return how many."""
-    removed = 0
-    for path in entries(place):
-        with contextlib.suppress(OSError):
-            path.unlink()
-            removed += 1
-    return removed
-
-
-def _read(path: Path) -> bytes | None:
-    """Return the code of an entry; None if there is none, or it is damaged."""
-    try:
-        contents = path.read_bytes()
-    except OSError:
+def _unpack(data: bytes, name: str) -> tuple[bytes, bytes] | None:
+    start = len(HEAD) + CHECKSUM
+    body = data[start:]
+    if data[: len(HEAD)] != HEAD or len(body) < LENGTHS.size or data[len(HEAD) : start] != _checksum(name, body):
         return None
-    begin = len(MAGIC) + 32
-    code = contents[begin:]
-    if not contents.startswith(MAGIC) or contents[len(MAGIC) : begin] != hashlib.sha256(code).digest():
-        with contextlib.suppress(OSError):
-            path.unlink()
-        return None
-    with contextlib.suppress(OSError):
-        os.utime(path)  # used last
-    return code
+    of_metadata, of_code = LENGTHS.unpack_from(body)
+    middle = LENGTHS.size + of_metadata
+    return (body[LENGTHS.size : middle], body[middle:]) if len(body) == middle + of_code else None
 
 
-def _write(path: Path, code: bytes) -> None:
-    """Keep an entry; where that cannot be done there is none, and the code is made again next time."""
+def _checksum(name: str, body: bytes) -> bytes:
+    """Return a hash of an entry that is right under its own name alone."""
+    return hashlib.sha256(name.encode() + body).digest()
+
+
+def _write(folder: int, name: str, metadata: bytes, code: bytes) -> None:
+    """Write an entry: under another name, to the disk, then renamed, so that a reader sees all of it or nothing."""
+    temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}{UNFINISHED}"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
-        number, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    except OSError:
+        with open(file, "wb") as opened:
+            opened.write(_pack(name, metadata, code))
+            opened.flush()
+            os.fsync(file)
+        with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        _remove(folder, temporary)
+        raise
+
+
+def _bound(folder: int, keep: str) -> None:
+    """Remove what was not used for longest when there is too much, and what nobody finished."""
+    for name in _unfinished(folder, ABANDONED_AFTER):
+        _remove(folder, name)
+    entries = sorted(_entries(folder), key=lambda entry: entry[2])
+    size = sum(of_entry for _, of_entry, _ in entries)
+    if size <= LIMIT:
         return
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(MAGIC + hashlib.sha256(code).digest() + code)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        return
-    _keep_within(path.parent, MOST_BYTES)
-
-
-def _keep_within(place: Path, most: int) -> None:
-    """Remove the entries that were not used for longest, until the rest fits."""
-    found = []
-    for path in entries(place):
-        with contextlib.suppress(OSError):
-            state = path.stat()
-            found.append((state.st_mtime, state.st_size, path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if total <= most:
+    for name, of_entry, _ in entries:
+        if size <= LEFT * LIMIT:
             break
-        with contextlib.suppress(OSError):
-            path.unlink()
-            total -= size
+        if name != keep:
+            _remove(folder, name)
+            size -= of_entry
+
+
+def _remove(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)

@@ -29,7 +29,6 @@ class Team(IntEnum):
 
 
 RECORD_WORDS = 3  # of a record in memory: the kernel's address, that of its args, the number of items
-AHEAD = 3  # rows after the one that is copied: their memory is asked for; the order has that many more
 FLUSH = 32832  # bits 15 and 6 of MXCSR: denormal results and operands are zero
 
 
@@ -159,7 +158,7 @@ def _write_team(module: Module, machine: Target) -> None:
 
 def _pause(e: Emitter, machine: Target) -> None:
     """Tell the core that this is a loop that waits."""
-    if machine.triple.startswith("x86_64"):
+    if machine.machine == "x86_64":
         e.module.declare("llvm.x86.sse2.pause", "declare void @llvm.x86.sse2.pause()")
         e.line("call void @llvm.x86.sse2.pause()")
 
@@ -172,13 +171,14 @@ def _restore(e: Emitter, state: str) -> None:
 def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
     """Write the kernel that copies rows named by an order into a batch, in another dtype; return its name.
 
-    args: the slots of the rows, of the order and of the batch, the offset of the batch in bytes, elements per row.
+    args: the slots of the rows, of the order and of the batch, the offset of the batch in bytes, elements per row,
+    and how many rows later in the order memory is asked for ahead of its use: those of the next batch.
     """
     name = f"gather.{source.name}.{target.name}"
     if name in module.functions:
         return name
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
-    words = [e.load(e.offset("%args", k, I64), I64) for k in range(5)]
+    words = [e.load(e.offset("%args", k, I64), I64) for k in range(6)]
     rows, order, batch = [e.raw(f"load ptr, ptr {e.offset('%frame', words[k], I64)}, align 8") for k in range(3)]
     batch = e.raw(f"getelementptr i8, ptr {batch}, i64 {words[3].name}")
     length = words[4]
@@ -193,10 +193,11 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
             e.store(e.cast(x, target), e.offset(to, j, target), mask)
 
         whole = e.bits("and", length, -LANES)
-        ahead = e.offset(rows, e.load(e.offset(order, i + AHEAD, I64), I64) * length, source)
+        later = e.load(e.offset(order, i + words[5], I64), I64)
+        ahead = e.offset(rows, later * length, source)
 
         def block(j: Value) -> None:
-            e.prefetch(e.offset(ahead, j, source), locality=3)
+            e.prefetch(e.offset(ahead, j, source), locality=2)
             x = e.load(e.offset(from_, j, source), source, LANES)
             e.store(e.cast(x, target), e.offset(to, j, target))
 
@@ -210,7 +211,7 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
 
 def _flush_denormals(e: Emitter, machine: Target) -> str:
     """Let denormals be zero from here on; return where the former state stands ("" where that is not known)."""
-    if not machine.triple.startswith("x86_64"):
+    if machine.machine != "x86_64":
         return ""
     for name in ("stmxcsr", "ldmxcsr"):
         e.module.declare(f"llvm.x86.sse.{name}", f"declare void @llvm.x86.sse.{name}(ptr)")

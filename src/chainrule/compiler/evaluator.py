@@ -31,6 +31,8 @@ from chainrule.compiler.regions import Regions
 from chainrule.errors import VerifyError
 from chainrule.graph.sizes import Dim, Shape, Size
 
+KERNEL = "kernel"  # what each is called while it is written; then it is named by what it does
+
 
 class At(NamedTuple):
     """Where along one axis: ``offset + step · (index of loop ``loop``)``; ``loop`` None stands still."""
@@ -146,10 +148,13 @@ class KernelEmitter(Emitter):
         self.store(before | self.cast(failed, I64), word)
 
     def math(self, name: str, *operands: Any) -> Value:
-        """Return a function of vector_math; of single numbers by a call, so that its instructions stand once."""
+        """Return a function of vector_math; of single floats by a call, so that its instructions stand once.
+
+        What divides single integers stands here, where a division by 0 can be noted.
+        """
         values = self.together(*operands)
         rule = vector_math.function(name)
-        if values[0].lanes > 1:
+        if values[0].lanes > 1 or values[0].dtype.kind != "f":
             return rule(self, *values)
         dtype = values[0].dtype
         full = f"{name}.{dtype.name}"

@@ -1,84 +1,134 @@
-"""LLVM, through llvmlite: from text to machine code. The only file that imports it, when code is made for the first time.
+"""LLVM, asked for one thing: machine code for a text in its language. The only file that imports llvmlite.
 
-The text is vectorised already, so the passes over it are skipped; of code generation, loop strength reduction is switched
-off: a third of the time, for nothing. That switch is the whole process's, so it is set under LLVM's lock and set back:
-whoever else makes code here (numba) is not affected.
+What comes here is written for the target already (vectors of its width, explicit fused multiply-add), so that the passes which
+optimise have nothing to add and are not run: on a training step they took longer than code generation and changed nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from chainrule.compiler.target import Target
-from chainrule.errors import VerifyError
+from chainrule.errors import NativeError
 
-LEVEL = 2
-SWITCH = "-disable-lsr"
+LEVEL = 2  # of code generation. 0 takes half as long and makes code 5 times slower; 1 and 2 take the same time
 
-
-@functools.cache
-def _binding() -> Any:
-    import llvmlite.binding as binding  # loaded only where code is made
-
-    binding.initialize_all_targets()
-    binding.initialize_all_asmprinters()
-    return binding
-
-
-@functools.cache
-def _machine(target: Target) -> Any:
-    binding = _binding()
-    cpu, features = target.cpu, ""
-    if not cpu:
-        cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
-    found = binding.Target.from_triple(target.triple)
-    return found.create_target_machine(cpu=cpu, features=features, opt=LEVEL, reloc="pic", codemodel="small")
-
-
-def _parsed(ir: str, target: Target) -> Any:
-    binding = _binding()
-    try:
-        module = binding.parse_assembly(ir)
-        module.verify()
-    except RuntimeError as error:
-        raise VerifyError(f"the compiler wrote text that LLVM refuses: {_with_lines(str(error), ir)}") from error
-    module.triple = target.triple
-    module.data_layout = str(_machine(target).target_data)
-    return module
-
-
-def _with_lines(error: str, ir: str) -> str:
-    """Return LLVM's error with the lines of the text around the place that it names."""
-    place = re.search(r":(\d+):\d+: error", error)
-    if place is None:
-        return error
-    at, lines = int(place.group(1)), ir.splitlines()
-    return error + "\n" + "\n".join(f"{k + 1:6} {lines[k]}" for k in range(max(at - 4, 0), min(at + 2, len(lines))))
+# Loop strength reduction takes a quarter of the time of code generation; on loops as they are written here it changes
+# nothing that can be measured at run time. Of LLVM's options it is the only such (machine scheduling, the next, keeps
+# registers free that large tiles need).
+OPTIONS = ("-disable-lsr",)
+KNOWN_VERSIONS = range(20, 23)  # of LLVM: an option that LLVM does not know ends the process
 
 
 def object_code(ir: str, target: Target) -> bytes:
-    """Return the object file of a module."""
-    binding = _binding()
-    with binding.ffi.lib._lock:
-        module = _parsed(ir, target)
-        binding.set_option("", SWITCH)
-        try:
-            code: bytes = _machine(target).emit_object(module)
-        finally:
-            binding.set_option("", f"{SWITCH}=false")
+    """Return the object file (ELF, position-independent) of a text in LLVM's language.
+
+    Raises:
+        NativeError: the text is not LLVM's language, with its lines at fault; or there is no llvmlite.
+    """
+    llvm = _llvm(target.machine)
+    with _parsed(llvm, ir) as module, _machine(llvm, target, module) as machine, _options(llvm):
+        code: bytes = machine.emit_object(module)
     return code
 
 
 def assembly(ir: str, target: Target) -> str:
-    """Return a module as assembly."""
-    binding = _binding()
-    with binding.ffi.lib._lock:
-        module = _parsed(ir, target)
-        binding.set_option("", SWITCH)
-        try:
-            text: str = _machine(target).emit_assembly(module)
-        finally:
-            binding.set_option("", f"{SWITCH}=false")
+    """Return the same code as text of the target's assembler."""
+    llvm = _llvm(target.machine)
+    with _parsed(llvm, ir) as module, _machine(llvm, target, module) as machine, _options(llvm):
+        text: str = machine.emit_assembly(module)
     return text
+
+
+def verify(ir: str) -> None:
+    """Raise NativeError if a text is not LLVM's language or breaks its rules."""
+    with _parsed(_llvm(), ir):
+        pass
+
+
+def version() -> str:
+    """Return the version of LLVM."""
+    return ".".join(map(str, _llvm().llvm_version_info))
+
+
+@functools.cache
+def _llvm(machine: str = "") -> Any:
+    """Load llvmlite, and what it needs to write code for a family of processors."""
+    try:
+        import llvmlite.binding as llvm
+    except (ImportError, OSError) as error:
+        raise NativeError(f"llvmlite, which native code is made with, cannot be loaded: {error}") from error
+    own = llvm.get_process_triple().partition("-")[0]
+    if machine in ("", own):
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    else:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    return llvm
+
+
+@contextlib.contextmanager
+def _parsed(llvm: Any, ir: str) -> Iterator[Any]:
+    """Parse and check a text, in a context of its own: constants and types go when it goes."""
+    with llvm.create_context() as context:
+        try:
+            module = llvm.parse_assembly(ir, context)
+        except RuntimeError as error:
+            raise NativeError(f"LLVM cannot read what was written for it:\n{_where(str(error), ir)}") from error
+        with module:
+            try:
+                module.verify()
+            except RuntimeError as error:
+                raise NativeError(f"what was written for LLVM breaks its rules:\n{_where(str(error), ir)}") from error
+            yield module
+
+
+@contextlib.contextmanager
+def _machine(llvm: Any, target: Target, module: Any) -> Iterator[Any]:
+    """Make a code generator for the target, and tell the module of it."""
+    made = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=LEVEL, reloc="pic", codemodel="small"
+    )
+    with made as machine:
+        module.triple = target.triple
+        module.data_layout = str(machine.target_data)
+        yield machine
+
+
+@contextlib.contextmanager
+def _options(llvm: Any) -> Iterator[None]:
+    """Set LLVM's options for the code generated inside, and set them back.
+
+    They belong to the process, and numba may compile in another thread: llvmlite's lock, which each of its calls takes, is
+    held all the while, so that nobody else's code is generated with them. Where there is no such lock nothing is set.
+    """
+    lock = getattr(llvm.ffi.lib, "_lock", None)
+    if lock is None or llvm.llvm_version_info[0] not in KNOWN_VERSIONS:
+        yield
+        return
+    with lock:
+        for option in OPTIONS:
+            llvm.set_option("", f"{option}=true")
+        try:
+            yield
+        finally:
+            for option in OPTIONS:
+                llvm.set_option("", f"{option}=false")
+
+
+def _where(message: str, ir: str, around: int = 2) -> str:
+    """Return the lines that a message of LLVM's is about, and then the message."""
+    lines = ir.splitlines()
+    numbers = [int(number) for number in re.findall(r"<string>:(\d+):\d+: error", message)][:1]
+    shown = [
+        f"{'>' if row == number else ' '}{row:6} {lines[row - 1]}"
+        for number in numbers
+        for row in range(max(1, number - around), min(len(lines), number + around) + 1)
+    ]
+    said = re.sub(r"^LLVM IR parsing error\s*|<string>:\d+:\d+: error: ", "", message)
+    return "\n".join([*shown, said.partition("\n")[0] if shown else said.strip()])

@@ -77,7 +77,7 @@ class Targets:
     def _order(self, in_place: Mapping[int, int]) -> list[Region]:
         """Return the regions in an order in which no input is written over before it is read for the last time.
 
-        Nor before all places that are data were found to be within their axes: a run that stops has changed nothing.
+        Nor before the last check: one that fails stops the run, and nothing has changed.
         """
         regions = self.regions
         reads: list[set[Field]] = [set() for _ in regions.all]
@@ -90,15 +90,17 @@ class Targets:
                         reads[region.index].add(reading.field)
                     elif home is not region:
                         after[region.index].add(home.index)
-        checking = {region.index for region in regions.all if regions.checks(region)}
+        checks = {
+            region.index for region in regions.all if regions.checks(region)
+        }  # what fails must fail before a write
         for output, target in in_place.items():
             field, source = regions.outputs[output], self.sources[target]
             writer = regions.home.get(field)
-            if writer is None or writer.index in checking or not self._may_write(writer, field, source):
+            if writer is None or writer.index in checks or not self._may_write(writer, field, source):
                 continue
             readers = {r.index for r in regions.all if source in reads[r.index]} - {writer.index}
             trial = [set(x) for x in after]
-            trial[writer.index] |= readers | checking
+            trial[writer.index] |= readers | checks
             if _sorted(trial) is not None:
                 after = trial
                 self.over[field] = source

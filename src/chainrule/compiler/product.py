@@ -25,6 +25,10 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from .emit import I64, LANES, Dtype, Emitter, Module, Value
+from .tile import Registers as Registers
+from .tile import Tile as Tile
+from .tile import choose_tile as choose_tile
+from .tile import count_tiles as count_tiles
 
 CHUNK = 256  # terms summed one after the other, before they are added to the sum of those before them
 
@@ -45,51 +49,13 @@ class Entry(IntEnum):
     B_BATCH = 12
     B_K = 13
     B_PANEL = 14  # the tile's columns where B is in row-major order, the length of a panel where it is packed
-    COLUMNS_OUTER = 15  # 0: all tiles of a row of tiles come first, 1: all tiles of a column of tiles (mostly faster)
+    COLUMNS_OUTER = 15  # 0: all tiles of a row of tiles come first, 1: all tiles of a column of tiles (mostly faster; see blocking.py)
     PARTIAL = 16  # slot, then offset in bytes: sums to go on from, each row side by side; see ``product``
     PARTIAL_ROW = 18
     PARTIAL_BATCH = 19
 
 
 PRODUCT_ARGS = 20
-
-
-class Tile(NamedTuple):
-    """How much of C a tile holds: ``rows`` × 16 ``vectors``.
-
-    Where N is not a multiple, the last tile of a row has ``tail`` vectors, and lanes of its last ``masked`` vectors may be
-    missing. ``tail`` and ``masked`` follow from N (``with_columns``), or suit every N when both equal ``vectors``.
-    ``only_tail``: N is less than the width, every tile is the last of its row.
-    ``deferred``: the epilogue of a tile runs between the multiply-adds of the next.
-    ``packed_a``: A is packed in panels of 16 rows, of which ``rows`` must be a divisor.
-    """
-
-    rows: int
-    vectors: int
-    tail: int = 0
-    masked: int = 0
-    only_tail: bool = False
-    deferred: bool = False
-    packed_a: bool = False
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.vectors * LANES
-
-    def with_columns(self, n: int | None) -> Tile:
-        """Return the tile for C of ``n`` columns, or of any number of columns (None)."""
-        if n is None:
-            return self._replace(tail=self.vectors, masked=self.vectors)
-        tail = -(-(n % self.width) // LANES)
-        return self._replace(tail=tail, masked=int(n % LANES > 0), only_tail=0 < n < self.width)
-
-
-def count_tiles(tile: Tile, m: int, n: int, batches: int = 1) -> int:
-    """Return how many tiles there are, the largest ``end`` of a call."""
-    row_tiles = m if m < tile.rows and not tile.packed_a else -(-m // tile.rows)
-    column_tiles = n // tile.width + (tile.tail > 0)
-    return batches * row_tiles * column_tiles
 
 
 class Epilogue(Protocol):
@@ -121,6 +87,13 @@ def pointer(e: Emitter, number: Value) -> str:
     return e.raw(f"inttoptr i64 {number.name} to ptr")
 
 
+class Prefetch(Protocol):
+    """Asks for what the epilogue will load or store at [batch, row, column …]; rows and columns may lie just beyond C."""
+
+    def __call__(self, e: Emitter, row: Value, column: Value, batch: Value) -> None:
+        """Write the instructions."""
+
+
 class Where(NamedTuple):
     """A tile among the others: the row and column of C where it begins, and which of its rows are its own."""
 
@@ -139,10 +112,13 @@ def product(
     epilogue: Epilogue,
     *,
     prepare: Callable[[Emitter], None] | None = None,
+    prefetch: Prefetch | None = None,
     resume: bool = False,
 ) -> None:
     """Write the kernel ``name`` into ``module``; ``prepare`` is called once, at its entry.
 
+    ``prefetch`` is called for every vector of a tile before the tile is computed, or while it is where its epilogue is
+    deferred: then a whole tile's time ahead, which is what an optimizer needs whose state does not fit the caches.
     A last row of tiles that would reach beyond C begins earlier, and leaves the rows it shares with the one before alone;
     of fewer rows than a tile has, each is a tile of equal rows. (Where A is packed, its panels end with copies instead.)
     So the epilogue sees every element of C once.
@@ -151,14 +127,24 @@ def product(
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
     if prepare:
         prepare(e)
-    _Product(e, tile, dtype, epilogue, resume).write()
+    write_product(e, tile, dtype, epilogue, prefetch, resume=resume)
+
+
+def write_product(
+    e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, prefetch: Prefetch | None = None, *, resume: bool = False
+) -> None:
+    """Write the same into a function that was begun."""
+    _Product(e, tile, dtype, epilogue, prefetch, resume).write()
 
 
 class _Product:
     """The writer of one kernel. Entries are loaded where they are used: registers are scarcer than loads."""
 
-    def __init__(self, e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, resume: bool) -> None:
-        self.e, self.tile, self.dtype, self.epilogue, self.resume = e, tile, dtype, epilogue, resume
+    def __init__(
+        self, e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, prefetch: Prefetch | None, resume: bool
+    ) -> None:
+        self.e, self.tile, self.dtype = e, tile, dtype
+        self.epilogue, self.prefetch, self.resume = epilogue, prefetch, resume
         vectors = tile.rows * tile.vectors
         self.sums = e.stack(dtype, vectors * LANES)  # of the tile finished last
         self.before = e.stack(dtype, vectors * LANES)  # of the chunks before
@@ -221,6 +207,8 @@ class _Product:
             a = address(e, e.offset(buffer(e, Entry.A), a, self.dtype))
             b = address(e, e.offset(buffer(e, Entry.B), b, self.dtype))
             masks = self.masks(where, vectors, masked)
+            if self.prefetch and not deferred:
+                e.loop(where.start, where.stop, 1, lambda i: self.prefetch_row(where, vectors, i))
             self.multiply(a, b, where, masks, self.where(pending) if deferred else None)
             if deferred:
                 return here
@@ -281,6 +269,8 @@ class _Product:
                 def turn(i: Value, start: Value, *now: Value) -> list[Value]:
                     waits = e.compare("ge", i, pending.start) & (i < stop[0])
                     e.when(waits, lambda: self.dispose_row(pending, masks, i))
+                    if self.prefetch:
+                        self.prefetch_row(where, len(masks), i)
                     end = e.arithmetic("div", length * (i + 1), rows)
                     return [end, *terms(start, end, list(now))]
 
@@ -366,49 +356,8 @@ class _Product:
             column = where.column + j * LANES if j else where.column
             self.epilogue(e, where.row + i, column, value, mask, where.batch)
 
-
-class Registers(NamedTuple):
-    """A machine's vector registers: their width, and how many there are."""
-
-    bits: int
-    number: int
-
-
-def choose_tile(
-    m_hint: int | None,
-    n: int | None,
-    k_hint: int | None,
-    registers: Registers,
-    dtype: Dtype,
-    *,
-    in_place: bool = False,
-) -> Tile:
-    """Return the tile that should take least time for C of about ``m_hint`` rows and ``n`` columns (None: unknown).
-
-    ``in_place``: the epilogue loads, computes and stores, as an optimizer does; where vectors are wide enough to leave
-    the other units idle it is deferred.
-    """
-    per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
-    per_cycle = 1 if registers.bits == 512 else 2  # multiply-adds, of a latency of 4
-    shortest = 7 if registers.bits == 512 else 4.2  # cycles per term of the sums, measured
-    deferred = in_place and registers.bits == 512
-    m, columns, k = m_hint or 192, n or 384, max(k_hint or 256, 1)
-
-    def fits(rows: int, vectors: int) -> bool:  # sums, a row of B and a broadcast element of A
-        return (rows * vectors + vectors) * per_vector + 1 <= registers.number
-
-    def cycles(rows: int, vectors: int) -> float:
-        sums = rows * vectors * per_vector / per_cycle
-        loads = rows / 2 + vectors * per_vector / per_cycle
-        after = sums if deferred else 6 * sums - 30  # what the sums of the next tile do not hide
-        return k * max(sums, loads, shortest) + max(after, 10) + 10
-
-    def total(tile: Tile) -> float:
-        row_tiles = m if m < tile.rows else -(-m // tile.rows)
-        whole = columns // tile.width * cycles(tile.rows, tile.vectors)
-        tail = cycles(tile.rows, tile.tail) if tile.tail else 0
-        code = tile.vectors + (0 if tile.only_tail else tile.tail)
-        return row_tiles * (whole + tail) * (1 + 0.01 * code)
-
-    shapes = [(rows, vectors) for vectors in range(1, 9) for rows in range(1, 25) if fits(rows, vectors)]
-    return min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)
+    def prefetch_row(self, where: Where, vectors: int, i: Value) -> None:
+        """Ask for what the epilogue of one row will need."""
+        for j in range(vectors):
+            assert self.prefetch
+            self.prefetch(self.e, where.row + i, where.column + j * LANES if j else where.column, where.batch)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.compiler import product as kernels
-from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
+from chainrule.compiler import dot
+from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import LANES, Emitter, Module, Value
-from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of, view_of
+from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, index_of, view_of
 from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record
-from chainrule.compiler.product import PRODUCT_ARGS, Tile, choose_tile, count_tiles
+from chainrule.compiler.product import PRODUCT_ARGS, write_product
+from chainrule.compiler.tile import Registers, Tile, choose_tile, count_tiles
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from chainrule.compiler.regions import Region
 
 
+FAR = 4 << 20  # bytes of a result that no near cache holds
 APART = 16  # elements between panels: a power of two apart, they would share places of a cache
 
 
@@ -67,17 +69,18 @@ class _ProductRecords:
         self.batches: Dim = product.shape[0] if product.batch[0] else 1
         self.m, self.n, self.k = self.a.size, self.b.size, self.a.terms
         self.is_single = is_one(self.batches)
-        hints = [self._hint(size) for size in (self.m, self.n, self.k)]
-        self.hints = [size if size is not None else 64 for size in hints]
-        writes_over = any(field in build.targets.over for field in region.stored)
-        registers = build.machine.registers
-        self.tile = choose_tile(*hints, registers, self.dtype, in_place=writes_over)
-        self.packs_a = self.is_single and pays_to_pack_a(*self.hints, self.dtype)
+        hints = self._hint(self.m), self._hint(self.n), self._hint(self.k)
+        m, n, k = [64 if hint is None else hint for hint in hints]
+        self.writes_over = any(field in build.targets.over for field in region.stored)
+        registers = Registers(build.machine.vector_bits, build.machine.num_registers)
+        self.tile = choose_tile(*hints, registers, self.dtype, in_place=self.writes_over)
+        self.is_large = m * n * self.dtype.itemsize >= FAR
+        self.packs_a = self.is_single and pays_to_pack_a(m, n, k, self.dtype)
         if self.packs_a:
             per_vector = LANES * self.dtype.itemsize * 8 // registers.bits
             rows = max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number)
             self.tile = Tile(rows, 1, deferred=self.tile.deferred)
-        self.packs_b = not is_one(self.b.free) or (self.is_single and pays_to_pack_b(*self.hints, self.dtype))
+        self.packs_b = not is_one(self.b.free) or (self.is_single and pays_to_pack_b(m, n, k, self.dtype))
 
     def _hint(self, size: Dim) -> int | None:
         if not isinstance(size, Size):
@@ -86,6 +89,10 @@ class _ProductRecords:
 
     def write(self) -> None:
         """Write packing, where it is needed, and the product, cut into blocks if it is large."""
+        k = self.k
+        if is_one(self.a.inner) and is_one(self.b.inner) and not isinstance(k, Size) and dot.pays(k):
+            self._dots(k)
+            return
         cuts: list[Cut] = [Cut(0, self.n, 0, self.k)]
         if self.is_single and not isinstance(self.n, Size) and not isinstance(self.k, Size):
             cuts = [Cut(*block) for block in blocks(self.n, self.k, self.dtype)]
@@ -101,9 +108,32 @@ class _ProductRecords:
                 strides = self.b.inner, self.b.free
                 panels = self._pack(self.b, self.n, self.k, strides, self.tile.width, cut, panels)
             is_last = same(cut.term + cut.terms, self.k)
-            self._product(
-                cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last, alone=len(cuts) == 1
-            )
+            self._product(cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last)
+
+    def _dots(self, k: int) -> None:
+        """Write the record of a product of rows with rows."""
+        n = None if isinstance(self.n, Size) else self.n
+        machine = self.build.machine
+        dots = dot.choose_dots(n, k, Registers(machine.vector_bits, machine.num_registers), self.dtype)
+        entries = [
+            Entry("slot", self.a.field),
+            Entry("offset", self.a.field, self.a.offset),
+            Entry("slot", self.b.field),
+            Entry("offset", self.b.field, self.b.offset),
+            *_sizes(self.m, self.n, k, self.batches, self.a.batch, self.a.free, 1, 0, self.b.batch, self.b.free, 0, 0),
+            Entry("slot", self.a.field),
+            Entry("offset", self.a.field),
+            *_sizes(0, 0),
+        ]
+        assert len(entries) == PRODUCT_ARGS
+        e = KernelEmitter(self.build.module, KERNEL, PRODUCT_ARGS)
+        epilogue, _ = self._epilogue(e, Cut(0, self.n, 0, k))
+        dot.write_dot_product(e, dots, self.dtype, epilogue)
+
+        def count(number: Callable[[Dim], int]) -> int:
+            return dot.count_dots(dots, number(self.m), number(self.n), number(self.batches))
+
+        self.build.add(e, entries, count, self.place)
 
     def _product(
         self,
@@ -114,7 +144,6 @@ class _ProductRecords:
         *,
         resumes: bool,
         is_last: bool,
-        alone: bool,
     ) -> None:
         """Write the record of one block."""
         a, b = self.a, self.b
@@ -137,15 +166,15 @@ class _ProductRecords:
             *b_place,
             *_sizes(self.m, cut.columns, cut.terms, self.batches),
             *_sizes(a.batch, a.free, a.inner, 0 if packed_a is None else packed_a.panel),
-            *_sizes(*b_sizes, int(alone)),
+            *_sizes(*b_sizes, int(columns_outer(tile))),
             Entry("slot", partial),
             Entry("offset", partial, cut.column if resumes else 0),
             *_sizes(self.n, 0),
         ]
         assert len(entries) == PRODUCT_ARGS
-        e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
-        epilogue = self._epilogue(e, cut) if is_last else self._keep(e, sums, cut)
-        kernels._Product(e, tile, self.dtype, epilogue, resumes).write()
+        e = KernelEmitter(self.build.module, KERNEL, PRODUCT_ARGS)
+        epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
+        write_product(e, tile, self.dtype, epilogue, prefetch, resume=resumes)
 
         def count(number: Callable[[Dim], int]) -> int:
             return count_tiles(tile, number(self.m), number(cut.columns), number(self.batches))
@@ -161,8 +190,8 @@ class _ProductRecords:
 
         return epilogue
 
-    def _epilogue(self, e: KernelEmitter, cut: Cut) -> Any:
-        """Return the epilogue that computes what the region computes of the product."""
+    def _epilogue(self, e: KernelEmitter, cut: Cut) -> tuple[Any, Any]:
+        """Return the epilogue that computes what the region computes of the product, and what asks for its memory ahead."""
         field, region = self.product, self.region
         members: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
         loops = region.axes[field]
@@ -172,12 +201,15 @@ class _ProductRecords:
                 if not _reads(x, members, ev):
                     ev.hoist(x, index, frozenset())
 
-        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+        def stand(row: Value, column: Value, batch: Value) -> None:
             if not same(cut.column, 0):
                 column = column + e.size(cut.column)
             for d, i in zip(loops, (batch, row, column)[3 - len(loops) :], strict=True):
                 if d is not None:
                     ev.at[d] = i
+
+        def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
+            stand(row, column, batch)
             e.mask = mask
 
             def body() -> None:
@@ -190,7 +222,15 @@ class _ProductRecords:
             ev.inside(body)
             e.mask = None
 
-        return epilogue
+        over = [field for field in region.stored if field in self.build.targets.over]
+
+        def prefetch(_: Emitter, row: Value, column: Value, batch: Value) -> None:
+            stand(row, column, batch)
+            places: list[str] = ev.inside(lambda: [ev.address(written, members[written]) for written in over])
+            for address in places:
+                e.prefetch(address, write=True, locality=3)
+
+        return epilogue, prefetch if over and self.is_large else None
 
     def _pack(
         self, x: Factor, n: Dim, k: Dim, strides: tuple[Dim, Dim], width: int, cut: Cut, into: Panels | None = None
@@ -205,7 +245,7 @@ class _ProductRecords:
             build.scratch.append((into.field, self.place))
         module = Module()
         write = pack_transposed if is_one(inner) else pack_rows if is_one(free) else pack_any
-        write(module, "kernel", self.dtype)
+        write(module, KERNEL, self.dtype)
         build.module.declarations.update(module.declarations)
         start = x.offset + cut.term * inner + cut.column * free
         entries = (
@@ -216,7 +256,7 @@ class _ProductRecords:
             *_sizes(cut.terms, cut.columns, self.batches, x.batch, inner, free, into.batch, into.panel, width),
         )
         strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
-        build.records.append(Record(build.named(module.functions["kernel"]), entries, strips, self.place))
+        build.records.append(Record(build.named(module.functions[KERNEL]), entries, strips, self.place))
         return into
 
 

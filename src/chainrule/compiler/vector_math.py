@@ -1,18 +1,86 @@
-"""stub"""
+"""Functions of native code, element by element: by the name of the primitive.
+
+Each gets single numbers or 16 lanes and writes the same instructions for both, of LLVM's own language only: no call into a
+library, no table, no rounding left to the compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chainrule.compiler import vector_division as division
+from chainrule.compiler import vector_exponential as exponential
+from chainrule.compiler import vector_logarithm as logarithm
+from chainrule.compiler import vector_special as special
+from chainrule.compiler import vector_trigonometry as trigonometry
+from chainrule.compiler.emit import Emitter, Value
+from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.vector_power import power
+
+Rule = Callable[..., Value]  # (emitter, operands)
 
 
-def function(name):
-    def rule(e, *xs):
-        if name in ("floor", "ceil", "trunc"):
-            return e.intrinsic(name, *xs)
-        if name == "round":
-            return e.intrinsic("roundeven", *xs)
-        if name == "sigmoid":
-            return 1 / (1 + e.intrinsic("exp", -xs[0]))
-        if name == "logaddexp":
-            a, b = xs
-            m = e.maximum(a, b)
-            return m + e.intrinsic("log", e.intrinsic("exp", a - m) + e.intrinsic("exp", b - m))
-        return e.intrinsic(name, *xs)
+def _intrinsic(name: str) -> Rule:
+    """Return one of LLVM's functions; of integers, x itself."""
 
+    def rule(e: Emitter, x: Value) -> Value:
+        return e.intrinsic(name, x) if x.dtype.kind == "f" else x
+
+    return rule
+
+
+def _sign(e: Emitter, x: Value) -> Value:
+    """Return -1, 0 or 1; 0 for NaN."""
+    one, zero = e.constant(1, x.dtype), e.constant(0, x.dtype)
+    if x.dtype.kind in "bu":
+        return e.select(e.ne(x, 0), one, zero)
+    return e.select(x > 0, one, e.select(x < 0, -1, zero))
+
+
+FUNCTIONS: dict[str, Rule] = {
+    "ceil": _intrinsic("ceil"),
+    "floor": _intrinsic("floor"),
+    "round": _intrinsic("roundeven"),
+    "trunc": _intrinsic("trunc"),
+    "sign": _sign,
+    "sqrt": lambda e, x: e.sqrt(x),
+    "exp": exponential.exp,
+    "exp2": exponential.exp2,
+    "expm1": exponential.expm1,
+    "sigmoid": exponential.sigmoid,
+    "tanh": exponential.tanh,
+    "sinh": exponential.sinh,
+    "cosh": exponential.cosh,
+    "log": logarithm.log,
+    "log2": logarithm.log2,
+    "log10": logarithm.log10,
+    "log1p": logarithm.log1p,
+    "logaddexp": logarithm.logaddexp,
+    "pow": power,
+    "floor_divide": division.floor_divide,
+    "trunc_divide": division.trunc_divide,
+    "remainder": division.remainder,
+    "fmod": division.fmod,
+    "sin": trigonometry.sin,
+    "cos": trigonometry.cos,
+    "tan": trigonometry.tan,
+    "asin": trigonometry.asin,
+    "acos": trigonometry.acos,
+    "atan": trigonometry.atan,
+    "atan2": trigonometry.atan2,
+    "asinh": trigonometry.asinh,
+    "acosh": trigonometry.acosh,
+    "atanh": trigonometry.atanh,
+    "hypot": trigonometry.hypot,
+    "erf": special.erf,
+    "erfc": special.erfc,
+    "erfinv": special.erfinv,
+}
+
+
+def function(name: str) -> Rule:
+    """Return the rule of a primitive."""
+    rule = FUNCTIONS.get(name)
+    if rule is None:
+        raise Unlowered(f"primitive {name!r}: no vector function is written for it")
     return rule

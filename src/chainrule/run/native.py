@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.compiler.cache import load_or_make
+from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.driver import RUN
 from chainrule.compiler.llvm import assembly
 from chainrule.compiler.pipeline import Compilation
@@ -22,7 +22,7 @@ from chainrule.graph import Graph
 from chainrule.graph.sizes import Size, evaluate
 from chainrule.run.program import Program, late_calls
 
-MOST_LAYOUTS = 16  # of batch sizes that are kept ready
+MOST_LAYOUTS = 64  # of batch sizes that are kept ready
 
 
 class Ready:
@@ -77,7 +77,7 @@ class NativeProgram:
         self.compilation = Compilation(graph, late_calls(graph), self.in_place, host(), hints or {})
         ir = self.compilation.ir
         start = time.perf_counter()
-        loaded = load_or_make(ir, host())
+        loaded = load_or_build(ir.encode(), lambda: (ir, b""), host())
         self.seconds = time.perf_counter() - start
         self.loaded = loaded
         self.library = loaded.library

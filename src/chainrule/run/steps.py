@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.cache import load_or_make
-from chainrule.compiler.driver import AHEAD, RUN_TEAM, Team, write_gather
+from chainrule.compiler.cache import load_or_build
+from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
 from chainrule.compiler.emit import Module
 from chainrule.compiler.plan import FIRST_INPUT
 from chainrule.compiler.target import host
@@ -20,7 +20,9 @@ from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_addres
 
 GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
 
-WORTH_IT = 2e-3  # seconds of work from which on waking other threads may pay
+WORTH_WAKING = 2e-3  # seconds of work from which on waking other threads may pay
+WORTH_A_BARRIER = 2e-6  # seconds of a kernel, on the average, from which on sharing it may pay
+TRIAL = 2e-3  # seconds of work
 ANEW = 64  # calls after which it is measured again how many threads are fastest
 
 
@@ -54,20 +56,27 @@ class Steps:
         self._seconds: dict[int, float] = {}  # per step, by number of threads
         self._calls = 0
 
-    def _threads(self, steps: int) -> int:
-        """Return how many threads to use: what was measured decides, and is measured again now and then."""
+    def _parts(self, steps: int) -> list[tuple[int, int]]:
+        """Return with how many threads to do how many steps: what was measured decides, and is measured again now and then.
+
+        The first few steps with another number of threads are a trial; the rest is done with what is fastest (0).
+        """
         most = get_num_threads()
-        if most == 1 or is_chosen():
-            return most
         known = self._seconds.get(1)
-        if known is None or known * steps < WORTH_IT:
-            return 1
+        if most == 1 or is_chosen():
+            return [(most, steps)]
+        if known is None:
+            return [(1, steps)]
+        if known < WORTH_A_BARRIER * self.ready.count or known * steps < WORTH_WAKING:
+            return [(1, steps)]
         self._calls += 1
-        if most not in self._seconds or self._calls % ANEW == 0:
-            return most
-        if self._calls % ANEW == 1:
-            return 1
-        return min(self._seconds, key=self._seconds.__getitem__)
+        if most in self._seconds and self._calls % ANEW:
+            return [(0, steps)]
+        trial = min(max(int(TRIAL / known), 1), steps)
+        others = [(count, trial) for count in (1, most) if count not in self._seconds or self._calls % ANEW == 0]
+        others = others[: steps // trial]
+        rest = steps - trial * len(others)
+        return [*others, (0, rest)] if rest else others
 
     def run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
         """Run ``steps`` steps on these inputs (those that ``feed`` gives are ignored).
@@ -85,7 +94,7 @@ class Steps:
         extra_args: list[Array] = []
         slots = len(frame)
         frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
-        order = np.concatenate([feed.order, np.zeros(AHEAD, np.int64)])
+        order = np.concatenate([feed.order, np.zeros(self.size, np.int64)])  # the gathers look one batch ahead
         order_slot = slots
         frame[order_slot] = order.ctypes.data
         moves.append((order_slot, 8 * self.size))
@@ -97,7 +106,7 @@ class Steps:
                 batch = np.empty((self.size, *rows.shape[1:]), dtype)
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
-                args = np.array([slots, order_slot, slot, 0, batch[:1].size], np.int64)
+                args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size], np.int64)
                 records.append((_gather(rows.dtype, dtype), args.ctypes.data, self.size))
                 extra_args.append(args)
                 kept += [rows, batch]
@@ -129,7 +138,19 @@ class Steps:
 
     def _run_team(self, frame: Array, table: Array, moves: Array, steps: int) -> int:
         """Let one thread or several run the records; return how many steps were done whole."""
-        threads = self._threads(steps)
+        done = 0
+        for threads, some in self._parts(steps):
+            count = threads or min(self._seconds, key=self._seconds.__getitem__)
+            start = time.perf_counter()
+            whole = self._some_steps(frame, table, moves, some, count)
+            done += whole
+            if whole < some:
+                break
+            seconds = (time.perf_counter() - start) / some
+            self._seconds[count] = min(seconds, 1.1 * self._seconds.get(count, seconds))
+        return done
+
+    def _some_steps(self, frame: Array, table: Array, moves: Array, steps: int, threads: int) -> int:
         frames = np.tile(frame, (threads, 1))
         team = np.zeros(Team.FRAMES + threads + 8, np.int64)
         team[Team.SIZE], team[Team.COUNT], team[Team.STEPS] = threads, len(table), steps
@@ -138,18 +159,13 @@ class Steps:
         for k in range(threads):
             team[Team.FRAMES + k] = frames[k].ctypes.data
         address = team.ctypes.data
-        start = time.perf_counter()
         if threads == 1:
             self._call(address, 0)
         elif not pool().run(threads, lambda k: self._call(address, k)):
-            team[Team.SIZE] = threads = 1
+            team[Team.SIZE] = 1
             self._call(address, 0)
-        done = int(team[Team.DONE])
-        if done:
-            seconds = (time.perf_counter() - start) / done
-            if steps > 1:
-                self._seconds[threads] = min(seconds, 1.1 * self._seconds.get(threads, seconds))
-        return done
+        frame[:] = frames[0]
+        return int(team[Team.DONE])
 
 
 _gathers: dict[tuple[Any, Any], Any] = {}
@@ -163,7 +179,7 @@ def _gather(source: Any, target: Any) -> int:
         module, machine = Module(), host()
         name = write_gather(module, source, target)
         ir = module.text(machine.attributes())
-        found = _gathers[key] = (load_or_make(ir, machine), name)
+        found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)
     loaded, name = found
     address: int = loaded.library[name]
     return address

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from chainrule import run as engines
 from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError
 from chainrule.graph import Graph, show
 from chainrule.graph.sizes import Shape, UndecidedSize, symbol
-from chainrule.tensors.arguments import Arguments, rebuild, values_in, with_types_only
+from chainrule.tensors.arguments import Arguments, Results, rebuild, values_in, with_types_only
 from chainrule.tensors.dtypes import default_float
 from chainrule.tensors.guards import Name, names_read
 from chainrule.tensors.state import STATE, TRACE
+from chainrule.tensors.tensor import Tensor
 from chainrule.tensors.trace import Trace, tracing
 from chainrule.tensors.traced import Traced
 
@@ -197,6 +199,10 @@ class Compiled:
         """The first trace as assembly of this machine."""
         return self._native().assembly()
 
+    def engine(self) -> str:
+        """Say in a line what runs the trace that was made last: native code, or why it is not that."""
+        return self._entries[-1].traced.engine()[0] if self._entries else "not called yet"
+
     def report(self) -> str:
         """Return when it was traced, and why, and how often each trace ran."""
         count = len(self._entries)
@@ -243,6 +249,69 @@ class Compiled:
             if entry.traced.holds(tensors):
                 return entry.traced, tensors, call.sizes
         return None
+
+    def over(self, *rows: Any, batch_size: int, order: Any = None, passes: int = 1) -> Any:
+        """Run on one batch of rows after the other. Natively, that is one call.
+
+        ``rows``    arrays or tensors of the same number of rows: the arguments
+        ``order``   the numbers of the rows, in the order in which they are taken (None: as they stand)
+        ``passes``  how often all of them are gone through
+
+        Returns what the function returns, its tensors with a new first axis: one entry for each batch. A last batch that is
+        smaller is run as it is. The bits are those of calling on each batch in turn.
+        """
+        arrays = [np.asarray(x.detach()._value if isinstance(x, Tensor) else x) for x in rows]
+        if not arrays or any(x.ndim == 0 or len(x) != len(arrays[0]) for x in arrays):
+            got = ", ".join(str(x.shape) for x in arrays)
+            raise ArgumentError(f"{self.name}.over: got arrays of shapes ({got})", expected="the same number of rows")
+        if batch_size < 1 or passes < 1:
+            raise ArgumentError(
+                f"{self.name}.over: got batch_size={batch_size}, passes={passes}", expected="1 or more of each"
+            )
+        count = len(arrays[0])
+        once = np.arange(count) if order is None else np.asarray(order, dtype=np.int64)
+        if once.size == 0 or once.min() < 0 or once.max() >= count:
+            raise ArgumentError(
+                f"{self.name}.over: got {once.size} rows from {count}", expected=f"numbers from 0 to {count - 1}"
+            )
+        found = Stacked(self.name)
+        for _ in range(passes):
+            start = 0
+            while start < len(once):
+                batch = [Tensor(x.take(once[start : start + batch_size], axis=0)) for x in arrays]
+                steps = (len(once) - start) // batch_size
+                start += batch_size * (
+                    self._at_once(batch, arrays, once[start:], steps, found) or found.one(self(*batch))
+                )
+        return found.result()
+
+    def repeat(self, *args: Any, times: int) -> Any:
+        """Run ``times`` times on the same arguments. Natively, that is one call.
+
+        Returns what the function returns, its tensors with a new first axis: one entry for each run.
+        """
+        if times < 1:
+            raise ArgumentError(f"{self.name}.repeat: got times={times}", expected="1 or more")
+        found = Stacked(self.name)
+        done = found.one(self(*args))
+        while done < times:
+            done += self._at_once(list(args), [], np.zeros(0, np.int64), times - done, found) or found.one(self(*args))
+        return found.result()
+
+    def _at_once(self, args: list[Any], arrays: list[Any], order: Any, steps: int, found: Stacked) -> int:
+        """Run ``steps`` times in one native call, on batches of ``arrays`` if there are any; return how often: 0 if it cannot be."""
+        served = self.traced_for(*args) if steps > 1 else None
+        if served is None or not served[0].can_run_steps():
+            return 0
+        traced, tensors, sizes = served
+        fits = zip(arrays, tensors, strict=False)
+        if arrays and not (len(arrays) == len(tensors) and all(engines.can_gather(x, t._value.dtype) for x, t in fits)):
+            return 0
+        wanted = range(traced.num_results)
+        done, results = traced.run_steps(tensors, dict(enumerate(arrays)), order, sizes, steps, wanted)
+        if done:
+            found.several([results[k][:done] for k in wanted])
+        return done
 
     def _first_call(self, call: Call) -> Any:
         """Trace the function for a call that no trace serves, and run it; or run it uncompiled if there are too many."""
@@ -349,6 +418,35 @@ class Compiled:
         text = f"{self.name} was traced {MOST_TRACES} times, and would be again, since {reason}"
         self._given_up[call.family] = text
         warnings.warn(f"{text}. It runs uncompiled from here on, where no trace fits", stacklevel=4)
+
+
+class Stacked:
+    """What several runs return, as one: each tensor with a new first axis."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.parts: list[list[Any]] = []
+        self.form: Any = None
+
+    def one(self, value: Any) -> int:
+        """Add what one run returned; return 1."""
+        results = Results(value)
+        self.form = results.form
+        self.several([x._value[None] for x in results.tensors])
+        return 1
+
+    def several(self, arrays: list[Any]) -> None:
+        """Add what several runs returned, one array for each result."""
+        if self.parts and any(x.shape[1:] != y.shape[1:] for x, y in zip(self.parts[0], arrays, strict=True)):
+            raise ArgumentError(
+                f"{self.name}: a smaller last batch returns tensors of another shape",
+                expected="results that do not depend on the size of the batch, or rows that make whole batches",
+            )
+        self.parts.append(arrays)
+
+    def result(self) -> Any:
+        """Return the form of one run with the tensors of all."""
+        return rebuild(self.form, [Tensor(np.concatenate(parts)) for parts in zip(*self.parts, strict=True)], {})
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:

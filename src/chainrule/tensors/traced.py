@@ -324,6 +324,11 @@ class Traced:
         self.runs += done
         return done, results
 
+    @property
+    def num_results(self) -> int:
+        """How many tensors the function returns."""
+        return len(self._cut_off)
+
     def _result(self, value: Any, cut_off: bool) -> Tensor:
         y = Tensor(value)
         if cut_off:

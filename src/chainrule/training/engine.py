@@ -39,6 +39,10 @@ class Engine:
         """
         return self._step.run_steps(like, rows, order, steps, outputs=outputs, between=between)
 
+    def told(self) -> str:
+        """Say in a line what runs the steps: native code, or why that is not so; "" if nobody asked for it."""
+        return self._step.told()
+
     def look(self, batch: Batch) -> Found:
         """Return error and outputs of a batch."""
         return self._look.run(batch)
@@ -61,6 +65,11 @@ class _Runner:
     def forget(self) -> None:
         self.call: Step = compile(self.function) if self.compiled else self.function
         self.is_new = True
+
+    def told(self) -> str:
+        if not isinstance(self.call, Compiled) or engines.is_off():
+            return ""
+        return self.call.engine()
 
     def run_steps(
         self, like: Batch, rows: Rows, order: Array, steps: int, *, outputs: bool, between: Callable[[int], None] | None

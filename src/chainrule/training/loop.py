@@ -32,7 +32,7 @@ class Loop:
         self.progress = Progress(
             trainer.epochs, batches.count, done=len(trainer.history), wanted=trainer.progress
         )  # fmt: skip
-        self.in_epoch = False
+        self.in_epoch = self.has_told = False
         self.written = -1  # epochs done when the checkpoint was written
 
     def run(self) -> None:
@@ -104,6 +104,9 @@ class Loop:
             if learned.last is not None:
                 for callback in trainer.callbacks:
                     callback.on_batch_end(trainer, epoch, number, learned.losses[-1], learned.last)
+            if not self.has_told:
+                self.progress.tell(trainer.engine())
+                self.has_told = True
             self.progress.batch(len(learned.losses))
             if trainer.time_limit is not None and self.seconds() > trainer.time_limit:
                 trainer.stop("time")

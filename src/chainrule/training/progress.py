@@ -31,6 +31,16 @@ class Progress:
         if self.bar is not None and self.batches is not None:
             self.bar.update(count)
 
+    def tell(self, text: str) -> None:
+        """Show a line of its own."""
+        if not self.shown or not text:
+            return
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
     def epoch(self, number: int, row: Mapping[str, float], *, best: bool) -> None:
         """Show that an epoch ended."""
         if not self.shown:

@@ -1,0 +1,98 @@
+"""The shape of a tile: how much of a product's result is held in registers, chosen by the shape of the whole.
+
+Measured on Zen 4: with vectors of 512 bits 8 × 16 sums already keep the multipliers busy (their latency is 4 cycles), so what
+decides is that no rows are wasted, and how much of a tile's beginning and end the sums of the next one hide.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .emit import LANES, Dtype
+
+
+class Tile(NamedTuple):
+    """How much of C a tile holds: ``rows`` × 16 ``vectors``.
+
+    Where N is not a multiple, the last tile of a row has ``tail`` vectors, and lanes of its last ``masked`` vectors may be
+    missing. ``tail`` and ``masked`` follow from N (``with_columns``), or suit every N when both equal ``vectors``.
+    ``only_tail``: N is less than the width, every tile is the last of its row.
+    ``deferred``: the epilogue of a tile runs between the multiply-adds of the next.
+    ``packed_a``: A is packed in panels of 16 rows, of which ``rows`` must be a divisor.
+    """
+
+    rows: int
+    vectors: int
+    tail: int = 0
+    masked: int = 0
+    only_tail: bool = False
+    deferred: bool = False
+    packed_a: bool = False
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.vectors * LANES
+
+    def with_columns(self, n: int | None) -> Tile:
+        """Return the tile for C of ``n`` columns, or of any number of columns (None)."""
+        if n is None:
+            return self._replace(tail=self.vectors, masked=self.vectors)
+        tail = -(-(n % self.width) // LANES)
+        return self._replace(tail=tail, masked=int(n % LANES > 0), only_tail=0 < n < self.width)
+
+
+def count_tiles(tile: Tile, m: int, n: int, batches: int = 1) -> int:
+    """Return how many tiles there are, the largest ``end`` of a call."""
+    row_tiles = m if m < tile.rows and not tile.packed_a else -(-m // tile.rows)
+    column_tiles = n // tile.width + (tile.tail > 0)
+    return batches * row_tiles * column_tiles
+
+
+class Registers(NamedTuple):
+    """A machine's vector registers: their width, and how many there are."""
+
+    bits: int
+    number: int
+
+
+def choose_tile(
+    m_hint: int | None,
+    n: int | None,
+    k_hint: int | None,
+    registers: Registers,
+    dtype: Dtype,
+    *,
+    in_place: bool = False,
+) -> Tile:
+    """Return the tile that should take least time for C of about ``m_hint`` rows and ``n`` columns (None: unknown).
+
+    ``in_place``: the epilogue loads, computes and stores, as an optimizer does. Where vectors are wide enough to leave
+    the other units idle, such an epilogue is deferred, and that of short sums or of a C beyond the nearer caches.
+    """
+    per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
+    per_cycle = 1 if registers.bits == 512 else 2  # multiply-adds, of a latency of 4
+    shortest = 7 if registers.bits == 512 else 4.2  # cycles per term of the sums, measured
+    m, columns, k = m_hint or 192, n or 384, max(k_hint or 256, 1)
+    deferred = registers.bits == 512 and (in_place or k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
+
+    def fits(rows: int, vectors: int) -> bool:  # sums, a row of B and a broadcast element of A
+        return (rows * vectors + vectors) * per_vector + 1 <= registers.number
+
+    def cycles(rows: int, vectors: int) -> float:
+        sums = rows * vectors * per_vector / per_cycle
+        loads = rows / 2 + vectors * per_vector / per_cycle
+        after = sums if deferred else 6 * sums - 30  # what the sums of the next tile do not hide
+        return k * max(sums, loads, shortest) + max(after, 10) + 10
+
+    def total(tile: Tile) -> float:
+        row_tiles = m if m < tile.rows else -(-m // tile.rows)
+        whole = columns // tile.width * cycles(tile.rows, tile.vectors)
+        tail = cycles(tile.rows, tile.tail) if tile.tail else 0
+        code = tile.vectors + (0 if tile.only_tail else tile.tail)
+        return row_tiles * (whole + tail) * (1 + 0.01 * code)
+
+    highest = 24 if m_hint else 8  # of few rows the fewest are wasted, however many there will be
+    shapes = [(rows, vectors) for vectors in range(1, 9) for rows in range(1, highest + 1) if fits(rows, vectors)]
+    tile = min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)
+    return tile._replace(deferred=False) if tile.only_tail and tile.masked else tile
