@@ -61,6 +61,7 @@ docs: $(VENV)/tests.stamp ## write the generated pages of docs/ again from the c
 	$(BIN)/python docs/generate_ops.py
 	$(BIN)/python docs/generate_commands.py
 	$(BIN)/python docs/generate_names.py
+	$(BIN)/python docs/generate_compiler.py
 
 bench: $(BENCH) ## run every benchmark, beside the peers that are installed (PEERS=1 installs them)
 	@set -e; for name in $(BENCHMARKS); do echo; echo "== benchmarks/$$name.py"; $(BIN)/python "benchmarks/$$name.py" $(ARGS); done

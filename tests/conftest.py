@@ -45,6 +45,7 @@ def has_torch() -> bool:
 
 # What tests against PyTorch share holds no test of its own, and cannot be imported without it.
 SHARED_WITH_TORCH = [
+    "compiler/random_networks.py",
     "nn/beside_torch.py",
     "oracles/layer_samples.py",
     "oracles/op_samples.py",

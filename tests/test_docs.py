@@ -21,6 +21,7 @@ PAGES = sorted(
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_example_prints_what_the_page_says(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")  # as a reader would run it
     text = page.read_text("utf-8")
     source = "\n".join(match.group(1) + "\n" for match in BLOCK.finditer(text))
     test = doctest.DocTestParser().get_doctest(source, {"__name__": "__main__"}, page.name, str(page), 0)

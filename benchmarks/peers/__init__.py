@@ -42,6 +42,7 @@ class Entry:
 PEERS = {
     "chainrule-eager": Entry("ours", "Eager"),
     "chainrule-compile": Entry("ours", "Compiled"),
+    "chainrule-steps": Entry("ours", "Steps"),
     "chainrule-fit": Entry("ours", "Fit"),
     "torch-eager": Entry("torch_eager", needs=("torch",)),
     "torch-compile": Entry("torch_compile", "Peer", ("torch",)),

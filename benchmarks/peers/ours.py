@@ -47,6 +47,24 @@ class Compiled(Eager):
         self.step = cr.compile(self.step)
 
 
+class Steps(Eager):
+    """Many steps of the compiled function in one call."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        step = self.step
+        self.step = cr.compile(lambda *rows: step(list(rows[:-1]), rows[-1]))
+        self.size = network.batch
+        columns = zip(*[(*inputs, targets) for inputs, targets in self.batches], strict=True)
+        self.rows = [np.concatenate([part.numpy() for part in column]) for column in columns]
+
+    def run(self, passes: int) -> list[float]:
+        if len(self.batches) == 1:
+            inputs, targets = self.batches[0]
+            return self.step.repeat(*inputs, targets, times=passes).tolist()
+        return self.step.over(*self.rows, batch_size=self.size, passes=passes).tolist()
+
+
 class Epochs(cr.Callback):
     """Takes the time from the beginning of the first epoch to the end of the last, and the losses."""
 

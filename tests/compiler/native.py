@@ -12,7 +12,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
+from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.dot import Dots, choose_dots, count_dots, dot_product, pays
 from chainrule.compiler.emit import I64, Dtype, Emitter, Module, Value
 from chainrule.compiler.pack import PACK_ARGS, PackEntry, count_strips, pack_any, pack_rows, pack_transposed
@@ -159,7 +159,9 @@ def planned(
     tile = choose_tile(m, n, k, registers, dtype)
     if packed_a:
         per_vector = 16 * size * 8 // registers.bits
-        tile = Tile(max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number), 1)
+        tile = Tile(
+            max(r for r in (1, 2, 4, 8, 16) if (r + 1) * per_vector < registers.number), 1, deferred=tile.deferred
+        )
     cuts, calls, arrays = blocks(n, k, dtype), [], [a, b, c]
     pad = 16  # panels a power of two apart would share places of a cache
     if packed_a:
@@ -176,7 +178,7 @@ def planned(
         args = product_args(part, a[None, :, terms], b[None, terms, columns])
         args[Entry.A + 1] = cut.term * (16 * size if packed_a else a.strides[1])
         args[Entry.B + 1] = cut.term * b.strides[0] + cut.column * b.strides[1]
-        args[Entry.COLUMNS_OUTER] = int(len(cuts) == 1)
+        args[Entry.COLUMNS_OUTER] = int(columns_outer(part))
         if packed_a:
             args[Entry.A_PANEL] = panel
         if packed_b:

@@ -46,6 +46,13 @@ done:
 """
 
 
+@pytest.fixture(autouse=True)
+def _without_options() -> None:
+    """What other tests of this process set for themselves is set back."""
+    with llvm._options(llvm._llvm()):
+        pass
+
+
 def test_vectors_fill_the_registers_of_the_target() -> None:
     assert "zmm" in llvm.assembly(MULTIPLY_ADD, target.avx512())
     for machine, register, other in (

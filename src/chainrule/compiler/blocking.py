@@ -1,8 +1,8 @@
 """How a large product is cut so that what is used again is still in a cache; all figures were measured, not derived.
 
 A small product is one call of its kernel. A large one packs A once, then takes B a block at a time: ``columns`` of B and
-``terms`` of the sums, packed, and multiplied with the same terms of all of A, rows of tiles outermost, so that one tile of
-A stays in the nearest caches and the block of B in those behind. Blocks of the same columns follow each other: all but the
+``terms`` of the sums, packed, and multiplied with the same terms of all of A, rows of tiles outermost where they are high, so
+that one tile of A stays in the nearest caches and the block of B in those behind. Blocks of the same columns follow each other: all but the
 first resume from the sums so far, all but the last store them.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .emit import Dtype
-from .product import CHUNK
+from .product import CHUNK, Tile
 
 
 class Block(NamedTuple):
@@ -36,6 +36,11 @@ def blocks(n: int, k: int, dtype: Dtype) -> list[Block]:
         for column in range(0, max(n, 1), columns)
         for term in range(0, max(k, 1), terms)
     ]
+
+
+def columns_outer(tile: Tile) -> bool:
+    """Return whether the tiles of a column should follow each other: what then is read again is A, and not B."""
+    return not tile.packed_a or tile.rows < tile.width
 
 
 def pays_to_pack_a(m: int, n: int, k: int, dtype: Dtype) -> bool:

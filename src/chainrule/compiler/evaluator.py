@@ -31,6 +31,8 @@ from chainrule.compiler.regions import Regions
 from chainrule.errors import VerifyError
 from chainrule.graph.sizes import Dim, Shape, Size
 
+KERNEL = "kernel"  # what each is called while it is written; then it is named by what it does
+
 
 class At(NamedTuple):
     """Where along one axis: ``offset + step · (index of loop ``loop``)``; ``loop`` None stands still."""

@@ -295,7 +295,8 @@ class LoopKernel:
             if masked and e.mask is not None:
                 value = e.select(e.mask, value, self._neutral(f, value.lanes)[0])
             return [self._combine(f, carry[0], value)]
-        place = self.ev.position(index[f.axis])  # type: ignore[attr-defined]
+        assert isinstance(f, Place)
+        place = self.ev.position(index[f.axis])
         place = e.wide(place, value.lanes)
         better = self._is_better(f, value, carry[0]) | (e.eq(carry[1], -1))
         if masked and e.mask is not None:
@@ -305,7 +306,8 @@ class LoopKernel:
     def _is_better(self, f: Field, a: Value, b: Value) -> Value:
         """Return whether ``a`` beats ``b``: NaN beats all but NaN."""
         e = self.e
-        better = a > b if f.kind == "max" else a < b  # type: ignore[attr-defined]
+        assert isinstance(f, Place)
+        better = a > b if f.kind == "max" else a < b
         if a.dtype.kind == "f":
             better = better | (e.is_nan(a) & ~e.is_nan(b))
         return better

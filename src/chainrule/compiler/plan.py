@@ -60,14 +60,15 @@ class Targets:
             self.slot[fixed] = at
             at += 1
         self.order = self._order(in_place)
-        self.fresh: list[int] = []  # outputs that get memory of their own
+        self.copied: list[tuple[Field, Source]] = []  # what replaces an input only when everything else is done
         for k, field in enumerate(regions.outputs):
             over = self.over.get(field)
             if over is not None:
                 self.slot[field] = self.slot[over]
+            elif k in in_place:
+                self.copied.append((field, self.sources[in_place[k]]))
             else:
                 self.slot[field] = at
-                self.fresh.append(k)
                 at += 1
         self.num_slots = at
         self._find_lives()
@@ -75,7 +76,10 @@ class Targets:
     # -- writing over inputs -----------------------------------------------------------------------------------------------
 
     def _order(self, in_place: Mapping[int, int]) -> list[Region]:
-        """Return the regions in an order in which no input is written over before it is read for the last time."""
+        """Return the regions in an order in which no input is written over before it is read for the last time.
+
+        Nor before the last check: one that fails stops the run, and nothing has changed.
+        """
         regions = self.regions
         reads: list[set[Field]] = [set() for _ in regions.all]
         after: list[set[int]] = [set() for _ in regions.all]
@@ -87,14 +91,17 @@ class Targets:
                         reads[region.index].add(reading.field)
                     elif home is not region:
                         after[region.index].add(home.index)
+        checks = {
+            region.index for region in regions.all if regions.checks(region)
+        }  # what fails must fail before a write
         for output, target in in_place.items():
             field, source = regions.outputs[output], self.sources[target]
             writer = regions.home.get(field)
-            if writer is None or not self._may_write(writer, field, source):
+            if writer is None or writer.index in checks or not self._may_write(writer, field, source):
                 continue
             readers = {r.index for r in regions.all if source in reads[r.index]} - {writer.index}
             trial = [set(x) for x in after]
-            trial[writer.index] |= readers
+            trial[writer.index] |= readers | checks
             if _sorted(trial) is not None:
                 after = trial
                 self.over[field] = source
@@ -143,6 +150,9 @@ class Targets:
                     if reading.field in self.lives:
                         first, last = self.lives[reading.field]
                         self.lives[reading.field] = (first, max(last, place[region]))
+
+        for field, _ in self.copied:
+            self.lives[field] = (self.lives[field][0], len(self.order))
 
     def offsets(self, sizes: dict[str, int], scratch: Sequence[tuple[Field, int]] = ()) -> tuple[dict[Field, int], int]:
         """Return where each field of the arena begins, in bytes, and how large the arena is."""

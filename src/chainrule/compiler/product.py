@@ -49,7 +49,7 @@ class Entry(IntEnum):
     B_BATCH = 12
     B_K = 13
     B_PANEL = 14  # the tile's columns where B is in row-major order, the length of a panel where it is packed
-    COLUMNS_OUTER = 15  # 0: all tiles of a row of tiles come first, 1: all tiles of a column of tiles (mostly faster)
+    COLUMNS_OUTER = 15  # 0: all tiles of a row of tiles come first, 1: all tiles of a column of tiles (mostly faster; see blocking.py)
     PARTIAL = 16  # slot, then offset in bytes: sums to go on from, each row side by side; see ``product``
     PARTIAL_ROW = 18
     PARTIAL_BATCH = 19

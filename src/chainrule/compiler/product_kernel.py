@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.compiler import dot
-from chainrule.compiler.blocking import blocks, pays_to_pack_a, pays_to_pack_b
+from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import LANES, Emitter, Module, Value
-from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of, view_of
+from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, index_of, view_of
 from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chainrule.compiler.regions import Region
 
 
+FAR = 4 << 20  # bytes of a result that no near cache holds
 APART = 16  # elements between panels: a power of two apart, they would share places of a cache
 
 
@@ -73,6 +74,7 @@ class _ProductRecords:
         self.writes_over = any(field in build.targets.over for field in region.stored)
         registers = Registers(build.machine.vector_bits, build.machine.num_registers)
         self.tile = choose_tile(*hints, registers, self.dtype, in_place=self.writes_over)
+        self.is_large = m * n * self.dtype.itemsize >= FAR
         self.packs_a = self.is_single and pays_to_pack_a(m, n, k, self.dtype)
         if self.packs_a:
             per_vector = LANES * self.dtype.itemsize * 8 // registers.bits
@@ -106,9 +108,7 @@ class _ProductRecords:
                 strides = self.b.inner, self.b.free
                 panels = self._pack(self.b, self.n, self.k, strides, self.tile.width, cut, panels)
             is_last = same(cut.term + cut.terms, self.k)
-            self._product(
-                cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last, alone=len(cuts) == 1
-            )
+            self._product(cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last)
 
     def _dots(self, k: int) -> None:
         """Write the record of a product of rows with rows."""
@@ -126,7 +126,7 @@ class _ProductRecords:
             *_sizes(0, 0),
         ]
         assert len(entries) == PRODUCT_ARGS
-        e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
+        e = KernelEmitter(self.build.module, KERNEL, PRODUCT_ARGS)
         epilogue, _ = self._epilogue(e, Cut(0, self.n, 0, k))
         dot.write_dot_product(e, dots, self.dtype, epilogue)
 
@@ -144,7 +144,6 @@ class _ProductRecords:
         *,
         resumes: bool,
         is_last: bool,
-        alone: bool,
     ) -> None:
         """Write the record of one block."""
         a, b = self.a, self.b
@@ -167,13 +166,13 @@ class _ProductRecords:
             *b_place,
             *_sizes(self.m, cut.columns, cut.terms, self.batches),
             *_sizes(a.batch, a.free, a.inner, 0 if packed_a is None else packed_a.panel),
-            *_sizes(*b_sizes, int(alone and not self.writes_over)),
+            *_sizes(*b_sizes, int(columns_outer(tile))),
             Entry("slot", partial),
             Entry("offset", partial, cut.column if resumes else 0),
             *_sizes(self.n, 0),
         ]
         assert len(entries) == PRODUCT_ARGS
-        e = KernelEmitter(self.build.module, "kernel", PRODUCT_ARGS)
+        e = KernelEmitter(self.build.module, KERNEL, PRODUCT_ARGS)
         epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
         write_product(e, tile, self.dtype, epilogue, prefetch, resume=resumes)
 
@@ -231,7 +230,7 @@ class _ProductRecords:
             for address in places:
                 e.prefetch(address, write=True, locality=3)
 
-        return epilogue, prefetch if over else None
+        return epilogue, prefetch if over and self.is_large else None
 
     def _pack(
         self, x: Factor, n: Dim, k: Dim, strides: tuple[Dim, Dim], width: int, cut: Cut, into: Panels | None = None
@@ -246,7 +245,7 @@ class _ProductRecords:
             build.scratch.append((into.field, self.place))
         module = Module()
         write = pack_transposed if is_one(inner) else pack_rows if is_one(free) else pack_any
-        write(module, "kernel", self.dtype)
+        write(module, KERNEL, self.dtype)
         build.module.declarations.update(module.declarations)
         start = x.offset + cut.term * inner + cut.column * free
         entries = (
@@ -257,7 +256,7 @@ class _ProductRecords:
             *_sizes(cut.terms, cut.columns, self.batches, x.batch, inner, free, into.batch, into.panel, width),
         )
         strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
-        build.records.append(Record(build.named(module.functions["kernel"]), entries, strips, self.place))
+        build.records.append(Record(build.named(module.functions[KERNEL]), entries, strips, self.place))
         return into
 
 

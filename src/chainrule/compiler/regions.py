@@ -69,6 +69,8 @@ CHEAP = frozenset(
         "sign",
     ]
 )
+FAILING = frozenset(["index_within"])
+DIVIDING = frozenset(["floor_divide", "trunc_divide", "remainder", "fmod"])
 MOST_AGAIN = 12  # operations that are done again by each reader rather than kept
 LOOK_BACK = 6  # regions that are considered for a field that reads nothing of them
 Axes = tuple[int | None, ...]
@@ -196,6 +198,22 @@ class Regions:
                 self._read(x, (None,) * x.ndim, True, found)
         return found
 
+    def checks(self, region: Region) -> bool:
+        """Say whether a region computes something that may fail: an index out of range, an integer divided by 0."""
+        seen: set[Field] = set(region.members)
+        stack = list(region.members)
+        while stack:
+            field = stack.pop()
+            if isinstance(field, Map) and (
+                field.primitive.name in FAILING or (field.primitive.name in DIVIDING and field.dtype.kind in "iu")
+            ):
+                return True
+            for x in field.inputs:
+                if x not in seen and x not in self.computed:
+                    seen.add(x)
+                    stack.append(x)
+        return False
+
     def _read(self, x: Field, axes: Axes, moved: bool, found: list[Reading]) -> None:
         if isinstance(x, (Source, Fixed)) or x in self.computed:
             found.append(Reading(x, axes, moved))
@@ -257,7 +275,7 @@ class Regions:
         elif isinstance(field, (Scatter, Assemble, Sweep, Order)):
             region.special = field
         elif isinstance(field, (Fold, Place)):
-            folded = field.axes if isinstance(field, Fold) else (field.axis,)
+            folded = _folded(field)
             region.inner = frozenset([d for axis in folded if (d := axes[axis]) is not None])
             self.fold_axes[field] = axes
             axes = tuple([d for axis, d in enumerate(axes) if axis not in folded])
@@ -288,7 +306,7 @@ class Regions:
             self._settle(region, field, axes)
             return True
         if folding:
-            folded = field.axes if isinstance(field, Fold) else (field.axis,)  # type: ignore[attr-defined]
+            folded = _folded(field)
             inner = frozenset([d for axis in folded if (d := axes[axis]) is not None])
             if not inner or used != set(range(len(region.dims))) or (region.inner and region.inner != inner):
                 return False
@@ -380,6 +398,13 @@ class Regions:
         kept = set(self.outputs) | self.buffered | self._read_outside()
         for region in self.all:
             region.stored = [field for field in region.members if field in kept]
+
+
+def _folded(field: Field) -> tuple[int, ...]:
+    """Return the axes that a fold combines along."""
+    if isinstance(field, Fold):
+        return field.axes
+    return (field.axis,) if isinstance(field, Place) else ()
 
 
 def aligned(x: Field, axes: Axes) -> Axes:

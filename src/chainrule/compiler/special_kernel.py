@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainrule.compiler.emit import I64, LANES, Value
-from chainrule.compiler.evaluator import STILL, At, Evaluator, Index, KernelEmitter, operand
+from chainrule.compiler.evaluator import KERNEL, STILL, At, Evaluator, Index, KernelEmitter, operand
 from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Sweep, is_one
 from chainrule.graph.sizes import Dim, Shape
 
@@ -33,8 +33,6 @@ class Loops:
     """Nested loops over a shape; the last axis runs along the lanes if ``lanes``."""
 
     def __init__(self, build: Build, shape: Shape, *, lanes: bool) -> None:
-        from chainrule.compiler.build import KERNEL
-
         self.e = KernelEmitter(build.module, KERNEL)
         self.shape = shape
         kept = [k for k, n in enumerate(shape) if not is_one(n)]
@@ -100,6 +98,11 @@ def _copy(build: Build, x: Field, shape: Shape, target: Field, where: Callable[[
 
     loops.write(body)
     build.add(loops.e, [], loops.items, place)
+
+
+def copy_record(build: Build, x: Field, target: Field, place: int) -> None:
+    """Write the kernel that copies a field to other memory of its shape, and its record."""
+    _copy(build, x, x.shape, target, lambda index: index, place)
 
 
 def _assemble(build: Build, field: Assemble, place: int) -> None:

@@ -149,7 +149,7 @@ class _Straight:
     def _load(self) -> list[_Carried]:
         """Load what does not change; return what is carried."""
         e, targets, values = self.e, self.targets, self.ev.values
-        written = {source: field for field, source in targets.over.items()}
+        written = {source: field for field, source in [*targets.over.items(), *targets.copied]}
         sources = targets.sources
         first = {k: sources[group[0]] for group in self.given.twins for k in group}
         loaded: dict[Field, tuple[list[Value], list[Value]]] = {}

@@ -67,14 +67,14 @@ def choose_tile(
 ) -> Tile:
     """Return the tile that should take least time for C of about ``m_hint`` rows and ``n`` columns (None: unknown).
 
-    ``in_place``: the epilogue loads, computes and stores, as an optimizer does; where vectors are wide enough to leave
-    the other units idle it is deferred.
+    ``in_place``: the epilogue loads, computes and stores, as an optimizer does. Where vectors are wide enough to leave
+    the other units idle, such an epilogue is deferred, and that of short sums or of a C beyond the nearer caches.
     """
     per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
     per_cycle = 1 if registers.bits == 512 else 2  # multiply-adds, of a latency of 4
     shortest = 7 if registers.bits == 512 else 4.2  # cycles per term of the sums, measured
-    deferred = in_place and registers.bits == 512
     m, columns, k = m_hint or 192, n or 384, max(k_hint or 256, 1)
+    deferred = registers.bits == 512 and (in_place or k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
 
     def fits(rows: int, vectors: int) -> bool:  # sums, a row of B and a broadcast element of A
         return (rows * vectors + vectors) * per_vector + 1 <= registers.number
@@ -92,5 +92,7 @@ def choose_tile(
         code = tile.vectors + (0 if tile.only_tail else tile.tail)
         return row_tiles * (whole + tail) * (1 + 0.01 * code)
 
-    shapes = [(rows, vectors) for vectors in range(1, 9) for rows in range(1, 25) if fits(rows, vectors)]
-    return min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)
+    highest = 24 if m_hint else 8  # of few rows the fewest are wasted, however many there will be
+    shapes = [(rows, vectors) for vectors in range(1, 9) for rows in range(1, highest + 1) if fits(rows, vectors)]
+    tile = min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)
+    return tile._replace(deferred=False) if tile.only_tail and tile.masked else tile

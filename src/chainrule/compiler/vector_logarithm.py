@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from chainrule.compiler import vector_coefficients as c
-from chainrule.compiler.emit import F64, Emitter, Value
+from chainrule.compiler.emit import F32, F64, I32, Emitter, Value
 from chainrule.compiler.vector_exponential import bounds, reduced, scaled
-from chainrule.compiler.vector_tools import INFINITY, NAN, clamp, is_single, layout, polynomial
+from chainrule.compiler.vector_tools import DOUBLE, INFINITY, NAN, clamp, is_single, layout, polynomial
 
 _LOG10_2 = {True: (0.3010300099849701, -1.432098883924482e-08), False: (0.3010299956639812, -2.8037281277851704e-18)}
 
@@ -18,6 +18,13 @@ def split(e: Emitter, x: Value) -> tuple[Value, Value]:
     bits = e.bitcast(x, form.integer)
     k = (bits - form.bits_of(math.sqrt(0.5))) >> form.fraction
     return k, e.bitcast(bits - (k << form.fraction), form.dtype) - 1
+
+
+def as_float(e: Emitter, k: Value) -> Value:
+    """Return a small integer as a float of its size; of 64 bits without a conversion, which narrow machines lack."""
+    if k.dtype == I32:
+        return e.cast(k, F32)
+    return e.bitcast(k + DOUBLE.bits_of(DOUBLE.magic), F64) - DOUBLE.magic
 
 
 def rest_of(e: Emitter, f: Value) -> Value:
@@ -42,7 +49,7 @@ def any_positive(e: Emitter, x: Value) -> tuple[Value, Value]:
     small = x < form.tiny
     k, f = split(e, e.select(small, x * 2.0**form.fraction, x))
     shift = e.select(small, e.constant(form.fraction, form.integer), 0)
-    return e.cast(k - shift, form.dtype), f
+    return as_float(e, k - shift), f
 
 
 def _specials(e: Emitter, x: Value, y: Value) -> Value:
@@ -66,7 +73,7 @@ def log(e: Emitter, x: Value) -> Value:
 def log_normal(e: Emitter, x: Value) -> Value:
     """Return log x of a positive normal number."""
     k, f = split(e, x)
-    return _sum(e, e.cast(k, x.dtype), f)
+    return _sum(e, as_float(e, k), f)
 
 
 def log2(e: Emitter, x: Value) -> Value:
@@ -87,7 +94,7 @@ def _one_plus(e: Emitter, x: Value) -> tuple[Value, Value]:
     """Return u = 1 + x, rounded, and log(1 + x) = log u + (x - (u - 1)) / u for a positive finite u."""
     u = x + 1
     k, f = split(e, u)
-    return u, _sum(e, e.cast(k, x.dtype), f) + (x - (u - 1)) / u
+    return u, _sum(e, as_float(e, k), f) + (x - (u - 1)) / u
 
 
 def log1p(e: Emitter, x: Value) -> Value:
@@ -107,4 +114,4 @@ def logaddexp(e: Emitter, a: Value, b: Value) -> Value:
 def mixed_log(e: Emitter, x: Value) -> tuple[Value, Value]:
     """Return k and log(1 + f) of a positive normal float64, right to the last digit of float32."""
     k, f = split(e, x)
-    return e.cast(k, F64), f + _quotient_rest(e, f, c.LOG_QUOTIENT_MIXED)
+    return as_float(e, k), f + _quotient_rest(e, f, c.LOG_QUOTIENT_MIXED)

@@ -227,5 +227,3 @@ def _polynomial(z: Value, coefficients: Sequence[float]) -> Value:
     for c in coefficients[-2:0:-1]:
         y = (y + c) * z
     return y + coefficients[0]
-
-

@@ -47,13 +47,14 @@ def _turned(e: Emitter, x: Value, *, keep: bool = False) -> tuple[Value, Value, 
     n = shifted - DOUBLE.magic
     r = e.fma(n, -_QUARTER[1], e.fma(n, -_QUARTER[0], wide))
     q = e.bitcast(shifted, DOUBLE.integer)
+    sine: tuple[float, ...] = c.SIN_DOUBLE
+    cosine: tuple[float, ...] = c.COS_DOUBLE
     if is_single(x):
         if not keep:
             r, q = e.cast(r, x.dtype), e.cast(q, I32)
         sine, cosine = c.SIN_SINGLE, c.COS_SINGLE
     else:
         r = e.fma(n, -_QUARTER[2], r)
-        sine, cosine = c.SIN_DOUBLE, c.COS_DOUBLE
     z = r * r
     sin = copysign(e, _odd(e, r, z, sine), r)  # of -0 too
     cos = e.fma(polynomial(e, z, cosine) * z, z, e.fma(z, -0.5, 1))

@@ -12,13 +12,14 @@ from chainrule.run.interpret import Evaluating, evaluate, explain, number, value
 from chainrule.run.program import Program
 
 if TYPE_CHECKING:
-    from chainrule.run.engine import Chosen, choose
+    from chainrule.run.engine import Chosen, choose, is_off
     from chainrule.run.native import NativeProgram
     from chainrule.run.steps import Feed, Steps, can_gather
 
 _LATER = {
     "Chosen": "chainrule.run.engine",
     "choose": "chainrule.run.engine",
+    "is_off": "chainrule.run.engine",
     "NativeProgram": "chainrule.run.native",
     "Feed": "chainrule.run.steps",
     "Steps": "chainrule.run.steps",
@@ -36,6 +37,7 @@ __all__ = [
     "choose",
     "evaluate",
     "explain",
+    "is_off",
     "number",
     "value_node",
 ]

@@ -15,6 +15,11 @@ from chainrule.run.program import Program
 SWITCH = "CHAINRULE_COMPILE"  # 0: no native code
 
 
+def is_off() -> bool:
+    """Say whether native code was switched off."""
+    return os.environ.get(SWITCH, "1") == "0"
+
+
 class Chosen(NamedTuple):
     """A program, and why it does not run natively ("" if it does)."""
 
@@ -24,7 +29,7 @@ class Chosen(NamedTuple):
 
 def choose(graph: Graph, in_place: Mapping[int, int], hints: dict[str, int]) -> Chosen:
     """Return the program for a graph. ``hints``: the sizes of its first run, for which its kernels are shaped."""
-    if os.environ.get(SWITCH, "1") == "0":
+    if is_off():
         return Chosen(Program(graph, in_place), f"{SWITCH}=0")
     reason = unsupported() or ""
     if not reason:

@@ -22,7 +22,7 @@ from chainrule.graph import Graph
 from chainrule.graph.sizes import Size, evaluate
 from chainrule.run.program import Program, late_calls
 
-MOST_LAYOUTS = 16  # of batch sizes that are kept ready
+MOST_LAYOUTS = 64  # of batch sizes that are kept ready
 
 
 class Ready:
@@ -87,10 +87,8 @@ class NativeProgram:
         self._interpreted: Program | None = None
         targets = self.compilation.targets
         self.dtypes = [node.dtype for node in graph.inputs]
-        self.over = {
-            k: self.in_place[k] for k, field in enumerate(self.compilation.regions.outputs) if field in targets.over
-        }
-        self.slots = [targets.slot[field] for field in self.compilation.regions.outputs]
+        self.over = self.in_place
+        self.slots = [targets.slot.get(field, 0) for field in self.compilation.regions.outputs]
 
     def loops(self) -> str:
         """Return the kernels as text: their loops, what each computes, and where it goes."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, ShapeError
+from chainrule.errors import ChainruleError, IndexingError, ShapeError
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.sizes import Size, same_shape
 from chainrule.graph.sizes import evaluate as with_sizes
@@ -250,4 +250,5 @@ def told(error: Exception, step: Step, operands: list[Any], attributes: dict[str
         explain(step.primitive, tuple(operands), attributes)
     except ChainruleError as explained:
         return explained.within(place)
-    return ShapeError(f"{place}: {step.primitive.name}: {error}")
+    kind = IndexingError if isinstance(error, IndexError) else ShapeError
+    return kind(f"{place}: {step.primitive.name}: {error}")

@@ -271,14 +271,18 @@ class Compiled:
         count = len(arrays[0])
         once = np.arange(count) if order is None else np.asarray(order, dtype=np.int64)
         if once.size == 0 or once.min() < 0 or once.max() >= count:
-            raise ArgumentError(f"{self.name}.over: got {once.size} rows from {count}", expected=f"numbers from 0 to {count - 1}")
+            raise ArgumentError(
+                f"{self.name}.over: got {once.size} rows from {count}", expected=f"numbers from 0 to {count - 1}"
+            )
         found = Stacked(self.name)
         for _ in range(passes):
             start = 0
             while start < len(once):
                 batch = [Tensor(x.take(once[start : start + batch_size], axis=0)) for x in arrays]
                 steps = (len(once) - start) // batch_size
-                start += batch_size * (self._at_once(batch, arrays, once[start:], steps, found) or found.one(self(*batch)))
+                start += batch_size * (
+                    self._at_once(batch, arrays, once[start:], steps, found) or found.one(self(*batch))
+                )
         return found.result()
 
     def repeat(self, *args: Any, times: int) -> Any:
@@ -306,6 +310,7 @@ class Compiled:
         wanted = range(traced.num_results)
         done, results = traced.run_steps(tensors, dict(enumerate(arrays)), order, sizes, steps, wanted)
         if done:
+            found.form = traced.form
             found.several([results[k][:done] for k in wanted])
         return done
 

@@ -40,7 +40,7 @@ class Engine:
         return self._step.run_steps(like, rows, order, steps, outputs=outputs, between=between)
 
     def told(self) -> str:
-        """Say in a line what runs the steps: native code, or why that is not so."""
+        """Say in a line what runs the steps: native code, or why that is not so; "" if nobody asked for it."""
         return self._step.told()
 
     def look(self, batch: Batch) -> Found:
@@ -67,8 +67,8 @@ class _Runner:
         self.is_new = True
 
     def told(self) -> str:
-        if not isinstance(self.call, Compiled):
-            return "uncompiled"
+        if not isinstance(self.call, Compiled) or engines.is_off():
+            return ""
         return self.call.engine()
 
     def run_steps(

@@ -33,7 +33,7 @@ class Progress:
 
     def tell(self, text: str) -> None:
         """Show a line of its own."""
-        if not self.shown:
+        if not self.shown or not text:
             return
         if self.bar is not None:
             self.bar.write(text, file=sys.stderr)

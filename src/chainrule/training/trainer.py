@@ -226,8 +226,8 @@ class Trainer:
         return float(error._value), outputs
 
     def engine(self) -> str:
-        """Say in a line what runs the training steps: native code, or why that is not so."""
-        return "not begun" if self._engine is None else self._engine.told()
+        """Say in a line what runs the training steps: native code, or why that is not so; "" if nobody asked for it."""
+        return "" if self._engine is None else self._engine.told()
 
     @property
     def rate(self) -> float:
