@@ -13,12 +13,12 @@ from chainrule.compiler.emit import BOOL, LANES, Dtype, Emitter, Value
 
 
 class Cells(NamedTuple):
-    """``count`` elements. One vector of one lane stands for all of them: they are equal.
+    """``size`` elements. One vector of one lane stands for all of them: they are equal.
 
     Lanes beyond the elements hold what does no harm, elements or zeros, but nothing undefined.
     """
 
-    count: int
+    size: int
     vectors: list[Value]
 
     @property
@@ -51,9 +51,9 @@ def cell(x: Cells, k: int) -> Cell:
 
 def spread(e: Emitter, x: Cells) -> Cells:
     """Return the same elements, each in a lane of its own."""
-    if not x.is_uniform or x.count == 1:
+    if not x.is_uniform or x.size == 1:
         return x
-    return Cells(x.count, [e.wide(x.vectors[0], width_of(x.count))] * len(blocks(x.count)))
+    return Cells(x.size, [e.wide(x.vectors[0], width_of(x.size))] * len(blocks(x.size)))
 
 
 def pick(e: Emitter, x: Cells, order: Sequence[int]) -> Cells:
@@ -151,7 +151,7 @@ def load(e: Emitter, pointer: str, count: int, dtype: Dtype) -> Cells:
 def store(e: Emitter, x: Cells, pointer: str) -> None:
     """Write an array to memory."""
     x = spread(e, x)
-    width = width_of(x.count)
-    for b, value in zip(blocks(x.count), x.vectors, strict=True):
+    width = width_of(x.size)
+    for b, value in zip(blocks(x.size), x.vectors, strict=True):
         mask = None if len(b) == width else first_lanes(e, len(b), width)
         e.store(value, e.offset(pointer, b.start, value.dtype), mask)

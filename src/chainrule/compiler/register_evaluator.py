@@ -21,7 +21,20 @@ from chainrule.compiler import vector_random
 from chainrule.compiler.cells import Cell, Cells, blocks, cell, gather, pick, spread, width_of
 from chainrule.compiler.dot import pays
 from chainrule.compiler.emit import I64, LANES, Value
-from chainrule.compiler.fields import Field, Fixed, Fold, Iota, Map, Move, Number, Product, Random, Reshape, SizeOf, Source
+from chainrule.compiler.fields import (
+    Field,
+    Fixed,
+    Fold,
+    Iota,
+    Map,
+    Move,
+    Number,
+    Product,
+    Random,
+    Reshape,
+    SizeOf,
+    Source,
+)
 from chainrule.compiler.loop_kernel import CHUNK_OF_LANES, CHUNK_OF_ROWS, combine, neutral
 from chainrule.compiler.product import CHUNK
 from chainrule.compiler.regions import CHEAP, Regions, lane_of
@@ -163,8 +176,10 @@ class RegisterEvaluator:
         if field.offset:
             draw = draw + field.offset
         numbers = self._counted(Iota(1, I64), self.numbers(field).reshape(-1))
-        vectors = [vector_random.at(e, field.kind, seed, draw, x, field.dtype, **field.attributes) for x in numbers.vectors]
-        return Cells(numbers.count, vectors)
+        vectors = [
+            vector_random.at(e, field.kind, seed, draw, x, field.dtype, **field.attributes) for x in numbers.vectors
+        ]
+        return Cells(numbers.size, vectors)
 
     def _product(self, field: Product) -> Cells:
         e, shape = self.e, self.shape(field)
@@ -223,7 +238,7 @@ class RegisterEvaluator:
 
     def _in_order(self, field: Fold, parts: list[Cells]) -> Cells:
         """Combine arrays element by element, from nothing."""
-        e, count = self.e, parts[0].count
+        e, count = self.e, parts[0].size
         parts = [spread(e, x) for x in parts]
         vectors = parts[0].vectors
         if field.kind == "add" and field.dtype.kind == "f":  # 0 + -0.0 is 0; other folds keep what they begin with
@@ -262,11 +277,11 @@ class RegisterEvaluator:
     def _halved(self, field: Fold, x: Cells, count: int) -> Cells:
         """Combine the lanes of each row, halves with halves."""
         e = self.e
-        width = x.count // count
+        width = x.size // count
         if count == 1:
             return Cells(1, [e.fold(x.vectors[0], lambda a, b: combine(e, field, a, b))])
         vectors, half = x.vectors, width // 2
         while half:  # what stands in the lower half of a row is combined as it should be; the rest is not read
             vectors = [combine(e, field, v, e.shuffle(v, None, [k ^ half for k in range(v.lanes)])) for v in vectors]
             half //= 2
-        return pick(e, Cells(x.count, vectors), range(0, x.count, width))
+        return pick(e, Cells(x.size, vectors), range(0, x.size, width))

@@ -24,7 +24,7 @@ from chainrule.compiler.cells import Cell, Cells, spread
 from chainrule.compiler.driver import flush_denormals, restore_denormals
 from chainrule.compiler.emit import I64, Dtype, Module, Value
 from chainrule.compiler.fields import Field, Fixed, Source
-from chainrule.compiler.plan import FIRST_INPUT, Targets
+from chainrule.compiler.plan import Targets
 from chainrule.compiler.register_evaluator import RegisterEvaluator, Sizes, check_suits, shape_of
 from chainrule.compiler.straight_emitter import StraightEmitter
 from chainrule.compiler.target import Target
@@ -74,7 +74,7 @@ class _Carried:
 
     field: Field
     source: Source
-    count: int
+    size: int
     before: list[Value]
     now: list[Value]
     after: list[Value] = dataclasses.field(default_factory=list)
@@ -121,7 +121,7 @@ class _Straight:
         e.lines.append("end:")
         for x in carried:
             last = [self._unless_failed(now, after) for now, after in zip(x.now, x.after, strict=True)]
-            cells.store(e, Cells(x.count, last), self._pointer(self.targets.slot[x.source]))
+            cells.store(e, Cells(x.size, last), self._pointer(self.targets.slot[x.source]))
         restore_denormals(e, state)
         e.finish(self._unless_failed(step, following))
         return True
@@ -196,17 +196,18 @@ class _Straight:
         found: list[Cell] = []
         for k in range(batch):
             number = e.load(e.offset(order, first + k if k else first, I64), I64)
-            x = cells.load(e, e.offset(memory, number * length if length > 1 else number, rows.dtype), length, rows.dtype)
+            x = cells.load(
+                e, e.offset(memory, number * length if length > 1 else number, rows.dtype), length, rows.dtype
+            )
             found += [cells.cell(x, j) for j in range(length)]
         whole = cells.gather(e, found)
-        return Cells(whole.count, [e.cast(v, source.dtype) for v in whole.vectors])
+        return Cells(whole.size, [e.cast(v, source.dtype) for v in whole.vectors])
 
     def _store_results(self, wanted: Sequence[int], step: Value) -> None:
         """Write the results that are wanted of every step."""
         e, ev, targets = self.e, self.ev, self.targets
         for k in wanted:
             field = targets.regions.outputs[k]
-            if field not in targets.over:
-                x = ev.chosen(field, ev.numbers(field))
-                place = step * x.count if x.count > 1 else step
-                cells.store(e, x, e.offset(self._pointer(targets.slot[field]), place, field.dtype))
+            x = ev.chosen(field, ev.numbers(field))
+            place = step * x.size if x.size > 1 else step
+            cells.store(e, x, e.offset(self._pointer(targets.slot[field]), place, field.dtype))
