@@ -55,8 +55,12 @@ def _number(n: Dim, sizes: Sizes) -> int:
     return int(evaluate(n, sizes)) if isinstance(n, Size) else int(n)
 
 
-def check_suits(regions: Regions, sizes: Sizes) -> None:
-    """Raise Unsuitable unless straight-line code can compute these fields and will be short, as far as can be told at once."""
+def estimate(regions: Regions, sizes: Sizes) -> int:
+    """Return about how many instructions straight-line code takes: within a factor of two, without writing it.
+
+    Raises:
+        Unsuitable: it cannot compute these fields, or would be long.
+    """
     cost = 0
     for field in regions.order:
         if not isinstance(field, (Source, Fixed, Number, SizeOf, Iota, Random, Map, Move, Reshape, Fold, Product)):
@@ -69,13 +73,14 @@ def check_suits(regions: Regions, sizes: Sizes) -> None:
             terms = shape_of(field.inputs[0], sizes)[field.contracted[0][0]]
             if terms > CHUNK or pays(terms):
                 raise Unsuitable(f"sums of {terms} products are computed by loops")
-            cost += terms * vectors
+            cost += 3 * terms * vectors
         elif isinstance(field, Fold):
             cost += math.prod(shape_of(field.inputs[0], sizes)) // LANES
         elif isinstance(field, (Map, Random)):
             cost += vectors * (1 if isinstance(field, Map) and field.primitive.name in CHEAP else DEAR)
         if cost > MOST_INSTRUCTIONS:
             raise Unsuitable(f"a step takes more than {MOST_INSTRUCTIONS} instructions")
+    return cost
 
 
 class RegisterEvaluator:

@@ -25,11 +25,12 @@ from chainrule.compiler.driver import flush_denormals, restore_denormals
 from chainrule.compiler.emit import I64, Dtype, Module, Value
 from chainrule.compiler.fields import Field, Fixed, Source
 from chainrule.compiler.plan import Targets
-from chainrule.compiler.register_evaluator import RegisterEvaluator, Sizes, check_suits, shape_of
+from chainrule.compiler.register_evaluator import RegisterEvaluator, Sizes, shape_of
 from chainrule.compiler.straight_emitter import StraightEmitter
 from chainrule.compiler.target import Target
 
 STRAIGHT = "straight"
+Twins = tuple[tuple[int, ...], ...]
 
 
 class Rows(NamedTuple):
@@ -51,21 +52,25 @@ class Given(NamedTuple):
     rows: Mapping[int, Rows]
     numbers: frozenset[int]
     order_slot: int
-    twins: tuple[tuple[int, ...], ...] = ()
+    twins: Twins = ()
 
 
-def write_straight(targets: Targets, sizes: Sizes, given: Given, wanted: Sequence[int], machine: Target) -> str:
-    """Return the function as text; ``wanted`` are the outputs to store.
+def write_straight(
+    targets: Targets, sizes: Sizes, given: Given, wanted: Sequence[int], machine: Target
+) -> tuple[str, Twins]:
+    """Return the function as text, and which twins it takes for equal; ``wanted`` are the outputs to store.
+
+    Ask ``register_evaluator.estimate`` before: it says at once what straight-line code is unsuitable for.
 
     Raises:
-        Unsuitable: the program is no small one, or does what straight-line code cannot.
+        Unsuitable: the program is no small one.
     """
-    check_suits(targets.regions, sizes)
-    for assumed in (given, given._replace(twins=())):
+    while True:
         module = Module()
-        if _Straight(module, targets, sizes, assumed, machine).write(wanted):
-            break
-    return module.text(machine.attributes())
+        twins = _Straight(module, targets, sizes, given, machine).write(wanted)
+        if twins == given.twins:
+            return module.text(machine.attributes()), twins
+        given = given._replace(twins=twins)
 
 
 @dataclass
@@ -89,8 +94,8 @@ class _Straight:
         self.machine = machine
         self.ev = RegisterEvaluator(self.e, targets.regions, sizes)
 
-    def write(self, wanted: Sequence[int]) -> bool:
-        """Write the function; False if inputs that are twins at the first step are not after it."""
+    def write(self, wanted: Sequence[int]) -> Twins:
+        """Write the function, unless inputs that are twins before a step are not after it; return those that are."""
         e, ev = self.e, self.ev
         state = flush_denormals(e, self.machine)
         step = e.changing(I64)
@@ -101,8 +106,9 @@ class _Straight:
         self._store_results(wanted, step)
         for x in carried:
             x.after = spread(e, ev.chosen(x.field, ev.numbers(x.field))).vectors
-        if not self._stay_equal(carried):
-            return False
+        twins = self._still_equal(carried)
+        if twins != self.given.twins:
+            return twins
         following = step + 1
         again = following < Value(e, "%steps", I64)
         if e.failed is not None:
@@ -124,16 +130,16 @@ class _Straight:
             cells.store(e, Cells(x.size, last), self._pointer(self.targets.slot[x.source]))
         restore_denormals(e, state)
         e.finish(self._unless_failed(step, following))
-        return True
+        return twins
 
-    def _stay_equal(self, carried: Sequence[_Carried]) -> bool:
-        """Say whether what was taken for equal at the beginning of a step is so at its end: then it always is."""
-        after: dict[str, str] = {}
-        return all(
-            after.setdefault(now.name, then.name) == then.name
-            for x in carried
-            for now, then in zip(x.now, x.after, strict=True)
-        )
+    def _still_equal(self, carried: Sequence[_Carried]) -> Twins:
+        """Return the groups of those that are equal after a step if all twins were before it: if all still are, always."""
+        after = {x.source.index: x.after[0].name for x in carried}
+        groups: dict[tuple[int, str], list[int]] = {}
+        for number, group in enumerate(self.given.twins):
+            for k in group:
+                groups.setdefault((number, after[k]), []).append(k)
+        return tuple([tuple(group) for group in groups.values() if len(group) > 1])
 
     def _unless_failed(self, now: Value, after: Value) -> Value:
         """Return what a step made, or what it began with if one of its checks failed."""

@@ -5,20 +5,29 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.straight import STRAIGHT, Given, write_straight
+from chainrule.compiler.register_evaluator import estimate
+from chainrule.compiler.straight import STRAIGHT, Given, Twins, write_straight
 from chainrule.compiler.straight_emitter import Unsuitable
 from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
 
 MANY = 64  # steps of one call, fewer of which are not worth code of their own
-WORTH_MAKING = 0.05  # seconds in kernels, spent or about to be, from which on it is: about what making it takes
-SECONDS_OF_KERNEL = 1.5e-7  # of a small network, where none was measured
+WORTH_MAKING = 1.0  # how long kernels have taken, or are about to, when it is made: as long as making it
+SECONDS_TO_MAKE, SECONDS_OF_INSTRUCTION = 0.02, 1e-4
+SECONDS_OF_KERNEL = 1e-7  # of a small network, where none was measured
 
 Function = Callable[[int, int], int]  # of the address of a frame and a number of steps: how many were done whole
+
+
+class _Made(NamedTuple):
+    """A function, and the inputs that it takes for equal."""
+
+    twins: Twins
+    function: Function
 
 
 class Straight:
@@ -28,39 +37,55 @@ class Straight:
         self.program = program
         self.sizes = sizes
         self.wanted = [k for k in wanted if k not in program.over]
-        self._made: dict[Any, Function | None] = {}
+        self._made: dict[Any, list[_Made]] = {}
+        self._refused = False
         self._seconds = 0.0  # in kernels
+        self._needed: float | None = None  # seconds that making a function takes, about
 
     def function(self, given: Given, steps: int, seconds: float) -> Function | None:
         """Return the function for what is given, or None: the kernels do it, in about so many ``seconds``."""
-        key = (tuple(given.rows.items()), given.numbers, given.twins)
-        if key not in self._made:
-            self._seconds += seconds
-            if steps < MANY or self._seconds < WORTH_MAKING:
-                return None
-            self._made[key] = self._make(given)
-        return self._made[key]
-
-    def _make(self, given: Given) -> Function | None:
-        program, machine = self.program, host()
-        of = ", ".join([f"{name} = {size}" for name, size in self.sizes.items()])
-        note = f"many steps{' of ' if of else ''}{of}: "
-        start = time.perf_counter()
-        try:
-            ir = write_straight(program.compilation.targets, self.sizes, given, self.wanted, machine)
-        except Unsuitable as unsuitable:
-            program.notes[note] = f"kernels, for {unsuitable}"
+        made = self._made.setdefault((tuple(given.rows.items()), given.numbers), [])
+        for one in made:
+            if all(any(set(group) <= set(equal) for equal in given.twins) for group in one.twins):
+                return one.function
+        self._seconds += seconds
+        if steps < MANY or self._refused:
             return None
+        try:
+            if self._seconds < WORTH_MAKING * self._time_to_make():
+                return None
+            made.append(self._make(given))
+        except Unsuitable as unsuitable:
+            self.program.notes[self._what()] = f"kernels, for {unsuitable}"
+            self._refused = True
+            return None
+        return made[-1].function
+
+    def _time_to_make(self) -> float:
+        if self._needed is None:
+            instructions = estimate(self.program.compilation.regions, self.sizes)
+            self._needed = SECONDS_TO_MAKE + SECONDS_OF_INSTRUCTION * instructions
+        return self._needed
+
+    def _what(self) -> str:
+        """Return what the report says of: the steps of these sizes."""
+        sizes = ", ".join([f"{name} = {size}" for name, size in self.sizes.items()])
+        return f"many steps of {sizes}: " if sizes else "many steps: "
+
+    def _make(self, given: Given) -> _Made:
+        program, machine = self.program, host()
+        start = time.perf_counter()
+        ir, equal = write_straight(program.compilation.targets, self.sizes, given, self.wanted, machine)
         loaded = load_or_build(ir.encode(), lambda: (ir, b""), machine)
         origin = "from the cache" if loaded.from_cache else "compiled"
         took = time.perf_counter() - start
-        program.notes[note] = f"straight-line code, {origin} in {1e3 * took:.0f} ms"
+        program.notes[self._what()] = f"straight-line code, {origin} in {1e3 * took:.0f} ms"
         call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(loaded.library[STRAIGHT])
         call.library = loaded.library  # type: ignore[attr-defined] # ctypes' functions take attributes; this one keeps the code
-        return call
+        return _Made(equal, call)
 
 
-def twins(arrays: Mapping[int, Array]) -> tuple[tuple[int, ...], ...]:
+def twins(arrays: Mapping[int, Array]) -> Twins:
     """Return the groups of arrays of one element that have the same bits: the counters of an optimizer, say."""
     groups: dict[tuple[str, bytes], list[int]] = {}
     for k, x in arrays.items():
