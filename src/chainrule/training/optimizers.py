@@ -95,7 +95,7 @@ def check_schedule(schedule: Any) -> None:
     elif not isinstance(schedule, LRScheduler) and not callable(schedule):
         raise ArgumentTypeError(
             f"schedule={schedule!r}",
-            expected=f"a function from the optimizer to a scheduler, or one of {', '.join(SCHEDULES)}",
+            expected=f"a function from the optimizer to a scheduler, None, or one of {', '.join(SCHEDULES)}",
         )
 
 

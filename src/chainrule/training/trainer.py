@@ -65,7 +65,7 @@ class Trainer:
     ``min_delta``     an improvement must be larger than this
     ``target``        stop when the monitored value is at least this good
     ``time_limit``    stop after this many seconds
-    ``schedule``      the learning rate over time: a name, or a function from the optimizer to a scheduler
+    ``schedule``      the learning rate over time: a name, or a function from the optimizer to a scheduler; None: "constant"
     ``schedule_by``   whether it takes a step after each "epoch" or each "batch" (None: as the schedule is meant)
     ``clip_norm``     the gradient's norm is limited to this
     ``l1, l2``        penalties on the weights, added to the error
@@ -98,7 +98,7 @@ class Trainer:
         min_delta: float = 0.0,
         target: float | None = None,
         time_limit: float | None = None,
-        schedule: str | LRScheduler | MakeSchedule = "constant",
+        schedule: str | LRScheduler | MakeSchedule | None = "constant",
         schedule_by: str | None = None,
         clip_norm: float | None = None,
         l1: float = 0.0,
@@ -126,6 +126,7 @@ class Trainer:
         check_whole("checkpoint_every", checkpoint_every, 1)
         check_place(checkpoint)
         check_by(schedule_by)
+        schedule = "constant" if schedule is None else schedule
         check_schedule(schedule)
         if loss is not None:
             check_loss(loss)
