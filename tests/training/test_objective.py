@@ -148,7 +148,9 @@ def test_kinds_are_known_through_modules_functions_and_partials() -> None:
     assert kind_of(nn.KLDivLoss()) == ""
     assert Objective(functools.partial(F.nll_loss, ignore_index=3)).ignore_index == 3
     assert Objective(nn.CrossEntropyLoss(ignore_index=7)).ignore_index == 7
-    assert Objective("nll").ignore_index == -100
+    assert Objective(nn.NLLLoss()).ignore_index == -100
+    assert Objective("nll").ignore_index is None
+    assert Objective(F.cross_entropy).ignore_index is None
 
 
 # -- targets -----------------------------------------------------------------------------------------------------------
@@ -221,9 +223,18 @@ def test_rows_of_the_ignored_label_do_not_count() -> None:
     model = network()
     recorder = Recorder()
     y[:4] = -100
-    trainer(model, loss="cross_entropy", batch_size=None, epochs=1, callbacks=[recorder]).fit((X, y))
+    loss = nn.CrossEntropyLoss(ignore_index=-100)
+    trainer(model, loss=loss, batch_size=None, epochs=1, callbacks=[recorder]).fit((X, y))
     counted = F.cross_entropy(network()(cr.from_numpy(X[4:])), cr.from_numpy(y[4:]))
     assert_close(np.float32(recorder.losses[0]), counted.detach().numpy(), length=12)
+
+
+@pytest.mark.parametrize("loss", [None, "cross_entropy", F.cross_entropy])
+def test_a_label_of_minus_100_is_refused_unless_the_loss_was_told_to_ignore_it(loss: Any) -> None:
+    X, y = classes(12)
+    y[4] = -100
+    with pytest.raises(DataError, match=r"row 4 has label -100.*labels 0 to 2\. Leave such rows out, or.*ignore_index"):
+        trainer(network(), loss=loss).fit((X, y))
 
 
 def test_misfits_of_loss_and_targets_are_explained() -> None:
