@@ -71,19 +71,33 @@ def test_a_loss_of_ones_own_gets_class_numbers_as_integers_and_quantities_as_flo
     assert seen == [(cr.int64, (60,)), (cr.float32, (60, 1)), (cr.float32, (40, 1)), (cr.float32, (60, 2))]
 
 
+class Scaled(nn.Module):
+    """A squared error with something to learn."""
+
+    def __init__(self, scale: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(cr.ones(1)) if scale is None else scale
+
+    def forward(self, output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+        return ((output * self.scale - y) ** 2).mean()
+
+
 def test_a_loss_with_something_to_learn_is_learned_if_the_optimizer_has_it() -> None:
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(cr.ones(1))
-
-        def forward(self, output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
-            return ((output * self.scale - y) ** 2).mean()
-
     X, y = numbers()
     model, loss = network(outputs=1), Scaled()
     trainer(model, loss=loss, optimizer=cr.optim.SGD([*model.parameters(), loss.scale], lr=0.1)).fit((X, y))
     assert loss.scale.item() != 1.0
+
+
+def test_a_loss_with_something_to_learn_is_refused_if_the_optimizer_does_not_have_it() -> None:
+    model, loss = network(outputs=1), Scaled()
+    for optimizer in ("adam", cr.optim.SGD(model.parameters(), lr=0.1)):
+        with pytest.raises(ArgumentError, match=r"the loss Scaled has parameters that .* not improve: scale;.*Adam\("):
+            trainer(model, loss=loss, optimizer=optimizer)
+    trainer(model, loss=loss.requires_grad_(False)).fit(numbers())
+    model.scale = nn.Parameter(cr.ones(1))  # the model's own is among what the optimizer gets
+    trainer(model, loss=Scaled(model.scale)).fit(numbers())
+    assert model.scale.item() != 1.0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -134,6 +134,22 @@ def check_loss(loss: Any) -> None:
     elif not callable(loss):
         raise ArgumentTypeError(
             f"loss={loss!r}", expected=f"a function (output, y), a loss module, or one of {', '.join(LOSSES)}"
+        )
+
+
+def check_loss_is_learned(loss: Any, model: Module, learned: Iterable[Tensor]) -> None:
+    """Raise for a loss module with parameters, not the model's, that are not ``learned``: they would silently stay."""
+    if not isinstance(loss, Module):
+        return
+    known = {*learned, *model.parameters()}
+    left_out = [name for name, p in loss.named_parameters() if p.requires_grad and p not in known]
+    if left_out:
+        names = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
+        raise ArgumentError(
+            f"the loss {type(loss).__name__} has parameters that the optimizer does not improve: {names}",
+            expected="an optimizer over the model's parameters and the loss's",
+            fix="write optimizer=cr.optim.Adam([*model.parameters(), *loss.parameters()]), "
+            "or freeze them: loss.requires_grad_(False)",
         )
 
 

@@ -27,7 +27,7 @@ from chainrule.training.form import Form
 from chainrule.training.history import History
 from chainrule.training.loop import Loop
 from chainrule.training.metrics import Metric, metric_named
-from chainrule.training.objective import Objective, check_loss, check_targets, objective_for
+from chainrule.training.objective import Objective, check_loss, check_loss_is_learned, check_targets, objective_for
 from chainrule.training.optimizers import (
     MakeOptimizer,
     MakeSchedule,
@@ -133,6 +133,7 @@ class Trainer:
         self.model = model
         self.loss = loss
         self.optimizer = make_optimizer(model, optimizer, lr, weight_decay)
+        check_loss_is_learned(loss, model, [p for group in self.optimizer.param_groups for p in group["params"]])
         self.batch_size, self.epochs = batch_size, epochs
         self.metrics = [metric_named(metric) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
