@@ -98,19 +98,20 @@ def test_a_header_without_rows(chainrule, here) -> None:
 
 def test_one_row(chainrule, here) -> None:
     write_csv(here / "table.csv", {"width": [1.5], "answer": ["yes"]})
-    refused(chainrule, here, *TRAIN, code=3, says=("the target 'answer' has one class, 'yes', in 1 row",))
+    refused(chainrule, here, *TRAIN, code=3, says=("table.csv: the target 'answer' has one class, 'yes', in 1 row",))
     write_csv(here / "table.csv", {"width": [1.5], "answer": [2.5]})
-    refused(chainrule, here, *TRAIN, code=3, says=("'answer' is 2.5 in each of 1 rows",))
+    refused(chainrule, here, *TRAIN, code=3, says=("table.csv: the target 'answer' is 2.5 in the only row",))
 
 
 def test_two_rows_of_two_classes(chainrule, here) -> None:
     write_csv(here / "table.csv", {"width": [1.5, 2.5], "answer": ["yes", "no"]})
-    refused(chainrule, here, *TRAIN, code=3, says=("the test part", "each of the 2 classes has one row"))
+    refused(chainrule, here, *TRAIN, code=3, says=("table.csv: the test part (0.2 of 2 rows)", "each of the 2 classes has one row"))
 
 
 def test_a_target_with_one_class(chainrule, here) -> None:
     write_csv(here / "table.csv", {**small(), "answer": ["yes"] * 60})
-    refused(chainrule, here, *TRAIN, code=3, says=("'answer' has one class, 'yes', in 60 rows; expected 2 or more",))
+    says = ("table.csv: the target 'answer' has one class, 'yes', in 60 rows; expected 2 or more",)
+    refused(chainrule, here, *TRAIN, code=3, says=says)
 
 
 def test_ragged_rows(chainrule, here, table) -> None:

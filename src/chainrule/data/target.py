@@ -112,13 +112,14 @@ class TargetEncoder:
             fix = "choose another target, or check the values" + (
                 " it compares with" if isinstance(what, Comparison) else ""
             )
-            many = f"{len(table):,} row{'s' * (len(table) != 1)}"
             raise DataError(
-                f"the target {str(what)!r} has one class, {classes[0]!r}, in {many}", expected="2 or more", fix=fix
+                f"{table.source}: the target {str(what)!r} has one class, {classes[0]!r}, in {_rows(table)}",
+                expected="2 or more",
+                fix=fix,
             )
         if len(classes) > 20 and 2 * len(classes) > len(table):
             raise DataError(
-                f"the target {str(what)!r} has {len(classes):,} classes in {len(table):,} rows",
+                f"{table.source}: the target {str(what)!r} has {len(classes):,} classes in {_rows(table)}",
                 expected="classes that repeat",
                 fix="choose another target; if it is a number, make all its cells numbers",
             )
@@ -134,10 +135,11 @@ class TargetEncoder:
             mean, scale = float(values.mean()), float(values.std())
         if not np.isfinite(scale):
             largest = float(np.abs(values).max())
-            what = f"the target {column!r} has numbers up to {largest:g}"
+            what = f"{table.source}: the target {column!r} has numbers up to {largest:g}"
             raise DataError(what, expected="numbers whose squares can be summed", fix="give it in another unit")
         if scale == 0 or values.min() == values.max():
-            what = f"the target {column!r} is {number_text(float(values[0]))} in each of {len(values):,} rows"
+            where = f"each of {_rows(table)}" if len(table) > 1 else "the only row"
+            what = f"{table.source}: the target {column!r} is {number_text(float(values[0]))} in {where}"
             raise DataError(what, expected="different numbers", fix="choose another target")
         return cls(column, "regression", mean=mean, scale=scale)
 
@@ -267,6 +269,10 @@ class TargetEncoder:
             raise DataError(
                 f"the saved target encoder is damaged ({error})", fix="use the file as it was saved"
             ) from None
+
+
+def _rows(table: Table) -> str:
+    return f"{len(table):,} row{'s' * (len(table) != 1)}"
 
 
 def _missing_target(table: Table, column: str) -> DataError:

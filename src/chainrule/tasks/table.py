@@ -123,9 +123,14 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
     classes = target.encode(table) if target.task == "classification" else None
 
     named = {"training": whole}
-    rest, held_out = split(classes, len(table), fraction(config.test), seed, "test")
+    rest, held_out = split(classes, len(table), fraction(config.test), seed, "test", source=table.source)
     kept, stopped_by = split(
-        None if classes is None else classes[rest], len(rest), fraction(config.validation), seed, "validation"
+        None if classes is None else classes[rest],
+        len(rest),
+        fraction(config.validation),
+        seed,
+        "validation",
+        source=table.source,
     )
     train = table.take(rest[kept])
     target = TargetEncoder.fit(train, config.target, task=target.task, labels=target.renamed)
