@@ -137,7 +137,19 @@ def test_a_column_in_which_all_is_missing_is_told_and_left_out(chainrule, here) 
 
 def test_a_table_in_which_every_input_is_missing(chainrule, here) -> None:
     write_csv(here / "table.csv", {"note": ["NA"] * 60, "answer": small()["answer"]})
-    refused(chainrule, here, *TRAIN, code=3, says=("no column is left to learn from", "note: every cell is missing"))
+    says = ("table.csv: no column is left to learn from (note is not used: every cell is missing)",)
+    refused(chainrule, here, *TRAIN, code=3, says=says)
+
+
+def test_a_table_with_nothing_beside_the_target(chainrule, here) -> None:
+    write_csv(here / "table.csv", {"answer": small()["answer"]})
+    says = ("table.csv: there is no column beside the target; expected at least one to learn from", "(--delimiter)")
+    refused(chainrule, here, *TRAIN, code=3, says=says)
+
+
+def test_all_columns_dropped(chainrule, here, table) -> None:
+    says = ("(width is not used: you asked for it; depth is not used: you asked for it; colour is not used",)
+    refused(chainrule, here, *TRAIN, "--drop", "width,depth,colour", code=3, says=says)
 
 
 def test_text_among_numbers_when_training(chainrule, here) -> None:
