@@ -168,7 +168,11 @@ def test_a_column_that_is_gone_when_predicting(chainrule, here, run) -> None:
     table = small()
     table["widht"] = table.pop("width")
     write_csv(here / "new.csv", table)
-    refused(chainrule, here, "predict", run, "new.csv", code=3, says=("no column 'width'", "Did you mean widht"))
+    says = (
+        "new.csv: no column 'width', which the model was trained with; there are 'depth', 'colour', 'answer', 'widht'. "
+        "If 'widht' is 'width' under another name, rename it.",
+    )
+    refused(chainrule, here, "predict", run, "new.csv", code=3, says=says)
 
 
 def test_evaluating_rows_without_targets(chainrule, here, run) -> None:

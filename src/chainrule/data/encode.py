@@ -152,7 +152,7 @@ class TableEncoder:
         """
         absent = [name for name in self.columns if name not in table]
         if absent:
-            raise table.no_column(*absent, purpose=", which the model was trained with")
+            raise table.lacks(*absent, purpose="which the model was trained with")
         features = np.empty((len(table), self.num_features), dtype=np.float32)
         notes = []
         start = 0

@@ -165,7 +165,7 @@ class TargetEncoder:
         """
         column = self.column
         if column not in table:
-            raise table.no_column(column, purpose=", the target")
+            raise table.lacks(column, purpose="the target")
         if table.num_missing(column):
             raise _missing_target(table, column)
         if self.task == "regression":

@@ -39,7 +39,7 @@ class TableInputs:
     def targets(self, data: Table, target: TargetEncoder, labels: str = "") -> Part:
         """Return the rows as a part to be scored."""
         if target.column not in data:
-            raise data.no_column(target.column, purpose=", the target")
+            raise data.lacks(target.column, purpose="the target")
         y = target.encode(data, labels=labels or None)
         return self.part(data, self.encoder.encode(data), target, y)
 
