@@ -29,7 +29,9 @@ class ChainruleError(Exception):
         if self.fix:
             is_word = self.fix.partition(" ")[0].isalpha()  # code keeps its case
             fix = self.fix[0].upper() + self.fix[1:] if is_word else self.fix
-            text = text + fix if text.endswith("\n") else f"{text.rstrip('.')}. {fix}"  # after a list, on a line of its own
+            text = (
+                text + fix if text.endswith("\n") else f"{text.rstrip('.')}. {fix}"
+            )  # after a list, on a line of its own
         return text if text.endswith((".", "?", "!")) else text + "."
 
     def within(self, place: str) -> ChainruleError:

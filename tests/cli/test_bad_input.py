@@ -105,7 +105,13 @@ def test_one_row(chainrule, here) -> None:
 
 def test_two_rows_of_two_classes(chainrule, here) -> None:
     write_csv(here / "table.csv", {"width": [1.5, 2.5], "answer": ["yes", "no"]})
-    refused(chainrule, here, *TRAIN, code=3, says=("table.csv: the test part (0.2 of 2 rows)", "each of the 2 classes has one row"))
+    refused(
+        chainrule,
+        here,
+        *TRAIN,
+        code=3,
+        says=("table.csv: the test part (0.2 of 2 rows)", "each of the 2 classes has one row"),
+    )
 
 
 def test_a_target_with_one_class(chainrule, here) -> None:
@@ -168,10 +174,8 @@ def test_a_column_that_is_gone_when_predicting(chainrule, here, run) -> None:
     table = small()
     table["widht"] = table.pop("width")
     write_csv(here / "new.csv", table)
-    says = (
-        "new.csv: no column 'width', which the model was trained with; there are 'depth', 'colour', 'answer', 'widht'. "
-        "If 'widht' is 'width' under another name, rename it.",
-    )
+    there = "there are 'depth', 'colour', 'answer', 'widht'. If 'widht' is 'width' under another name, rename it."
+    says = (f"new.csv: no column 'width', which the model was trained with; {there}",)
     refused(chainrule, here, "predict", run, "new.csv", code=3, says=says)
 
 
@@ -191,6 +195,8 @@ def test_a_file_that_is_not_there(chainrule, here, table) -> None:
     says = ("no file 'tabel.csv'", "Did you mean table.csv?")
     refused(chainrule, here, "train", "tabel.csv", "--target", "y", code=3, says=says)
     refused(chainrule, here, *TRAIN, "--test", "tests.csv", code=3, says=("no file 'tests.csv'",))
+    table.write_text("not a table", encoding="utf-8")
+    refused(chainrule, here, *TRAIN, "--val", "held.csv", code=3, says=("no file 'held.csv'",))
 
 
 def test_a_built_in_name_that_is_not_there(chainrule, here) -> None:
@@ -248,7 +254,7 @@ def test_training_that_diverges(chainrule, here) -> None:
     refused(chainrule, here, *words, code=1, says=("epoch 1", "learning rate", "--clip-norm 1"))
 
 
-def test_settings_that_make_no_sense(chainrule, here, table) -> None:
+def test_settings_that_make_no_sense_are_refused_before_a_file_is_looked_for(chainrule, here) -> None:
     for words, says in (
         (("--lr", "-1"), "--lr -1; expected a number above 0"),
         (("--batch-size", 0), "--batch-size 0; expected a whole number of at least 1"),
@@ -259,6 +265,11 @@ def test_settings_that_make_no_sense(chainrule, here, table) -> None:
         (("--activation", "rleu"), "Did you mean relu"),
         (("--val", "1.5"), "--val 1.5"),
         (("--seed", "-1"), "--seed -1"),
+        (("--epochs", 0), "--epochs 0; expected a whole number of at least 1"),
+        (("--patience", -1), "--patience -1"),
+        (("--weight-decay", -1), "--weight-decay -1"),
+        (("--kind", "colour=categoric"), "--kind: column 'colour' has kind 'categoric'"),
+        (("--labels", "yes"), "--labels: 'yes' renames nothing; expected old=new"),
     ):
         refused(chainrule, here, *TRAIN, *words, code=2, says=(says,))
 

@@ -139,11 +139,9 @@ def infer_schema(
         ArgumentError: a kind is unknown.
     """
     given = {**(kinds or {}), **dict.fromkeys(drop, "dropped")}
-    for name, kind in given.items():
+    check_kinds(given)
+    for name in given:
         table[name]  # an unknown column is an error
-        if kind not in KINDS:
-            hint = nearest(kind, KINDS)
-            raise ArgumentError(f"kinds: column {name!r} has kind {kind!r}", expected=", ".join(KINDS), fix=hint)
     columns = []
     for name in table.names:
         if name == target:
@@ -152,6 +150,14 @@ def infer_schema(
     if not any(column.used for column in columns):
         columns = [_used_after_all(table, column) for column in columns]
     return Schema(tuple(columns), table.num_rows, table.source)
+
+
+def check_kinds(kinds: Mapping[str, str]) -> None:
+    """Raise for a kind of column that is not there, with the nearest ones."""
+    for name, kind in kinds.items():
+        if kind not in KINDS:
+            hint = nearest(kind, KINDS)
+            raise ArgumentError(f"kinds: column {name!r} has kind {kind!r}", expected=", ".join(KINDS), fix=hint)
 
 
 def _describe(table: Table, name: str, kind: str, reason: str = "") -> ColumnSchema:
@@ -275,7 +281,11 @@ def _refuse_odd_texts(table: Table, name: str, column: TextColumn) -> None:
 
 def _used_after_all(table: Table, column: ColumnSchema) -> ColumnSchema:
     """Keep numbers that run like an id where nothing else is left to learn from."""
-    if column.kind == "identifier" and isinstance(table[column.name], NumberColumn) and not column.reason.startswith(ASKED):
+    if (
+        column.kind == "identifier"
+        and isinstance(table[column.name], NumberColumn)
+        and not column.reason.startswith(ASKED)
+    ):
         return replace(column, kind="numeric", reason=f"{column.reason}; kept, as no other column is left")
     return column
 

@@ -90,7 +90,9 @@ class Table:
     def lacks(self, *names: str, purpose: str) -> DataError:
         """Make the error for columns that rows of this kind have and these do not; ``purpose`` is what they are."""
         many = "s" if len(names) > 1 else ""
-        what = f"{self.source}: no column{many} {', '.join(map(repr, names))}, {purpose}; there are {self._shown_names()}"
+        what = (
+            f"{self.source}: no column{many} {', '.join(map(repr, names))}, {purpose}; there are {self._shown_names()}"
+        )
         near = [(name, found[0]) for name in names[:3] if (found := near_names(name, self.names))]
         renamed = " and ".join(f"{found!r} is {name!r}" for name, found in near)
         fix = f"if {renamed} under another name, rename {'them' if len(near) > 1 else 'it'}" if near else ""

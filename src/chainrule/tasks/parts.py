@@ -101,9 +101,7 @@ def fraction(chosen: float | str) -> float:
     return 0.0 if isinstance(chosen, str) else chosen
 
 
-def split(
-    labels: Array | None, num_rows: int, part: float, seed: int, what: str, *, source: str
-) -> tuple[Rows, Rows]:
+def split(labels: Array | None, num_rows: int, part: float, seed: int, what: str, *, source: str) -> tuple[Rows, Rows]:
     """Split rows into (kept, held out): each class in both in proportion where there are ``labels``.
 
     The same seed holds the same rows out; ``what`` names the part in messages and draws it apart from the other one;

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chainrule.data import Encoded, Schema, Table, TableEncoder, TargetEncoder, fingerprint, infer_schema, read_table
+from chainrule.data.delimited import no_file
 from chainrule.errors import ArgumentError, DataError
 from chainrule.tasks.config import NO_LIMIT, DataConfig, NetworkConfig, TrainingConfig, data_config
 from chainrule.tasks.parts import TEST_FRACTION, Array, Part, Prepared, fraction, split
@@ -108,6 +110,7 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
 
     ``source`` is the configuration's file, or data in memory that it describes.
     """
+    _check_files(source, config)
     table = read(source, config)
     table = with_names(table, config, config.names or table.names)
     if not config.target:
@@ -161,6 +164,13 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
         fingerprints={name: fingerprint(part_table) for name, part_table in named.items()},
         notes=notes + column_notes(schema, encoder) + [target.report()],
     )
+
+
+def _check_files(source: object, config: DataConfig) -> None:
+    """Name the first file that is not there, before the others are read."""
+    for path in (source, config.validation, config.test):
+        if isinstance(path, str) and path != "auto" and not os.path.exists(path):
+            raise no_file(path)
 
 
 def column_notes(schema: Schema, encoder: TableEncoder) -> list[str]:
