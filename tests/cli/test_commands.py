@@ -131,6 +131,27 @@ def test_labels_are_renamed_when_evaluating(chainrule, run, here) -> None:
     assert chainrule("evaluate", run, "other.csv", "--labels", "no.->no,yes.->yes").code == 0
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_label_to_rename_that_never_occurs_is_told(chainrule, run, table, here) -> None:
+    words = ("train", table, "--target", "answer", "--out", "other", "--quiet", "--no-report", *FAST)
+    found = chainrule(*words, "--labels", "noo=never,yes=sure")
+    says = "note: --labels: 'noo' is to be renamed and occurs in no row; the labels are no, yes. Did you mean no?\n"
+    assert says in found.err
+    assert "'yes'" not in found.err
+    assert cr.load_run("other").classes.tolist() == ["no", "sure"]
+    found = chainrule("evaluate", run, table, "--labels", "perhaps=no")
+    assert "note: --labels: 'perhaps' is to be renamed and occurs in no row; the labels are no, yes\n" in found.err
+    assert found.code == 0
+
+
+def test_labels_may_occur_in_the_file_of_another_part_alone(chainrule, table, here) -> None:
+    other = without(columns(30, seed=2), "price")
+    write_csv(here / "other.csv", {**other, "answer": [f"{a}." for a in other["answer"]]})
+    words = ("train", table, "--target", "answer", "--test", "other.csv", "--labels", "no.=no,yes.=yes", *FAST)
+    found = chainrule(*words, "--no-report")
+    assert (found.code, found.err) == (0, "")
+
+
 def test_a_number_is_predicted_and_scored(chainrule, here) -> None:
     write_csv(here / "prices.csv", without(columns(80), "answer"))
     found = chainrule("train", "prices.csv", "--target", "price", "--out", "run", *FAST)

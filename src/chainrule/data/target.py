@@ -13,7 +13,7 @@ array([ True, False])
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -178,6 +178,19 @@ class TargetEncoder:
             raise self._unseen(table, column, codes, names, encoded < 0)
         return encoded
 
+    def unused_labels(self, tables: Iterable[Table], labels: str | Mapping[str, str] | None = None) -> list[str]:
+        """Say which labels to rename are in no row of the tables, a line for each; None: those given to ``fit``."""
+        tables = list(tables)
+        what = self.comparison or self.column
+        found = {name for table in tables for name in _classes(table, what, {})[1]}
+        renamed = self.renamed if labels is None else _label_map(tables[0], self.column, labels)
+        return [
+            f"labels: {old!r} is to be renamed and occurs in no row; the labels are {_listed(found)}"
+            + (f". {near[0].upper()}{near[1:]}" if (near := nearest(old, found)) else "")
+            for old in renamed
+            if old not in found
+        ]
+
     def _unseen(
         self, table: Table, column: str, codes: Codes, names: tuple[str, ...], wrong: npt.NDArray[np.bool_]
     ) -> DataError:
@@ -269,6 +282,10 @@ class TargetEncoder:
             raise DataError(
                 f"the saved target encoder is damaged ({error})", fix="use the file as it was saved"
             ) from None
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(category_order(names)[:10]) + (", …" if len(names) > 10 else "")
 
 
 def _rows(table: Table) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -153,7 +154,7 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
         named[name] = inputs.load(chosen)
         return part(named[name])
 
-    return Prepared(
+    prepared = Prepared(
         config=config,
         inputs=inputs,
         target=target,
@@ -164,6 +165,10 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
         fingerprints={name: fingerprint(part_table) for name, part_table in named.items()},
         notes=notes + column_notes(schema, encoder) + [target.report()],
     )
+    if target.renamed:
+        for line in target.unused_labels(named.values()):  # the files of all parts, now that they are read
+            warnings.warn(line, stacklevel=2)
+    return prepared
 
 
 def _check_files(source: object, config: DataConfig) -> None:
