@@ -29,7 +29,7 @@ def test_the_baseline_of_numbers_is_the_mean_of_training_in_their_own_unit() -> 
     assert scores["mae"] == pytest.approx(2 / 3)
     assert scores["baseline_rmse"] == pytest.approx(np.sqrt((4 + 4 + 16) / 3))
     assert scores["r2"] == pytest.approx(1 - 4 / np.sum((actual - actual.mean()) ** 2))
-    assert str(scores).startswith("RMSE 1.155 (R² 0.786), baseline 2.828 (always the mean, 10)")
+    assert str(scores).startswith("RMSE 1.155 (R² 0.786), baseline 2.828 (the mean 10 for every row)")
 
 
 def test_two_classes_have_an_area_under_the_curve_where_both_occur() -> None:

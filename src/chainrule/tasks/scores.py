@@ -82,7 +82,7 @@ def scores_of(target: TargetEncoder, outputs: Array, y: Array, actual: Array) ->
     if target.task == "regression":
         predicted = target.decode(outputs[:, 0])
         constant = np.full(len(actual), target.mean)
-        mean = f"always the mean, {shown('rmse', target.mean)}"
+        mean = f"the mean {shown('rmse', target.mean)} for every row"
         return Scores("rmse", len(actual), _of_numbers(actual, predicted), _of_numbers(actual, constant), mean)
     frequencies = np.array(target.counts, np.float64) / sum(target.counts)
     without_looking = np.tile(np.log(np.maximum(frequencies, SMALLEST)), (len(y), 1))
