@@ -27,6 +27,21 @@ def test_training_shows_progress_the_score_beside_the_baseline_and_where_everyth
     assert found.err == ""
 
 
+def test_a_network_no_better_than_the_baseline_is_told(chainrule, table, here) -> None:
+    words = ("train", table, "--target", "answer", "--out", "run", "--drop", "width,colour", "--quiet")
+    found = chainrule(*words, "--epochs", 1, "--lr", 1e-9)
+    assert "\nthe network is no better than the baseline" in found.out
+    assert "the network is no better than" in (here / "run" / "report.html").read_text(encoding="utf-8").lower()
+    assert "\nthe network is no better than the baseline" in chainrule("evaluate", "run", table).out
+
+
+def test_a_last_epoch_that_is_the_best_asks_for_more(chainrule, table, here) -> None:
+    found = chainrule("train", table, "--target", "answer", "--out", "run", "--quiet", *FAST)
+    assert "epoch 4 of 4 is the best" in found.out
+    assert "\nthe last epoch is the best: with more epochs (--epochs 8) it may do better\n" in found.out
+    assert "trained longer, the network may do better" in (here / "run" / "report.html").read_text(encoding="utf-8")
+
+
 def test_quiet_shows_the_result_alone(chainrule, table) -> None:
     found = chainrule("train", table, "--target", "answer", "--quiet", "--no-report", *FAST)
     assert "epoch 1/4" not in found.out

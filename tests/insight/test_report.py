@@ -167,6 +167,16 @@ def test_the_verdict_says_score_baseline_and_what_is_left() -> None:
     assert sections.verdict(replace(worse, verdict=["My own words."])) == ["My own words."]
 
 
+def test_the_verdict_says_that_chance_may_be_the_difference_and_that_the_last_epoch_is_the_best() -> None:
+    run = replace(MINIMAL, score=1.9, num_test=30, within_chance=True, ended_at_best=True)
+    assert sections.verdict(run)[1:] == [
+        "As far as 30 test rows can tell, the network is no better than that: the difference may be chance.",
+        "The last epoch is the best: trained longer, the network may do better.",
+    ]
+    assert 'class="score bad"' in render(run)
+    assert 'class="score good"' in render(replace(run, within_chance=False))
+
+
 def test_the_two_bars_share_a_scale() -> None:
     ours, theirs = sections.score_bars(MINIMAL)
     assert (ours["width"], theirs["width"]) == ("50.00", "100.00")
