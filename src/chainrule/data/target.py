@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from chainrule.data.columns import Codes, NumberColumn, Numbers, Rows, number_text, parse_number
 from chainrule.data.comparison import FALSE_TRUE, Comparison, parse_label_map, parse_target, rename
+from chainrule.data.notes import named
 from chainrule.data.schema import category_order
 from chainrule.data.table import Table
 from chainrule.errors import ArgumentError, DataError, DtypeError, nearest
@@ -257,10 +258,11 @@ class TargetEncoder:
     def report(self) -> str:
         """Say in a line what the target is."""
         if self.task == "regression":
-            return f"{self.target}: regression, mean {self.mean:g}, standard deviation {self.scale:g}"
+            mean, deviation = (_thousands(value) for value in (self.mean, self.scale))
+            return f"{named(self.target)}: regression, mean {mean}, standard deviation {deviation}"
         pairs = list(zip(self.classes, self.counts, strict=True))
         shown = ", ".join(f"{name} ({count:,})" for name, count in pairs[:10]) + (", …" if len(pairs) > 10 else "")
-        return f"{self.target}: classification, {len(pairs)} classes: {shown}"
+        return f"{named(self.target)}: classification, {len(pairs)} classes: {shown}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the encoder as values that JSON can hold; ``from_dict`` makes the same encoder, to the bit."""
@@ -282,6 +284,10 @@ class TargetEncoder:
             raise DataError(
                 f"the saved target encoder is damaged ({error})", fix="use the file as it was saved"
             ) from None
+
+
+def _thousands(value: float) -> str:
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:g}"
 
 
 def _listed(names: Collection[str]) -> str:
