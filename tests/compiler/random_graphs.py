@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler import vector_math
 from chainrule.errors import ChainruleError
 from chainrule.graph import Graph, Node, Recording, constant, graph_input, primitives, recording, show, verify
 from chainrule.graph.sizes import Size, UndecidedSize, broadcast_shapes, evaluate, infer_reshape, numel, symbol
@@ -34,16 +33,6 @@ MOST_ELEMENTS = 12_000
 FLOATS = ("float32", "float64")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 UNIT = {"float32": 2.0**-23, "float64": 2.0**-52}
-
-STAND_INS = vector_math.__doc__ == "stub"
-NOT_YET = (
-    frozenset(
-        ["expm1", "log1p", "hypot", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sign", "pow"]
-        + ["floor_divide", "trunc_divide", "remainder", "fmod", "uniform", "normal", "random_integers", "permutation"]
-    )
-    if STAND_INS
-    else frozenset()
-)
 
 BITS, EQUAL, CLOSE = 0, 1, 2  # EQUAL: but for the sign of a zero
 
@@ -374,6 +363,12 @@ class Maker:
             values[n] = np.asarray(self.random.integers(-high, max(high, 1), sizes), dtype)
         return self.keep(self.new_input(shape, np.int64), given(values))
 
+    def counter(self, limit: int) -> Node:
+        """Add an input of one number, 0 or more."""
+        high = self.one([1, 1000, limit])
+        values = {n: np.asarray(self.random.integers(0, high), np.int64) for n in self.batches}
+        return self.keep(self.new_input((), np.int64), given(values))
+
     def keep(self, node: Node, value: Known) -> Node:
         self.known[node] = value
         self.pool.append(node)
@@ -392,8 +387,6 @@ class Maker:
 
     def add(self, name: str, *operands: Any, **attributes: Any) -> Node:
         """Add an operation."""
-        if name in NOT_YET:
-            raise Unfit
         try:
             node = self.recorder.apply(primitives()[name], operands, attributes)
         except (ChainruleError, UndecidedSize):
@@ -912,9 +905,7 @@ class Maker:
 
     def draw(self) -> Node:
         name = self.one(["uniform", "normal", "random_integers", "permutation"])
-        if name in NOT_YET:
-            raise Unfit
-        seed, draw = (self.index(1000, ()) for _ in range(2))
+        seed, draw = (self.counter(limit) for limit in (2**62, 2**31))
         offset = int(self.random.integers(3))
         if name == "permutation":
             return self.add(name, seed, draw, offset=offset, size=self.dim())
