@@ -646,8 +646,8 @@ class Maker:
 
     # -- moving ----------------------------------------------------------------------------------------------------------------
 
-    def reshape(self) -> Node:
-        x = self.pick()
+    def reshape(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         shape = list(x.shape)
         for _ in range(int(self.random.integers(1, 4))):
             kind = self.one(["join", "split", "one", "none", "all"])
@@ -676,15 +676,22 @@ class Maker:
             raise Unfit
         return self.add("reshape", x, shape=tuple(shape))
 
-    def permute(self) -> Node:
-        x = self.pick(lambda x: x.ndim > 1)
+    def permute(self, x: Node | None = None) -> Node:
+        x = self.pick(lambda x: x.ndim > 1) if x is None else x
         return self.add("permute", x, axes=tuple(self.random.permutation(x.ndim).tolist()))
 
-    def expand(self) -> Node:
-        x = self.pick()
+    def expand(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         sizes = [self.dim() if not isinstance(n, Size) and n == 1 and self.chance(0.7) else n for n in x.shape]
         front = [self.dim() for _ in range(int(self.random.integers(3)))]
         return self.add("expand", x, shape=(*front, *sizes))
+
+    def moves(self) -> Node:
+        """Move a value several times: what is moved again is not kept in between."""
+        x = self.pick()
+        for _ in range(int(self.random.integers(2, 5))):
+            x = self.one([self.reshape, self.permute, self.expand, self.slice, self.slice, self.flip, self.flip])(x)
+        return self.add("neg", x) if x.dtype.kind == "f" and self.chance(0.5) else x
 
     def window(self, x: Node) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[int, ...]]:
         starts, stops, steps = [], [], []
@@ -704,13 +711,13 @@ class Maker:
             steps.append(1 if self.chance(0.7) else int(self.random.integers(2, 5)))
         return tuple(starts), tuple(stops), tuple(steps)
 
-    def slice(self) -> Node:
-        x = self.pick()
+    def slice(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         starts, stops, steps = self.window(x)
         return self.add("slice", x, starts=starts, stops=stops, steps=steps)
 
-    def pad(self) -> Node:
-        x = self.pick()
+    def pad(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         low, high, interior = [], [], []
         for _ in x.shape:
             low.append(int(self.random.integers(0, 4)) if self.chance(0.4) else 0)
@@ -719,8 +726,8 @@ class Maker:
         value = self.one([0, 1]) if x.dtype.kind != "f" else self.one([0, 1.5, -2])
         return self.add("pad", x, low=tuple(low), high=tuple(high), interior=tuple(interior), value=value)
 
-    def flip(self) -> Node:
-        x = self.pick()
+    def flip(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         return self.add("flip", x, axes=self.axes_of(x))
 
     def diagonal(self) -> Node:
@@ -839,7 +846,9 @@ class Maker:
                     of_b[group].append(found)
             return {"batch": (tuple(batch), tuple(of_b[0])), "contracted": (tuple(contracted), tuple(of_b[1]))}
 
-        if self.chance(0.5):
+        if plan(a.shape) is not None and self.chance(0.2):
+            b = a
+        elif self.chance(0.5):
             b = self.pick(lambda x: x.dtype == a.dtype and plan(x.shape) is not None)
         else:
             sizes = [a.shape[k] for k in (*batch, *contracted)] + [
@@ -851,7 +860,10 @@ class Maker:
         spaces = numel(a.shape) * numel(b.shape)
         if int(evaluate(spaces, {"n": 100})) > 40_000_000:
             raise Unfit
-        return self.add("contract", a, b, **found)
+        y = self.add("contract", a, b, **found)
+        if y.ndim == 2 and str(y.shape[0]) == str(y.shape[1]) and self.chance(0.5):
+            return self.add(self.one(["add", "sub"]), y, self.add("permute", y, axes=(1, 0)))
+        return self.add("relu", y) if y.dtype.kind == "f" and self.chance(0.3) else y
 
     def call(self) -> Node:
         """Add a body of elementwise operations on exact values."""
@@ -918,7 +930,7 @@ class Maker:
     def make(self) -> Case:
         kinds = (
             [self.unary] * 4 + [self.binary] * 7 + [self.compare] * 2 + [self.where] * 2 + [self.cast] * 3
-            + [self.reduce] * 5 + [self.against] * 4 + [self.alike] * 4 + [self.along] * 3 + [self.sort, self.reshape, self.reshape, self.permute, self.expand]
+            + [self.reduce] * 5 + [self.against] * 4 + [self.moves] * 3 + [self.alike] * 4 + [self.along] * 3 + [self.sort, self.reshape, self.reshape, self.permute, self.expand]
             + [self.slice] * 2 + [self.pad, self.flip, self.diagonal, self.put_slice, self.concat, self.concat]
             + [self.take] * 2 + [self.spread, self.put, self.made, self.contract, self.contract, self.call, self.draw]
         )  # fmt: skip
