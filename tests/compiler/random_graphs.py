@@ -907,9 +907,10 @@ class Maker:
         node = self.recorder.apply(primitives()["call"], operands, {"body": body})
         made_by = node.primitive
         assert made_by is not None
-        results = {
-            n: made_by.evaluate(*[self.known[x].values[n] for x in operands], body=body) for n in self.batches
-        }  # fmt: skip
+        with np.errstate(all="ignore"):
+            results = {
+                n: made_by.evaluate(*[self.known[x].values[n] for x in operands], body=body) for n in self.batches
+            }
         for k in range(len(body.outputs)):
             part = self.recorder.apply(primitives()["get"], (node,), {"index": k})
             self.keep(part, given({n: np.asarray(result[k]) for n, result in results.items()}))
