@@ -36,7 +36,10 @@ def small(**changes: object) -> Columns:
 
 
 def test_no_target(chainrule, here, table) -> None:
-    says = ("which column of table.csv is the target", "--target one of width, depth, colour, answer")
+    says = (
+        "no target is given: which column of table.csv is to be predicted",
+        "expected --target one of width, depth, colour, answer",
+    )
     refused(chainrule, here, "train", "table.csv", code=2, says=says)
 
 

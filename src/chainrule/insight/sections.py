@@ -275,7 +275,7 @@ def _worst(error: WorstError) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or value == "":  # so an empty cell of a table
         return "(missing)"
     if isinstance(value, (float, np.floating)):
         return number(float(value))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import TargetEncoder
+from chainrule.data.notes import named
 from chainrule.insight.error_flow import error_flow
 from chainrule.insight.summary import Summary, WorstError
 from chainrule.nn import Module
@@ -45,7 +46,7 @@ def summarize(
     return Summary(
         title=os.path.basename(os.path.normpath(config.data.source)),
         task=target.task,
-        target=target.target,
+        target=named(target.target),
         metric=score.metric,
         score=score.values[score.metric],
         higher_is_better=score.higher_is_better,

@@ -11,6 +11,7 @@ from typing import Any
 from chainrule.data import Encoded, Schema, Table, TableEncoder, TargetEncoder, fingerprint, infer_schema, read_table
 from chainrule.data.delimited import no_file
 from chainrule.errors import ArgumentError, DataError
+from chainrule.insight.figures import counted
 from chainrule.tasks.config import NO_LIMIT, DataConfig, NetworkConfig, TrainingConfig, data_config
 from chainrule.tasks.parts import TEST_FRACTION, Array, Part, Prepared, fraction, split
 
@@ -116,7 +117,9 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
     table = with_names(table, config, config.names or table.names)
     if not config.target:
         shown = ", ".join(table.names[:20]) + (", …" if len(table.names) > 20 else "")
-        raise ArgumentError(f"which column of {table.source} is the target?", expected=f"target= one of {shown}")
+        raise ArgumentError(
+            f"no target is given: which column of {table.source} is to be predicted", expected=f"target= one of {shown}"
+        )
     missing = "drop" if config.skip_missing_target else "error"
     target = TargetEncoder.fit(table, config.target, task=config.task, labels=config.labels or None, missing=missing)
     notes = [f"{table.source}: {len(table):,} rows, {len(table.names)} columns"]
@@ -182,7 +185,9 @@ def column_notes(schema: Schema, encoder: TableEncoder) -> list[str]:
     """Say which columns are used and which are not, and why."""
     used = ", ".join(f"{column.name} ({column.kind})" for column in schema.used[:20])
     more = f" and {len(schema.used) - 20} more" if len(schema.used) > 20 else ""
-    notes = [f"{len(schema.used)} columns give {encoder.num_features} inputs: {used}{more}"]
+    columns, inputs = (counted(len(schema.used), "column"), counted(encoder.num_features, "input"))
+    give = "gives" if len(schema.used) == 1 else "give"
+    notes = [f"{columns} {give} {inputs}: {used}{more}"]
     return notes + [f"column {column.name} is not used: {column.reason}" for column in schema.dropped]
 
 
