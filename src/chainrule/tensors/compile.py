@@ -279,13 +279,13 @@ class Compiled:
         # where no batch is smaller, a pass goes on where the one before it ends
         together = max(min(passes, MOST_ROWS // len(once)), 1) if len(once) % batch_size == 0 else 1
         for first in range(0, passes, together):
-            rows = np.tile(once, min(together, passes - first))
+            taken = np.tile(once, min(together, passes - first))
             start = 0
-            while start < len(rows):
-                batch = [Tensor(x.take(rows[start : start + batch_size], axis=0)) for x in arrays]
-                steps = (len(rows) - start) // batch_size
+            while start < len(taken):
+                batch = [Tensor(x.take(taken[start : start + batch_size], axis=0)) for x in arrays]
+                steps = (len(taken) - start) // batch_size
                 start += batch_size * (
-                    self._at_once(batch, arrays, rows[start:], steps, found) or found.one(self(*batch))
+                    self._at_once(batch, arrays, taken[start:], steps, found) or found.one(self(*batch))
                 )
         return found.result()
 
