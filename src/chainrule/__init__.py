@@ -8,8 +8,9 @@ insight, interop                   what was seen, what it means, what to do; oth
 training                           ``fit``, ``Trainer``; training/step.py is the whole flow on a page
 nn, optim, data                    layers, losses; optimizers, schedules; data to arrays
 tensors                            ``Tensor``: eager, on a tape, or traced (``compile``)
-run                                graphs on NumPy
-ops, backward                      the primitives; the chain rule (backward/chain_rule.py: the heart)
+run                                graphs on NumPy, or as native code
+ops, backward, compiler            the primitives; the chain rule (backward/chain_rule.py: the heart); from a graph to
+                                   machine code (compiler/pipeline.py is the list of passes)
 graph                              the contract of a primitive, nodes, sizes
 errors                             every exception
 

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler import vector_math
 from chainrule.errors import ChainruleError
 from chainrule.graph import Graph, Node, Recording, constant, graph_input, primitives, recording, show, verify
 from chainrule.graph.sizes import Size, UndecidedSize, broadcast_shapes, evaluate, infer_reshape, numel, symbol
@@ -34,16 +33,6 @@ MOST_ELEMENTS = 12_000
 FLOATS = ("float32", "float64")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 UNIT = {"float32": 2.0**-23, "float64": 2.0**-52}
-
-STAND_INS = vector_math.__doc__ == "stub"
-NOT_YET = (
-    frozenset(
-        ["expm1", "log1p", "hypot", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sign", "pow"]
-        + ["floor_divide", "trunc_divide", "remainder", "fmod", "uniform", "normal", "random_integers", "permutation"]
-    )
-    if STAND_INS
-    else frozenset()
-)
 
 BITS, EQUAL, CLOSE = 0, 1, 2  # EQUAL: but for the sign of a zero
 
@@ -374,6 +363,12 @@ class Maker:
             values[n] = np.asarray(self.random.integers(-high, max(high, 1), sizes), dtype)
         return self.keep(self.new_input(shape, np.int64), given(values))
 
+    def counter(self, limit: int) -> Node:
+        """Add an input of one number, 0 or more."""
+        high = self.one([1, 1000, limit])
+        values = {n: np.asarray(self.random.integers(0, high), np.int64) for n in self.batches}
+        return self.keep(self.new_input((), np.int64), given(values))
+
     def keep(self, node: Node, value: Known) -> Node:
         self.known[node] = value
         self.pool.append(node)
@@ -392,8 +387,6 @@ class Maker:
 
     def add(self, name: str, *operands: Any, **attributes: Any) -> Node:
         """Add an operation."""
-        if name in NOT_YET:
-            raise Unfit
         try:
             node = self.recorder.apply(primitives()[name], operands, attributes)
         except (ChainruleError, UndecidedSize):
@@ -653,8 +646,8 @@ class Maker:
 
     # -- moving ----------------------------------------------------------------------------------------------------------------
 
-    def reshape(self) -> Node:
-        x = self.pick()
+    def reshape(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         shape = list(x.shape)
         for _ in range(int(self.random.integers(1, 4))):
             kind = self.one(["join", "split", "one", "none", "all"])
@@ -683,15 +676,22 @@ class Maker:
             raise Unfit
         return self.add("reshape", x, shape=tuple(shape))
 
-    def permute(self) -> Node:
-        x = self.pick(lambda x: x.ndim > 1)
+    def permute(self, x: Node | None = None) -> Node:
+        x = self.pick(lambda x: x.ndim > 1) if x is None else x
         return self.add("permute", x, axes=tuple(self.random.permutation(x.ndim).tolist()))
 
-    def expand(self) -> Node:
-        x = self.pick()
+    def expand(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         sizes = [self.dim() if not isinstance(n, Size) and n == 1 and self.chance(0.7) else n for n in x.shape]
         front = [self.dim() for _ in range(int(self.random.integers(3)))]
         return self.add("expand", x, shape=(*front, *sizes))
+
+    def moves(self) -> Node:
+        """Move a value several times: what is moved again is not kept in between."""
+        x = self.pick()
+        for _ in range(int(self.random.integers(2, 5))):
+            x = self.one([self.reshape, self.permute, self.expand, self.slice, self.slice, self.flip, self.flip])(x)
+        return self.add("neg", x) if x.dtype.kind == "f" and self.chance(0.5) else x
 
     def window(self, x: Node) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[int, ...]]:
         starts, stops, steps = [], [], []
@@ -711,13 +711,13 @@ class Maker:
             steps.append(1 if self.chance(0.7) else int(self.random.integers(2, 5)))
         return tuple(starts), tuple(stops), tuple(steps)
 
-    def slice(self) -> Node:
-        x = self.pick()
+    def slice(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         starts, stops, steps = self.window(x)
         return self.add("slice", x, starts=starts, stops=stops, steps=steps)
 
-    def pad(self) -> Node:
-        x = self.pick()
+    def pad(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         low, high, interior = [], [], []
         for _ in x.shape:
             low.append(int(self.random.integers(0, 4)) if self.chance(0.4) else 0)
@@ -726,8 +726,8 @@ class Maker:
         value = self.one([0, 1]) if x.dtype.kind != "f" else self.one([0, 1.5, -2])
         return self.add("pad", x, low=tuple(low), high=tuple(high), interior=tuple(interior), value=value)
 
-    def flip(self) -> Node:
-        x = self.pick()
+    def flip(self, x: Node | None = None) -> Node:
+        x = self.pick() if x is None else x
         return self.add("flip", x, axes=self.axes_of(x))
 
     def diagonal(self) -> Node:
@@ -846,7 +846,9 @@ class Maker:
                     of_b[group].append(found)
             return {"batch": (tuple(batch), tuple(of_b[0])), "contracted": (tuple(contracted), tuple(of_b[1]))}
 
-        if self.chance(0.5):
+        if plan(a.shape) is not None and self.chance(0.2):
+            b = a
+        elif self.chance(0.5):
             b = self.pick(lambda x: x.dtype == a.dtype and plan(x.shape) is not None)
         else:
             sizes = [a.shape[k] for k in (*batch, *contracted)] + [
@@ -858,7 +860,10 @@ class Maker:
         spaces = numel(a.shape) * numel(b.shape)
         if int(evaluate(spaces, {"n": 100})) > 40_000_000:
             raise Unfit
-        return self.add("contract", a, b, **found)
+        y = self.add("contract", a, b, **found)
+        if y.ndim == 2 and str(y.shape[0]) == str(y.shape[1]) and self.chance(0.5):
+            return self.add(self.one(["add", "sub"]), y, self.add("permute", y, axes=(1, 0)))
+        return self.add("relu", y) if y.dtype.kind == "f" and self.chance(0.3) else y
 
     def call(self) -> Node:
         """Add a body of elementwise operations on exact values."""
@@ -902,9 +907,10 @@ class Maker:
         node = self.recorder.apply(primitives()["call"], operands, {"body": body})
         made_by = node.primitive
         assert made_by is not None
-        results = {
-            n: made_by.evaluate(*[self.known[x].values[n] for x in operands], body=body) for n in self.batches
-        }  # fmt: skip
+        with np.errstate(all="ignore"):
+            results = {
+                n: made_by.evaluate(*[self.known[x].values[n] for x in operands], body=body) for n in self.batches
+            }
         for k in range(len(body.outputs)):
             part = self.recorder.apply(primitives()["get"], (node,), {"index": k})
             self.keep(part, given({n: np.asarray(result[k]) for n, result in results.items()}))
@@ -912,9 +918,7 @@ class Maker:
 
     def draw(self) -> Node:
         name = self.one(["uniform", "normal", "random_integers", "permutation"])
-        if name in NOT_YET:
-            raise Unfit
-        seed, draw = (self.index(1000, ()) for _ in range(2))
+        seed, draw = (self.counter(limit) for limit in (2**62, 2**31))
         offset = int(self.random.integers(3))
         if name == "permutation":
             return self.add(name, seed, draw, offset=offset, size=self.dim())
@@ -927,7 +931,7 @@ class Maker:
     def make(self) -> Case:
         kinds = (
             [self.unary] * 4 + [self.binary] * 7 + [self.compare] * 2 + [self.where] * 2 + [self.cast] * 3
-            + [self.reduce] * 5 + [self.against] * 4 + [self.alike] * 4 + [self.along] * 3 + [self.sort, self.reshape, self.reshape, self.permute, self.expand]
+            + [self.reduce] * 5 + [self.against] * 4 + [self.moves] * 3 + [self.alike] * 4 + [self.along] * 3 + [self.sort, self.reshape, self.reshape, self.permute, self.expand]
             + [self.slice] * 2 + [self.pad, self.flip, self.diagonal, self.put_slice, self.concat, self.concat]
             + [self.take] * 2 + [self.spread, self.put, self.made, self.contract, self.contract, self.call, self.draw]
         )  # fmt: skip

@@ -29,7 +29,7 @@ SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1e38, -1e38, 
 @pytest.fixture(autouse=True)
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINRULE_COMPILE", "1")
-    monkeypatch.setenv("CHAINRULE_CACHE", "0")
+    monkeypatch.setenv("CHAINRULE_CACHE", "off")
 
 
 def both(function: Callable[..., Any], *values: Any, dtypes: Any = None) -> Iterator[tuple[Any, Any]]:

@@ -163,7 +163,7 @@ def test_what_needs_a_value_raises_at_its_line(function: Callable[[Any], Any]) -
 
 def test_numpys_functions_take_no_tensors_compiled_or_not() -> None:
     for function in (np.sqrt, cr.compile(lambda x: np.sqrt(x))):
-        with pytest.raises(TypeError, match="does not support ufuncs"):
+        with pytest.raises(TypeError, match="np.sqrt: got a tensor"):
             function(cr.ones(2))
 
 

@@ -200,7 +200,7 @@ class _Unusable(Exception):
 def _place() -> tuple[Path | None, str]:
     """Return the folder as the environment names it, or None and why there is none."""
     named = os.environ.get(VARIABLE, "")
-    if named == "off":
+    if named in ("off", "0"):
         return None, f"{VARIABLE} is off"
     if named:
         return Path(named).absolute(), ""

@@ -72,6 +72,7 @@ CHEAP = frozenset(
 FAILING = frozenset(["index_within"])
 DIVIDING = frozenset(["floor_divide", "trunc_divide", "remainder", "fmod"])
 MOST_AGAIN = 12  # operations that are done again by each reader rather than kept
+MOST_MEMBERS = 100  # of a region: no kernel grows with the length of a chain
 LOOK_BACK = 6  # regions that are considered for a field that reads nothing of them
 Axes = tuple[int | None, ...]
 
@@ -287,7 +288,7 @@ class Regions:
 
     def _join(self, region: Region, field: Field, inside: list[Reading], latest: int) -> bool:
         """Let ``region`` compute ``field`` if its loops allow it."""
-        if region.special is not None:
+        if region.special is not None or len(region.members) >= MOST_MEMBERS:
             return False
         folding = isinstance(field, (Fold, Place))
         shape = field.inputs[0].shape if folding else field.shape

@@ -25,6 +25,8 @@ GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
 WORTH_WAKING = 2e-3  # seconds of work from which on waking other threads may pay
 WORTH_A_BARRIER = 2e-6  # seconds of a kernel, on the average, from which on sharing it may pay
 TRIAL = 2e-3  # seconds of work
+LOOK_AFTER = 0.1  # seconds
+FIRST_STEPS = 16  # of a call before it is known how long one takes
 ANEW = 64  # calls after which it is measured again how many threads are fastest
 
 
@@ -151,17 +153,25 @@ class Steps:
         return done, results
 
     def _run_team(self, frame: Array, table: Array, moves: Array, steps: int) -> int:
-        """Let one thread or several run the records; return how many steps were done whole."""
+        """Let one thread or several run the records; return how many steps were done whole.
+
+        After about a tenth of a second Python has a look: at Ctrl-C.
+        """
         done = 0
         for threads, some in self._parts(steps):
             count = threads or min(self._seconds, key=self._seconds.__getitem__)
-            start = time.perf_counter()
-            whole = self._some_steps(frame, table, moves, some, count)
-            done += whole
-            if whole < some:
-                break
-            seconds = (time.perf_counter() - start) / some
-            self._seconds[count] = min(seconds, 1.1 * self._seconds.get(count, seconds))
+            left = some
+            while left:
+                known = self._seconds.get(count)
+                at_once = min(left, FIRST_STEPS if known is None else max(int(LOOK_AFTER / known), 1))
+                start = time.perf_counter()
+                whole = self._some_steps(frame, table, moves, at_once, count)
+                done += whole
+                if whole < at_once:
+                    return done
+                seconds = (time.perf_counter() - start) / at_once
+                self._seconds[count] = min(seconds, 1.1 * self._seconds.get(count, seconds))
+                left -= at_once
         return done
 
     def _some_steps(self, frame: Array, table: Array, moves: Array, steps: int, threads: int) -> int:
