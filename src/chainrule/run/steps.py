@@ -17,7 +17,7 @@ from chainrule.compiler.straight import Given, Rows
 from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
-from chainrule.run.straight import SECONDS_OF_KERNEL, Straight, twins
+from chainrule.run.straight import SECONDS_OF_KERNEL, Function, Straight, twins
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
 
 GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
@@ -27,6 +27,7 @@ WORTH_A_BARRIER = 2e-6  # seconds of a kernel, on the average, from which on sha
 TRIAL = 2e-3  # seconds of work
 LOOK_AFTER = 0.1  # seconds
 FIRST_STEPS = 16  # of a call before it is known how long one takes
+FIRST_STRAIGHT_STEPS = 1 << 14  # before it is known how long one takes
 ANEW = 64  # calls after which it is measured again how many threads are fastest
 
 
@@ -146,11 +147,26 @@ class Steps:
         seconds = steps * self._seconds.get(1, SECONDS_OF_KERNEL * ready.count)
         straight = self._straight.function(given, steps, seconds)
         if straight is not None:
-            return straight(frame.ctypes.data, steps), results
+            return self._run_straight(straight, frame, moves, steps), results
         table = np.concatenate([np.array(records, np.int64).reshape(-1, 3), ready.records[: ready.count]])
         done = self._run_team(frame, table, np.array(moves, np.int64), steps)
         ready.status[0] = 0
         return done, results
+
+    def _run_straight(self, function: Function, frame: Array, moves: Sequence[tuple[int, int]], steps: int) -> int:
+        """Let straight-line code do the steps, with a look at Ctrl-C now and then; return how many were done whole."""
+        done, at_once = 0, FIRST_STRAIGHT_STEPS
+        while done < steps:
+            some = min(at_once, steps - done)
+            start = time.perf_counter()
+            whole = function(frame.ctypes.data, some)
+            done += whole
+            if whole < some:
+                break
+            at_once = max(int(some * LOOK_AFTER / (time.perf_counter() - start)), 1)
+            for slot, length in moves:
+                frame[slot] += whole * length
+        return done
 
     def _run_team(self, frame: Array, table: Array, moves: Array, steps: int) -> int:
         """Let one thread or several run the records; return how many steps were done whole.
