@@ -28,7 +28,10 @@ class ChainruleError(Exception):
             text += f"; expected {self.expected}"
         if self.fix:
             is_word = self.fix.partition(" ")[0].isalpha()  # code keeps its case
-            text = text.rstrip(".") + ". " + (self.fix[0].upper() + self.fix[1:] if is_word else self.fix)
+            fix = self.fix[0].upper() + self.fix[1:] if is_word else self.fix
+            text = (
+                text + fix if text.endswith("\n") else f"{text.rstrip('.')}. {fix}"
+            )  # after a list, on a line of its own
         return text if text.endswith((".", "?", "!")) else text + "."
 
     def within(self, place: str) -> ChainruleError:
@@ -105,7 +108,16 @@ def nearest(name: str, names: Iterable[str]) -> str:
     >>> nearest("zzz", ["softmax"])
     ''
     """
+    near = near_names(name, names)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def near_names(name: str, names: Iterable[str]) -> list[str]:
+    """Return up to three names that one may have been, the nearest first.
+
+    >>> near_names("age", ["Age", "name", "ages"])
+    ['ages', 'Age']
+    """
     import difflib  # loaded only where a name was mistyped
 
-    near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else ""
+    return difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)

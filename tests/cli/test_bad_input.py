@@ -36,7 +36,10 @@ def small(**changes: object) -> Columns:
 
 
 def test_no_target(chainrule, here, table) -> None:
-    says = ("which column of table.csv is the target", "--target one of width, depth, colour, answer")
+    says = (
+        "no target is given: which column of table.csv is to be predicted",
+        "expected --target one of width, depth, colour, answer",
+    )
     refused(chainrule, here, "train", "table.csv", code=2, says=says)
 
 
@@ -98,19 +101,26 @@ def test_a_header_without_rows(chainrule, here) -> None:
 
 def test_one_row(chainrule, here) -> None:
     write_csv(here / "table.csv", {"width": [1.5], "answer": ["yes"]})
-    refused(chainrule, here, *TRAIN, code=3, says=("the target 'answer' has one class, 'yes', in 1 row",))
+    refused(chainrule, here, *TRAIN, code=3, says=("table.csv: the target 'answer' has one class, 'yes', in 1 row",))
     write_csv(here / "table.csv", {"width": [1.5], "answer": [2.5]})
-    refused(chainrule, here, *TRAIN, code=3, says=("'answer' is 2.5 in each of 1 rows",))
+    refused(chainrule, here, *TRAIN, code=3, says=("table.csv: the target 'answer' is 2.5 in the only row",))
 
 
 def test_two_rows_of_two_classes(chainrule, here) -> None:
     write_csv(here / "table.csv", {"width": [1.5, 2.5], "answer": ["yes", "no"]})
-    refused(chainrule, here, *TRAIN, code=3, says=("the test part", "each of the 2 classes has one row"))
+    refused(
+        chainrule,
+        here,
+        *TRAIN,
+        code=3,
+        says=("table.csv: the test part (0.2 of 2 rows)", "each of the 2 classes has one row"),
+    )
 
 
 def test_a_target_with_one_class(chainrule, here) -> None:
     write_csv(here / "table.csv", {**small(), "answer": ["yes"] * 60})
-    refused(chainrule, here, *TRAIN, code=3, says=("'answer' has one class, 'yes', in 60 rows; expected 2 or more",))
+    says = ("table.csv: the target 'answer' has one class, 'yes', in 60 rows; expected 2 or more",)
+    refused(chainrule, here, *TRAIN, code=3, says=says)
 
 
 def test_ragged_rows(chainrule, here, table) -> None:
@@ -136,7 +146,19 @@ def test_a_column_in_which_all_is_missing_is_told_and_left_out(chainrule, here) 
 
 def test_a_table_in_which_every_input_is_missing(chainrule, here) -> None:
     write_csv(here / "table.csv", {"note": ["NA"] * 60, "answer": small()["answer"]})
-    refused(chainrule, here, *TRAIN, code=3, says=("no column is left to learn from", "note: every cell is missing"))
+    says = ("table.csv: no column is left to learn from (note is not used: every cell is missing)",)
+    refused(chainrule, here, *TRAIN, code=3, says=says)
+
+
+def test_a_table_with_nothing_beside_the_target(chainrule, here) -> None:
+    write_csv(here / "table.csv", {"answer": small()["answer"]})
+    says = ("table.csv: there is no column beside the target; expected at least one to learn from", "(--delimiter)")
+    refused(chainrule, here, *TRAIN, code=3, says=says)
+
+
+def test_all_columns_dropped(chainrule, here, table) -> None:
+    says = ("(width is not used: you asked for it; depth is not used: you asked for it; colour is not used",)
+    refused(chainrule, here, *TRAIN, "--drop", "width,depth,colour", code=3, says=says)
 
 
 def test_text_among_numbers_when_training(chainrule, here) -> None:
@@ -155,7 +177,9 @@ def test_a_column_that_is_gone_when_predicting(chainrule, here, run) -> None:
     table = small()
     table["widht"] = table.pop("width")
     write_csv(here / "new.csv", table)
-    refused(chainrule, here, "predict", run, "new.csv", code=3, says=("no column 'width'", "Did you mean widht"))
+    there = "there are 'depth', 'colour', 'answer', 'widht'. If 'widht' is 'width' under another name, rename it."
+    says = (f"new.csv: no column 'width', which the model was trained with; {there}",)
+    refused(chainrule, here, "predict", run, "new.csv", code=3, says=says)
 
 
 def test_evaluating_rows_without_targets(chainrule, here, run) -> None:
@@ -174,6 +198,8 @@ def test_a_file_that_is_not_there(chainrule, here, table) -> None:
     says = ("no file 'tabel.csv'", "Did you mean table.csv?")
     refused(chainrule, here, "train", "tabel.csv", "--target", "y", code=3, says=says)
     refused(chainrule, here, *TRAIN, "--test", "tests.csv", code=3, says=("no file 'tests.csv'",))
+    table.write_text("not a table", encoding="utf-8")
+    refused(chainrule, here, *TRAIN, "--val", "held.csv", code=3, says=("no file 'held.csv'",))
 
 
 def test_a_built_in_name_that_is_not_there(chainrule, here) -> None:
@@ -231,7 +257,7 @@ def test_training_that_diverges(chainrule, here) -> None:
     refused(chainrule, here, *words, code=1, says=("epoch 1", "learning rate", "--clip-norm 1"))
 
 
-def test_settings_that_make_no_sense(chainrule, here, table) -> None:
+def test_settings_that_make_no_sense_are_refused_before_a_file_is_looked_for(chainrule, here) -> None:
     for words, says in (
         (("--lr", "-1"), "--lr -1; expected a number above 0"),
         (("--batch-size", 0), "--batch-size 0; expected a whole number of at least 1"),
@@ -242,6 +268,11 @@ def test_settings_that_make_no_sense(chainrule, here, table) -> None:
         (("--activation", "rleu"), "Did you mean relu"),
         (("--val", "1.5"), "--val 1.5"),
         (("--seed", "-1"), "--seed -1"),
+        (("--epochs", 0), "--epochs 0; expected a whole number of at least 1"),
+        (("--patience", -1), "--patience -1"),
+        (("--weight-decay", -1), "--weight-decay -1"),
+        (("--kind", "colour=categoric"), "--kind: column 'colour' has kind 'categoric'"),
+        (("--labels", "yes"), "--labels: 'yes' renames nothing; expected old=new"),
     ):
         refused(chainrule, here, *TRAIN, *words, code=2, says=(says,))
 

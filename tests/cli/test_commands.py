@@ -27,6 +27,21 @@ def test_training_shows_progress_the_score_beside_the_baseline_and_where_everyth
     assert found.err == ""
 
 
+def test_a_network_no_better_than_the_baseline_is_told(chainrule, table, here) -> None:
+    words = ("train", table, "--target", "answer", "--out", "run", "--drop", "width,colour", "--quiet")
+    found = chainrule(*words, "--epochs", 1, "--lr", 1e-9)
+    assert "\nthe network is no better than the baseline" in found.out
+    assert "the network is no better than" in (here / "run" / "report.html").read_text(encoding="utf-8").lower()
+    assert "\nthe network is no better than the baseline" in chainrule("evaluate", "run", table).out
+
+
+def test_a_last_epoch_that_is_the_best_asks_for_more(chainrule, table, here) -> None:
+    found = chainrule("train", table, "--target", "answer", "--out", "run", "--quiet", *FAST)
+    assert "epoch 4 of 4 is the best" in found.out
+    assert "\nthe last epoch is the best: with more epochs (--epochs 8) it may do better\n" in found.out
+    assert "trained longer, the network may do better" in (here / "run" / "report.html").read_text(encoding="utf-8")
+
+
 def test_quiet_shows_the_result_alone(chainrule, table) -> None:
     found = chainrule("train", table, "--target", "answer", "--quiet", "--no-report", *FAST)
     assert "epoch 1/4" not in found.out
@@ -129,6 +144,27 @@ def test_labels_are_renamed_when_evaluating(chainrule, run, here) -> None:
     assert found.code == 3
     assert "Rename them: --labels 'no.->no,yes.->yes'" in found.err
     assert chainrule("evaluate", run, "other.csv", "--labels", "no.->no,yes.->yes").code == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_label_to_rename_that_never_occurs_is_told(chainrule, run, table, here) -> None:
+    words = ("train", table, "--target", "answer", "--out", "other", "--quiet", "--no-report", *FAST)
+    found = chainrule(*words, "--labels", "noo=never,yes=sure")
+    says = "note: --labels: 'noo' is to be renamed and occurs in no row; the labels are no, yes. Did you mean no?\n"
+    assert says in found.err
+    assert "'yes'" not in found.err
+    assert cr.load_run("other").classes.tolist() == ["no", "sure"]
+    found = chainrule("evaluate", run, table, "--labels", "perhaps=no")
+    assert "note: --labels: 'perhaps' is to be renamed and occurs in no row; the labels are no, yes\n" in found.err
+    assert found.code == 0
+
+
+def test_labels_may_occur_in_the_file_of_another_part_alone(chainrule, table, here) -> None:
+    other = without(columns(30, seed=2), "price")
+    write_csv(here / "other.csv", {**other, "answer": [f"{a}." for a in other["answer"]]})
+    words = ("train", table, "--target", "answer", "--test", "other.csv", "--labels", "no.=no,yes.=yes", *FAST)
+    found = chainrule(*words, "--no-report")
+    assert (found.code, found.err) == (0, "")
 
 
 def test_a_number_is_predicted_and_scored(chainrule, here) -> None:

@@ -302,7 +302,7 @@ def test_missing_columns_are_named_with_the_nearest_names(people: Table) -> None
         encoder.encode(renamed)
     said = str(caught.value)
     assert "no columns 'age', 'comment', which the model was trained with" in said
-    assert "did you mean Age?" in said.replace("Did", "did")
+    assert "there are 'Age', 'work', 'member'. If 'Age' is 'age' under another name, rename it." in said
 
 
 def test_text_where_numbers_were_is_named_at_prediction_too(people: Table) -> None:
@@ -324,7 +324,7 @@ def test_one_row_is_too_few_to_learn_from() -> None:
 
 def test_nothing_to_learn_from_is_refused_with_the_reasons() -> None:
     with pytest.raises(
-        DataError, match=r"no column is left to learn from .*a: every cell is '1'.*b: every cell is missing"
+        DataError, match=r"no column is left to learn from .a is not used: every cell is '1'; b is not used: every cell"
     ):
         fit(read_table({"a": [1, 1, 1], "b": [None] * 3}))
 

@@ -83,6 +83,12 @@ def test_a_score_near_the_baseline_is_told(
     assert words in advice.means
 
 
+def test_a_score_that_chance_explains_is_urgent() -> None:
+    advice = found(score=0.5, baseline_score=0.4, within_chance=True, num_test=60)["baseline"]
+    assert advice.urgent
+    assert "no better than what needs no learning, as far as 60 rows can tell" in advice.means
+
+
 def test_a_score_well_above_the_baseline_is_not_told() -> None:
     assert "baseline" not in found(metric="rmse", higher_is_better=False, score=5.0, baseline_score=10.0)
     assert "baseline" not in found(metric="r2", score=0.02, baseline_score=0.0)

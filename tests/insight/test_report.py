@@ -167,6 +167,16 @@ def test_the_verdict_says_score_baseline_and_what_is_left() -> None:
     assert sections.verdict(replace(worse, verdict=["My own words."])) == ["My own words."]
 
 
+def test_the_verdict_says_that_chance_may_be_the_difference_and_that_the_last_epoch_is_the_best() -> None:
+    run = replace(MINIMAL, score=1.9, num_test=30, within_chance=True, ended_at_best=True)
+    assert sections.verdict(run)[1:] == [
+        "As far as 30 test rows can tell, the network is no better than that: the difference may be chance.",
+        "The last epoch is the best: trained longer, the network may do better.",
+    ]
+    assert 'class="score bad"' in render(run)
+    assert 'class="score good"' in render(replace(run, within_chance=False))
+
+
 def test_the_two_bars_share_a_scale() -> None:
     ours, theirs = sections.score_bars(MINIMAL)
     assert (ours["width"], theirs["width"]) == ("50.00", "100.00")
@@ -214,13 +224,13 @@ def test_recall_and_precision_are_those_of_the_matrix() -> None:
 
 
 def test_a_worst_error_shows_its_picture_and_cells() -> None:
-    cells = {f"column {k}": k for k in range(20)} | {"none": None, "long": "x" * 1000}
+    cells = {f"column {k}": k for k in range(20)} | {"none": None, "empty": "", "long": "x" * 1000}
     error = WorstError(place="line 3", actual=1, predicted=2, loss=3.21, image=np.eye(4), cells=cells)
     (part,) = sections.worst_section([error])
     assert part["image"]["address"].startswith("data:image/png")
     assert (part["image"]["width"], part["image"]["height"]) == (4, 4)
     assert len(part["cells"]) == sections.MOST_CELLS
-    assert dict(part["more_cells"])["none"] == "(missing)"
+    assert dict(part["more_cells"])["none"] == dict(part["more_cells"])["empty"] == "(missing)"
     assert len(dict(part["more_cells"])["long"]) == 300
     assert part["wrong"]
 

@@ -323,8 +323,9 @@ def test_loading_a_state_that_does_not_fit_lists_every_fault_and_writes_nothing(
         module.load_state_dict(state)
     text = str(caught.value)
     assert "Net" in text
-    assert "first.weight is missing in the state (did you mean first.wieght?)" in text
-    assert "first.wieght is not in the module" in text
+    assert "first.weight is missing in the state, which has first.wieght\n" in text
+    assert "first.wieght is not in the module, which has first.weight\n" in text
+    assert "(2,)\nBuild the module as it was" in text
     assert "rest.1.bias has shape (5,), expected (2,)" in text
     for key, value in module.state_dict().items():
         assert value.tolist() == before[key].tolist()

@@ -107,7 +107,7 @@ def test_rows_without_a_target_are_an_error_or_left_out() -> None:
 
 
 def test_a_target_must_be_named() -> None:
-    with pytest.raises(ArgumentError, match=r"which column of .* is the target.*width, depth, colour, answer, price"):
+    with pytest.raises(ArgumentError, match=r"no target is given.*width, depth, colour, answer, price"):
         prepare(columns(10), target="")
 
 
@@ -116,7 +116,9 @@ def test_columns_that_are_not_used_are_told_with_the_reason() -> None:
     notes = prepare(table, drop=("price",)).notes
     assert any(note.startswith("column site is not used") and "'A'" in note for note in notes)
     assert any(note.startswith("column note is not used") and "missing" in note for note in notes)
-    assert any(note.startswith("column price is not used") and "caller" in note for note in notes)
+    assert "column price is not used: you asked for it" in notes
+    notes = prepare(table, drop=("price", "depth", "colour")).notes
+    assert any(note.startswith("1 column gives ") and note.endswith("width (numeric)") for note in notes)
 
 
 def test_missing_cells_and_unseen_categories_are_counted() -> None:

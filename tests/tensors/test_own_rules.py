@@ -46,6 +46,25 @@ class Unread(TwoEntries):
     reads = ("x",)
 
 
+class NoReturn(TwoEntries):
+    """y = e^(-x²), with a rule that computes a gradient and keeps it for itself"""
+
+    name = "own_no_return"
+    reads = ("x y",)
+
+    def vjp(self, g, y, x, *, need):
+        g * -2 * x * y
+
+
+class NoneFlows(NoReturn):
+    """y = e^(-x²), with a rule that says that no gradient flows"""
+
+    name = "own_none_flows"
+
+    def vjp(self, g, y, x, *, need):
+        return (None,)
+
+
 def test_too_many_entries_of_reads_are_refused_with_the_form_to_write() -> None:
     with pytest.raises(RuleMissing, match=r"has 2 entries, and the operation 1 inputs.*\(\"x y\",\)"):
         apply(primitive("own_two_entries"), (cr.ones(2, requires_grad=True),))
@@ -60,6 +79,18 @@ def test_a_value_that_reads_does_not_name_is_told_with_the_rule_that_reads_it() 
     y = apply(primitive("own_unread"), (cr.ones(2, requires_grad=True),))
     with pytest.raises(GradientError, match="the vjp rule of own_unread"):
         y.sum().backward()
+
+
+def test_a_rule_that_returns_nothing_is_told_and_what_to_write() -> None:
+    y = apply(primitive("own_no_return"), (cr.ones(2, requires_grad=True),))
+    with pytest.raises(GradientError, match=r"own_no_return: its vjp rule gave None.*`return`.*\(None,\)"):
+        y.sum().backward()
+
+
+def test_that_no_gradient_flows_is_said_in_a_tuple() -> None:
+    x = cr.ones(2, requires_grad=True)
+    (apply(primitive("own_none_flows"), (x,)) + x).sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]
 
 
 def test_a_misspelt_event_of_a_callback_is_told() -> None:

@@ -151,6 +151,17 @@ def test_the_names_of_schedules_are_explained() -> None:
     assert all(len(text) > 10 for text in SCHEDULES.values())
 
 
+def test_no_schedule_is_a_constant_rate() -> None:
+    bits = []
+    for schedule in (None, "constant"):
+        model = network()
+        own = trainer(model, schedule=schedule)
+        own.fit(classes())
+        assert own.schedule == "constant"
+        bits.append(state_bits(model))
+    assert bits[0] == bits[1]
+
+
 def test_a_checkpoint_needs_a_folder(tmp_path: Path) -> None:
     assert cr.Trainer(network(), checkpoint=tmp_path / "state").checkpoint == tmp_path / "state"
     with pytest.raises(FileError, match="Make it first"):

@@ -73,6 +73,27 @@ def test_a_history_prints_as_a_table() -> None:
     assert repr(h) == "<History: 2 epochs, best 1>"
 
 
+def test_a_last_epoch_that_is_the_best_may_be_bettered_unless_training_ended_for_another_reason() -> None:
+    history = cr.History()
+    for epoch in (1, 2, 3):
+        history.append({"epoch": epoch, "train_loss": 1 / epoch, "val_loss": 2 / epoch})
+    history.best_epoch = 3
+    ended = {}
+    for why in ("epochs", "time", "early stopping", "target", "interrupted", "good enough"):
+        history.stopped = why
+        ended[why] = history.ended_at_best
+    assert [why for why, is_best in ended.items() if is_best] == ["epochs", "time"]
+    history.stopped, history.best_epoch = "epochs", 2
+    assert not history.ended_at_best
+
+
+def test_the_training_loss_alone_does_not_say_that_more_epochs_help() -> None:
+    history = cr.History()
+    history.append({"epoch": 1, "train_loss": 0.5})
+    history.best_epoch, history.stopped = 1, "epochs"
+    assert not history.ended_at_best
+
+
 def test_cutting_forgets_what_came_after() -> None:
     h = history()
     h.stopped = "epochs"

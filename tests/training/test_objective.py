@@ -71,19 +71,33 @@ def test_a_loss_of_ones_own_gets_class_numbers_as_integers_and_quantities_as_flo
     assert seen == [(cr.int64, (60,)), (cr.float32, (60, 1)), (cr.float32, (40, 1)), (cr.float32, (60, 2))]
 
 
+class Scaled(nn.Module):
+    """A squared error with something to learn."""
+
+    def __init__(self, scale: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(cr.ones(1)) if scale is None else scale
+
+    def forward(self, output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+        return ((output * self.scale - y) ** 2).mean()
+
+
 def test_a_loss_with_something_to_learn_is_learned_if_the_optimizer_has_it() -> None:
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(cr.ones(1))
-
-        def forward(self, output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
-            return ((output * self.scale - y) ** 2).mean()
-
     X, y = numbers()
     model, loss = network(outputs=1), Scaled()
     trainer(model, loss=loss, optimizer=cr.optim.SGD([*model.parameters(), loss.scale], lr=0.1)).fit((X, y))
     assert loss.scale.item() != 1.0
+
+
+def test_a_loss_with_something_to_learn_is_refused_if_the_optimizer_does_not_have_it() -> None:
+    model, loss = network(outputs=1), Scaled()
+    for optimizer in ("adam", cr.optim.SGD(model.parameters(), lr=0.1)):
+        with pytest.raises(ArgumentError, match=r"the loss Scaled has parameters that .* not improve: scale;.*Adam\("):
+            trainer(model, loss=loss, optimizer=optimizer)
+    trainer(model, loss=loss.requires_grad_(False)).fit(numbers())
+    model.scale = nn.Parameter(cr.ones(1))  # the model's own is among what the optimizer gets
+    trainer(model, loss=Scaled(model.scale)).fit(numbers())
+    assert model.scale.item() != 1.0
 
 
 @pytest.mark.parametrize(
@@ -148,7 +162,9 @@ def test_kinds_are_known_through_modules_functions_and_partials() -> None:
     assert kind_of(nn.KLDivLoss()) == ""
     assert Objective(functools.partial(F.nll_loss, ignore_index=3)).ignore_index == 3
     assert Objective(nn.CrossEntropyLoss(ignore_index=7)).ignore_index == 7
-    assert Objective("nll").ignore_index == -100
+    assert Objective(nn.NLLLoss()).ignore_index == -100
+    assert Objective("nll").ignore_index is None
+    assert Objective(F.cross_entropy).ignore_index is None
 
 
 # -- targets -----------------------------------------------------------------------------------------------------------
@@ -221,9 +237,18 @@ def test_rows_of_the_ignored_label_do_not_count() -> None:
     model = network()
     recorder = Recorder()
     y[:4] = -100
-    trainer(model, loss="cross_entropy", batch_size=None, epochs=1, callbacks=[recorder]).fit((X, y))
+    loss = nn.CrossEntropyLoss(ignore_index=-100)
+    trainer(model, loss=loss, batch_size=None, epochs=1, callbacks=[recorder]).fit((X, y))
     counted = F.cross_entropy(network()(cr.from_numpy(X[4:])), cr.from_numpy(y[4:]))
     assert_close(np.float32(recorder.losses[0]), counted.detach().numpy(), length=12)
+
+
+@pytest.mark.parametrize("loss", [None, "cross_entropy", F.cross_entropy])
+def test_a_label_of_minus_100_is_refused_unless_the_loss_was_told_to_ignore_it(loss: Any) -> None:
+    X, y = classes(12)
+    y[4] = -100
+    with pytest.raises(DataError, match=r"row 4 has label -100.*labels 0 to 2\. Leave such rows out, or.*ignore_index"):
+        trainer(network(), loss=loss).fit((X, y))
 
 
 def test_misfits_of_loss_and_targets_are_explained() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chainrule.training.progress import Progress
 from tests.training.problems import classes, network, trainer
 
 PROGRAM = """
@@ -33,6 +34,12 @@ def test_elsewhere_than_on_a_terminal_every_epoch_is_a_line(capsys: pytest.Captu
     )
     assert lines[0] == first
     assert lines[9].startswith("epoch 10/10")
+
+
+def test_large_numbers_are_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"epoch": 1, "train_loss": 0.12345, "val_rmse": 47180.6, "lr": 6.852e-07}
+    Progress(60, None).epoch(1, row, best=False)
+    assert capsys.readouterr().out == "epoch  1/60  train_loss 0.1235  val_rmse 47,181  lr 6.852e-07\n"
 
 
 def test_epochs_that_are_not_the_best_have_no_star(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,12 @@ def _apply_rule(node: Node, inputs: tuple[Node, ...], g: Gradient, need: tuple[b
         given = primitive.vjp(g, node, *inputs, need=need, **node.attributes)
     except GradientError as error:
         raise error.within(f"the vjp rule of {primitive.name}") from None
+    if given is None and not primitive.ours:
+        raise GradientError(
+            f"{primitive.name}: its vjp rule gave None, where a gradient was wanted",
+            expected="a gradient for each input",
+            fix="end vjp with a `return`; where no gradient flows to an input, say so in a tuple: (None,)",
+        )
     parts = given if type(given) is tuple else (given,)
     if len(parts) != len(inputs):
         raise GradientError(

@@ -30,7 +30,10 @@ def run(options: argparse.Namespace) -> int:
     scores = load_run(options.run).evaluate(
         options.data, labels=options.labels, missing="drop" if options.skip_missing_target else "error"
     )
-    print(f"{scores}\n")
+    print(scores)
+    if scores.doubt:
+        print(scores.doubt)
+    print()
     print(measures(scores))
     return 0
 

@@ -33,15 +33,16 @@ class Parser(argparse.ArgumentParser):
                 break
             name = word.partition("=")[0]
             if word.startswith("--") and name not in known:
-                raise ArgumentError(f"{self.prog} has no option {name}", fix=nearest(name, known) or self._see_help())
+                command = self.prog.removeprefix("chainrule ")
+                raise ArgumentError(f"{command} has no option {name}", fix=nearest(name, known) or self._see_help())
         values, rest = self.parse_known_args(list(words))
         if rest:
-            raise ArgumentError(f"{self.prog}: {rest[0]!r} was not expected", fix=self._see_help())
+            raise ArgumentError(f"{rest[0]!r} was not expected", fix=self._see_help())
         return values
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found as an error of ours."""
-        raise ArgumentError(f"{self.prog}: {message}", fix=self._see_help())
+        raise ArgumentError(message, fix=self._see_help())
 
     def _see_help(self) -> str:
         return f"see {self.prog} --help"

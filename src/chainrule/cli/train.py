@@ -162,6 +162,12 @@ def _told(run: Run, *, report: bool) -> str:
     lines += [f"note: {note}" for note in history.notes]
     width = max(map(len, (*run.scores, "report")))
     lines += [f"{name:{width}}  {score}" for name, score in run.scores.items()]
+    doubt = next(iter(run.scores.values())).doubt
+    if doubt:
+        lines.append(doubt)
+    if history.ended_at_best:
+        more = f"epochs (--epochs {2 * len(history)})" if history.stopped == "epochs" else "time"
+        lines.append(f"the last epoch is the best: with more {more} it may do better")
     if "test" not in run.scores:
         lines.append("the score is of rows that training saw or stopped by: give --test for an honest one")
     lines.append(f"{'model':{width}}  {run.path / WEIGHTS}")

@@ -12,7 +12,7 @@ from chainrule.compiler.loop_kernel import LoopKernel
 from chainrule.compiler.plan import Entry, Items, Record, Targets
 from chainrule.compiler.product_kernel import product_records
 from chainrule.compiler.regions import Region
-from chainrule.compiler.special_kernel import special_record
+from chainrule.compiler.special_kernel import copy_record, special_record
 from chainrule.compiler.target import Target
 
 
@@ -29,6 +29,8 @@ class Build:
         self.scratch: list[tuple[Field, int]] = []
         for place, region in enumerate(targets.order):
             self._write(region, place)
+        for field, source in targets.copied:
+            copy_record(self, field, source, len(targets.order))
 
     def _write(self, region: Region, place: int) -> None:
         if region.product is not None:

@@ -41,7 +41,7 @@ def write_driver(module: Module, machine: Target) -> None:
 def _write_run(module: Module, machine: Target) -> None:
     """Write ``i64 run(ptr frame, ptr records, i64 count)``: how many records were done; fewer if a check failed."""
     e = Emitter(module, RUN, [("ptr", "frame"), ("ptr", "records"), ("i64", "count")], result="i64")
-    state = _flush_denormals(e, machine)
+    state = flush_denormals(e, machine)
     word = e.raw("load ptr, ptr %frame, align 8")
     done = e.stack(I64, 1)
     e.store(e.index(0), done)
@@ -57,7 +57,7 @@ def _write_run(module: Module, machine: Target) -> None:
     e.store(at + 1, done)
     e.line("br label %check")
     e.label("end")
-    _restore(e, state)
+    restore_denormals(e, state)
     e.finish(e.load(done, I64))
 
 
@@ -77,7 +77,7 @@ def _write_team(module: Module, machine: Target) -> None:
     goes on by ``moves[2k + 1]`` bytes. A failed check ends the run for all after the same record.
     """
     e = Emitter(module, RUN_TEAM, [("ptr", "team"), ("i64", "member")])
-    state = _flush_denormals(e, machine)
+    state = flush_denormals(e, machine)
     member = Value(e, "%member", I64)
 
     def word(k: int) -> str:
@@ -152,7 +152,7 @@ def _write_team(module: Module, machine: Target) -> None:
     e.when(e.eq(member, 0), lambda: e.store(done, word(Team.DONE)))
     e.line("br label %begin")
     e.label("end")
-    _restore(e, state)
+    restore_denormals(e, state)
     e.finish()
 
 
@@ -163,7 +163,8 @@ def _pause(e: Emitter, machine: Target) -> None:
         e.line("call void @llvm.x86.sse2.pause()")
 
 
-def _restore(e: Emitter, state: str) -> None:
+def restore_denormals(e: Emitter, state: str) -> None:
+    """Undo ``flush_denormals``, which returned ``state``."""
     if state:
         e.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {state})")
 
@@ -209,7 +210,7 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
     return name
 
 
-def _flush_denormals(e: Emitter, machine: Target) -> str:
+def flush_denormals(e: Emitter, machine: Target) -> str:
     """Let denormals be zero from here on; return where the former state stands ("" where that is not known)."""
     if machine.machine != "x86_64":
         return ""

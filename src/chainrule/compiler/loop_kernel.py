@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.compiler.emit import BOOL, I64, LANES, Value
+from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
 from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of
 from chainrule.compiler.fields import Field, Fold, Place
-from chainrule.compiler.regions import Region, Regions, phases, runs_inside
+from chainrule.compiler.regions import Region, Regions, lane_of, phases, runs_inside
 from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
@@ -36,10 +36,7 @@ class LoopKernel:
         self.regions = regions
         self.target_of = target_of
         outer, inner = region.outer, sorted(region.inner)
-        self.lane: int | None = None
-        if region.dims:
-            last = len(region.dims) - 1
-            self.lane = last if last in region.inner or not inner else outer[-1] if outer else inner[-1]
+        self.lane = lane_of(region)
         self.outer = [d for d in outer if d != self.lane]
         self.inner = [d for d in inner if d != self.lane]
         self.lane_is_inner = self.lane in region.inner
@@ -281,27 +278,14 @@ class LoopKernel:
     def _neutral(self, f: Field, lanes: int) -> list[Value]:
         e = self.e
         x = f.inputs[0]
-        kind = f.kind if isinstance(f, (Fold, Place)) else ""
         if isinstance(f, Place):
-            value = _lowest(x.dtype) if kind == "max" else _highest(x.dtype)
+            value = _lowest(x.dtype) if f.kind == "max" else _highest(x.dtype)
             return [e.wide(e.constant(value, x.dtype), lanes), e.wide(e.constant(-1, I64), lanes)]
-        nothing = -0.0 if x.dtype.kind == "f" else 0  # -0.0 + x = x, whatever x is
-        number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1, "pick": nothing}.get(kind)
-        if number is None:
-            number = _lowest(x.dtype) if kind == "max" else _highest(x.dtype)
-        return [e.wide(e.constant(number, x.dtype), lanes)]
+        assert isinstance(f, Fold)
+        return [e.wide(neutral(e, f), lanes)]
 
     def _combine(self, f: Fold, a: Value, b: Value) -> Value:
-        e = self.e
-        if f.kind == "max":
-            return e.maximum(a, b)
-        if f.kind == "min":
-            return e.minimum(a, b)
-        if f.kind == "or":
-            return a | b
-        if f.kind == "and":
-            return a & b
-        return a * b if f.kind == "mul" else a + b
+        return combine(self.e, f, a, b)
 
     def _combine_in(self, f: Field, carry: Sequence[Value], value: Value, index: Index) -> list[Value]:
         """Combine the value of one turn; lanes that are masked out count nothing."""
@@ -367,6 +351,29 @@ class LoopKernel:
             best, place = self._better(f, a, b)
             width = half
         return place
+
+
+def neutral(e: Emitter, f: Fold) -> Value:
+    """Return the number that a fold begins with."""
+    dtype = f.inputs[0].dtype
+    nothing = -0.0 if dtype.kind == "f" else 0  # -0.0 + x = x, whatever x is
+    number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1, "pick": nothing}.get(f.kind)
+    if number is None:
+        number = _lowest(dtype) if f.kind == "max" else _highest(dtype)
+    return e.constant(number, dtype)
+
+
+def combine(e: Emitter, f: Fold, a: Value, b: Value) -> Value:
+    """Return what a fold makes of what it has and what comes next."""
+    if f.kind == "max":
+        return e.maximum(a, b)
+    if f.kind == "min":
+        return e.minimum(a, b)
+    if f.kind == "or":
+        return a | b
+    if f.kind == "and":
+        return a & b
+    return a * b if f.kind == "mul" else a + b
 
 
 def _lowest(dtype: Any) -> Any:

@@ -60,14 +60,15 @@ class Targets:
             self.slot[fixed] = at
             at += 1
         self.order = self._order(in_place)
-        self.fresh: list[int] = []  # outputs that get memory of their own
+        self.copied: list[tuple[Field, Source]] = []  # what replaces an input only when everything else is done
         for k, field in enumerate(regions.outputs):
             over = self.over.get(field)
             if over is not None:
                 self.slot[field] = self.slot[over]
+            elif k in in_place:
+                self.copied.append((field, self.sources[in_place[k]]))
             else:
                 self.slot[field] = at
-                self.fresh.append(k)
                 at += 1
         self.num_slots = at
         self._find_lives()
@@ -149,6 +150,9 @@ class Targets:
                     if reading.field in self.lives:
                         first, last = self.lives[reading.field]
                         self.lives[reading.field] = (first, max(last, place[region]))
+
+        for field, _ in self.copied:
+            self.lives[field] = (self.lives[field][0], len(self.order))
 
     def offsets(self, sizes: dict[str, int], scratch: Sequence[tuple[Field, int]] = ()) -> tuple[dict[Field, int], int]:
         """Return where each field of the arena begins, in bytes, and how large the arena is."""

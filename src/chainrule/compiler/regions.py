@@ -413,6 +413,16 @@ def aligned(x: Field, axes: Axes) -> Axes:
     return tuple([None if is_one(n) else axes[k + extra] for k, n in enumerate(x.shape)])
 
 
+def lane_of(region: Region) -> int | None:
+    """Return the loop along the lanes: the last one if it is folded or none is, else the last that is not folded."""
+    if not region.dims:
+        return None
+    last = len(region.dims) - 1
+    if last in region.inner or not region.inner:
+        return last
+    return region.outer[-1] if region.outer else max(region.inner)
+
+
 def runs_inside(region: Region, field: Field) -> bool:
     """Say whether a member is computed for every index of the folded loops."""
     return not isinstance(field, (Fold, Place)) and any(d in region.inner for d in region.axes[field])

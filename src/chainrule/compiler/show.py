@@ -75,6 +75,9 @@ class _Shown:
         over = self.targets.over.get(field)
         if over is not None:
             return f"  → over {over.name}"
+        later = next((source for copied, source in self.targets.copied if copied is field), None)
+        if later is not None:
+            return f"  → memory, and at the end over {later.name}"
         if field in self.targets.slot:
             return "  → result"
         return "  → memory"

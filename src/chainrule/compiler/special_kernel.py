@@ -100,6 +100,11 @@ def _copy(build: Build, x: Field, shape: Shape, target: Field, where: Callable[[
     build.add(loops.e, [], loops.items, place)
 
 
+def copy_record(build: Build, x: Field, target: Field, place: int) -> None:
+    """Write the kernel that copies a field to other memory of its shape, and its record."""
+    _copy(build, x, x.shape, target, lambda index: index, place)
+
+
 def _assemble(build: Build, field: Assemble, place: int) -> None:
     if field.base is not None:
         _copy(build, field.base, field.shape, field, lambda index: index, place)

@@ -109,17 +109,33 @@ def parse_label_map(text: str, labels: Collection[str] = ()) -> dict[str, str]:
     return renamed
 
 
-def _cut(item: str, labels: Collection[str]) -> tuple[str, str]:
+def check_label_map(text: str) -> None:
+    """Raise for a text that cannot be read as renamed labels, whatever the labels are."""
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        if not _cuts(item):
+            raise _no_pair(item, 0)
+
+
+def _cuts(item: str) -> list[tuple[str, str]]:
+    """Return every way to read "old=new"."""
     sign = "->" if "->" in item else "="
     cuts = [
         (item[: found.start()].strip(), item[found.end() :].strip()) for found in re.finditer(re.escape(sign), item)
     ]
-    cuts = [(old, new) for old, new in cuts if old and new]
+    return [(old, new) for old, new in cuts if old and new]
+
+
+def _cut(item: str, labels: Collection[str]) -> tuple[str, str]:
+    cuts = _cuts(item)
     known = [cut for cut in cuts if cut[0] in labels] or [cut for cut in cuts if cut[1] in labels]
     if len(known) == 1 or len(cuts) == 1:
         return (known or cuts)[0]
-    fix = "write old->new, and commas between several"
-    raise ArgumentError(f"labels: {item!r} can be read in {len(cuts)} ways", expected="old=new", fix=fix)
+    raise _no_pair(item, len(cuts))
+
+
+def _no_pair(item: str, num_ways: int) -> ArgumentError:
+    what = f"labels: {item!r} " + (f"can be read in {num_ways} ways" if num_ways else "renames nothing")
+    return ArgumentError(what, expected="old=new", fix="write old->new, and commas between several")
 
 
 def rename(codes: Codes, names: tuple[str, ...], renamed: Mapping[str, str]) -> tuple[Codes, tuple[str, ...]]:

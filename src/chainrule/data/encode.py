@@ -121,8 +121,7 @@ class TableEncoder:
                 encoders.append(category)
         encoder = cls(tuple(encoders), len(table))
         if encoder.num_features == 0:
-            why = "; ".join(f"{column.name}: {column.reason or column.kind}" for column in schema.columns[:5])
-            raise DataError(f"{table.source}: no column is left to learn from ({why})", expected="at least one")
+            raise _nothing_to_learn_from(table, schema)
         return encoder
 
     @property
@@ -153,7 +152,7 @@ class TableEncoder:
         """
         absent = [name for name in self.columns if name not in table]
         if absent:
-            raise table.no_column(*absent, purpose=", which the model was trained with")
+            raise table.lacks(*absent, purpose="which the model was trained with")
         features = np.empty((len(table), self.num_features), dtype=np.float32)
         notes = []
         start = 0
@@ -188,3 +187,16 @@ class TableEncoder:
             raise DataError(
                 f"the saved table encoder is damaged ({error})", fix="use the file as it was saved"
             ) from None
+
+
+def _nothing_to_learn_from(table: Table, schema: Schema) -> DataError:
+    """Make the error for a table of which no column is used: which there were, and why each is not."""
+    if not schema.columns:
+        what = f"{table.source}: there is no column beside the target"
+        fix = "check that the file has the columns to learn from, and its delimiter (delimiter=)"
+        return DataError(what, expected="at least one to learn from", fix=fix)
+    shown = [f"{column.name} is not used: {column.reason or column.kind}" for column in schema.columns[:5]]
+    more = [f"and {len(schema.columns) - 5} more"] if len(schema.columns) > 5 else []
+    return DataError(
+        f"{table.source}: no column is left to learn from ({'; '.join(shown + more)})", expected="at least one"
+    )

@@ -6,6 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+def named(column: str) -> str:
+    """Return a column's name as it may begin a line: "column 3" for one that has but a number.
+
+    >>> named("age"), named("3")
+    ('age', 'column 3')
+    """
+    return f"column {column}" if column.isdigit() else column
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnNote:
     """What was met in one column."""
@@ -30,12 +39,14 @@ class ColumnNote:
         said = []
         if self.num_missing:
             new = "; none was missing in training, so they count as a typical value" if self.new_missing else ""
-            said.append(f"{self.column}: {part(self.num_missing)} missing{new}")
+            said.append(f"{named(self.column)}: {part(self.num_missing)} missing{new}")
         if self.unseen:
             first = sorted(self.unseen.items(), key=lambda item: (-item[1], item[0]))[:3]
             shown = ", ".join(f"{name!r} ({count:,})" for name, count in first)
             more = f" and {len(self.unseen) - len(first)} other" if len(self.unseen) > len(first) else ""
-            said.append(f"{self.column}: {part(self.num_unseen)} hold a category unseen in training: {shown}{more}")
+            said.append(
+                f"{named(self.column)}: {part(self.num_unseen)} hold a category unseen in training: {shown}{more}"
+            )
         if self.num_outside:
-            said.append(f"{self.column}: {part(self.num_outside)} outside the range of training")
+            said.append(f"{named(self.column)}: {part(self.num_outside)} outside the range of training")
         return said

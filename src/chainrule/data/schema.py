@@ -31,8 +31,9 @@ KINDS = {
     "identifier": "an id or free text, different in nearly every row: dropped",
     "constant": "the same in every row: dropped",
     "empty": "missing in every row: dropped",
-    "dropped": "dropped because the caller said so",
+    "dropped": "dropped because you asked for it",
 }
+ASKED = "you asked for it"  # why a column is read as it is, or not at all
 USED = ("numeric", "categorical", "boolean", "presence")
 
 YES_NO = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"), ("0", "1"))
@@ -138,11 +139,9 @@ def infer_schema(
         ArgumentError: a kind is unknown.
     """
     given = {**(kinds or {}), **dict.fromkeys(drop, "dropped")}
-    for name, kind in given.items():
+    check_kinds(given)
+    for name in given:
         table[name]  # an unknown column is an error
-        if kind not in KINDS:
-            hint = nearest(kind, KINDS)
-            raise ArgumentError(f"kinds: column {name!r} has kind {kind!r}", expected=", ".join(KINDS), fix=hint)
     columns = []
     for name in table.names:
         if name == target:
@@ -151,6 +150,14 @@ def infer_schema(
     if not any(column.used for column in columns):
         columns = [_used_after_all(table, column) for column in columns]
     return Schema(tuple(columns), table.num_rows, table.source)
+
+
+def check_kinds(kinds: Mapping[str, str]) -> None:
+    """Raise for a kind of column that is not there, with the nearest ones."""
+    for name, kind in kinds.items():
+        if kind not in KINDS:
+            hint = nearest(kind, KINDS)
+            raise ArgumentError(f"kinds: column {name!r} has kind {kind!r}", expected=", ".join(KINDS), fix=hint)
 
 
 def _describe(table: Table, name: str, kind: str, reason: str = "") -> ColumnSchema:
@@ -180,7 +187,7 @@ def num_distinct(column: Column) -> int:
 
 
 def _given_column(table: Table, name: str, kind: str) -> ColumnSchema:
-    described = _describe(table, name, kind, "the caller said so")
+    described = _describe(table, name, kind, ASKED if kind == "dropped" else f"{ASKED} as {kind}")
     if kind == "numeric":
         table.numbers(name)  # text is an error
     if kind == "boolean" and described.num_distinct > 2:
@@ -274,7 +281,11 @@ def _refuse_odd_texts(table: Table, name: str, column: TextColumn) -> None:
 
 def _used_after_all(table: Table, column: ColumnSchema) -> ColumnSchema:
     """Keep numbers that run like an id where nothing else is left to learn from."""
-    if column.kind == "identifier" and isinstance(table[column.name], NumberColumn) and "caller" not in column.reason:
+    if (
+        column.kind == "identifier"
+        and isinstance(table[column.name], NumberColumn)
+        and not column.reason.startswith(ASKED)
+    ):
         return replace(column, kind="numeric", reason=f"{column.reason}; kept, as no other column is left")
     return column
 

@@ -28,7 +28,7 @@ from chainrule.data.columns import (
     column_from_cells,
 )
 from chainrule.data.delimited import read_delimited
-from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, nearest
+from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, near_names, nearest
 
 
 class Table:
@@ -79,15 +79,34 @@ class Table:
         except KeyError:
             raise self.no_column(name) from None
 
-    def no_column(self, *names: str, purpose: str = "") -> DataError:
-        """Make the error for columns that are not there."""
+    def no_column(self, name: str, *, purpose: str = "") -> DataError:
+        """Make the error for a column that someone named and that is not there; ``purpose`` is what it was to be."""
+        return DataError(
+            f"{self.source}: no column {name!r}{purpose}",
+            expected=f"one of {self._shown_names()}",
+            fix=self._header_hint(name) or nearest(name, self.names),
+        )
+
+    def lacks(self, *names: str, purpose: str) -> DataError:
+        """Make the error for columns that rows of this kind have and these do not; ``purpose`` is what they are."""
         many = "s" if len(names) > 1 else ""
-        what = f"{self.source}: no column{many} {', '.join(map(repr, names))}{purpose}"
-        shown = ", ".join(map(repr, self.names[:12])) + (", …" if len(self.names) > 12 else "")
-        near = "; ".join(hint for name in names[:3] if (hint := nearest(name, self.names)))
-        if self.header and _looks_like_data(self.names) and (not near or names[0].lstrip("-").isdigit()):
-            near = "the first line looks like data: if the file has no header, say so (header=False)"
-        return DataError(what, expected=f"one of {shown}", fix=near)
+        what = (
+            f"{self.source}: no column{many} {', '.join(map(repr, names))}, {purpose}; there are {self._shown_names()}"
+        )
+        near = [(name, found[0]) for name in names[:3] if (found := near_names(name, self.names))]
+        renamed = " and ".join(f"{found!r} is {name!r}" for name, found in near)
+        fix = f"if {renamed} under another name, rename {'them' if len(near) > 1 else 'it'}" if near else ""
+        return DataError(what, fix=self._header_hint(names[0]) or fix)
+
+    def _shown_names(self) -> str:
+        return ", ".join(map(repr, self.names[:12])) + (", …" if len(self.names) > 12 else "")
+
+    def _header_hint(self, name: str) -> str:
+        """Say that the header may be a row, where that is likely why a column is not found."""
+        is_number = name.lstrip("-").isdigit()
+        if self.header and _looks_like_data(self.names) and (is_number or not near_names(name, self.names)):
+            return "the first line looks like data: if the file has no header, say so (header=False)"
+        return ""
 
     def num_missing(self, name: str) -> int:
         """Count the missing cells of a column."""

@@ -13,7 +13,7 @@ array([ True, False])
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from chainrule.data.columns import Codes, NumberColumn, Numbers, Rows, number_text, parse_number
 from chainrule.data.comparison import FALSE_TRUE, Comparison, parse_label_map, parse_target, rename
+from chainrule.data.notes import named
 from chainrule.data.schema import category_order
 from chainrule.data.table import Table
 from chainrule.errors import ArgumentError, DataError, DtypeError, nearest
@@ -112,13 +113,14 @@ class TargetEncoder:
             fix = "choose another target, or check the values" + (
                 " it compares with" if isinstance(what, Comparison) else ""
             )
-            many = f"{len(table):,} row{'s' * (len(table) != 1)}"
             raise DataError(
-                f"the target {str(what)!r} has one class, {classes[0]!r}, in {many}", expected="2 or more", fix=fix
+                f"{table.source}: the target {str(what)!r} has one class, {classes[0]!r}, in {_rows(table)}",
+                expected="2 or more",
+                fix=fix,
             )
         if len(classes) > 20 and 2 * len(classes) > len(table):
             raise DataError(
-                f"the target {str(what)!r} has {len(classes):,} classes in {len(table):,} rows",
+                f"{table.source}: the target {str(what)!r} has {len(classes):,} classes in {_rows(table)}",
                 expected="classes that repeat",
                 fix="choose another target; if it is a number, make all its cells numbers",
             )
@@ -134,10 +136,11 @@ class TargetEncoder:
             mean, scale = float(values.mean()), float(values.std())
         if not np.isfinite(scale):
             largest = float(np.abs(values).max())
-            what = f"the target {column!r} has numbers up to {largest:g}"
+            what = f"{table.source}: the target {column!r} has numbers up to {largest:g}"
             raise DataError(what, expected="numbers whose squares can be summed", fix="give it in another unit")
         if scale == 0 or values.min() == values.max():
-            what = f"the target {column!r} is {number_text(float(values[0]))} in each of {len(values):,} rows"
+            where = f"each of {_rows(table)}" if len(table) > 1 else "the only row"
+            what = f"{table.source}: the target {column!r} is {number_text(float(values[0]))} in {where}"
             raise DataError(what, expected="different numbers", fix="choose another target")
         return cls(column, "regression", mean=mean, scale=scale)
 
@@ -163,7 +166,7 @@ class TargetEncoder:
         """
         column = self.column
         if column not in table:
-            raise table.no_column(column, purpose=", the target")
+            raise table.lacks(column, purpose="the target")
         if table.num_missing(column):
             raise _missing_target(table, column)
         if self.task == "regression":
@@ -175,6 +178,19 @@ class TargetEncoder:
         if (encoded < 0).any():
             raise self._unseen(table, column, codes, names, encoded < 0)
         return encoded
+
+    def unused_labels(self, tables: Iterable[Table], labels: str | Mapping[str, str] | None = None) -> list[str]:
+        """Say which labels to rename are in no row of the tables, a line for each; None: those given to ``fit``."""
+        tables = list(tables)
+        what = self.comparison or self.column
+        found = {name for table in tables for name in _classes(table, what, {})[1]}
+        renamed = self.renamed if labels is None else _label_map(tables[0], self.column, labels)
+        return [
+            f"labels: {old!r} is to be renamed and occurs in no row; the labels are {_listed(found)}"
+            + (f". {near[0].upper()}{near[1:]}" if (near := nearest(old, found)) else "")
+            for old in renamed
+            if old not in found
+        ]
 
     def _unseen(
         self, table: Table, column: str, codes: Codes, names: tuple[str, ...], wrong: npt.NDArray[np.bool_]
@@ -242,10 +258,11 @@ class TargetEncoder:
     def report(self) -> str:
         """Say in a line what the target is."""
         if self.task == "regression":
-            return f"{self.target}: regression, mean {self.mean:g}, standard deviation {self.scale:g}"
+            mean, deviation = (_thousands(value) for value in (self.mean, self.scale))
+            return f"{named(self.target)}: regression, mean {mean}, standard deviation {deviation}"
         pairs = list(zip(self.classes, self.counts, strict=True))
         shown = ", ".join(f"{name} ({count:,})" for name, count in pairs[:10]) + (", …" if len(pairs) > 10 else "")
-        return f"{self.target}: classification, {len(pairs)} classes: {shown}"
+        return f"{named(self.target)}: classification, {len(pairs)} classes: {shown}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the encoder as values that JSON can hold; ``from_dict`` makes the same encoder, to the bit."""
@@ -267,6 +284,18 @@ class TargetEncoder:
             raise DataError(
                 f"the saved target encoder is damaged ({error})", fix="use the file as it was saved"
             ) from None
+
+
+def _thousands(value: float) -> str:
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:g}"
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(category_order(names)[:10]) + (", …" if len(names) > 10 else "")
+
+
+def _rows(table: Table) -> str:
+    return f"{len(table):,} row{'s' * (len(table) != 1)}"
 
 
 def _missing_target(table: Table, column: str) -> DataError:

@@ -19,8 +19,8 @@ Inputs are positional (``x``, or ``a, b, …``), attributes such as ``axis`` key
 memory of its own (or says ``view = True``) and does not write to what it is given.
 ``vjp`` gets the gradient ``g`` that arrives at the output, the output's node ``y``, the nodes of the inputs, and ``need``:
 for each input whether its gradient is wanted. It returns a gradient in the shape and dtype of each input (None where none
-is needed or there is none), a tuple unless there is one input. With several outputs, ``g`` is a list, None where no
-gradient arrived, and ``op.get(y, index=k)`` is the output k.
+is needed or there is none), a tuple unless there is one input; None alone is a forgotten ``return``, and refused. With
+several outputs, ``g`` is a list, None where no gradient arrived, and ``op.get(y, index=k)`` is the output k.
 """
 
 from __future__ import annotations

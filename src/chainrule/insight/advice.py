@@ -67,13 +67,15 @@ def not_better_than_baseline(summary: Summary) -> Iterator[Advice]:
     """A score no better, or hardly better, than what needs no learning."""
     told = (
         f"{metric_name(summary.metric)} is {score(summary.metric, summary.score)} on {summary.scored_part} rows; "
-        f"{summary.baseline} has {score(summary.metric, summary.baseline_score)}."
+        f"{summary.baseline} gets "
+        f"{score(summary.metric, summary.baseline_score)}."
     )
-    if not summary.is_better:
+    if not summary.is_shown_better:
+        rows = f", as far as {counted(summary.num_scored, 'row')} can tell" if summary.is_better else ""
         yield Advice(
             "baseline",
             told,
-            "The network is no better than what needs no learning.",
+            f"The network is no better than what needs no learning{rows}.",
             "Check that the inputs say something about the target; then look at the curves: train longer, or larger.",
             urgent=True,
         )

@@ -58,7 +58,7 @@ def page(summary: Summary) -> dict[str, Any]:
         "metric": metric_name(summary.metric),
         "part": summary.scored_part,
         "higher_is_better": summary.higher_is_better,
-        "is_better": summary.is_better,
+        "is_better": summary.is_shown_better,
         "bars": sections.score_bars(summary),
         "metrics": [(metric_name(name), score(name, value)) for name, value in summary.metrics.items()],
         "facts": sections.facts(summary),

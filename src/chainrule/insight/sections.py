@@ -38,12 +38,18 @@ def verdict(summary: Summary) -> list[str]:
         sentences = [
             f"{metric_name(summary.metric)} is {ours} on {part}. Without learning, {summary.baseline} gets {theirs}."
         ]
-    if not summary.is_better:
-        return [*sentences, "The network is no better than that."]
     best = 1.0 if summary.higher_is_better else 0.0
     error, before = abs(best - summary.score), abs(best - summary.baseline_score)
-    if summary.metric != "r2" and before > 0:
+    if not summary.is_better:
+        sentences.append("The network is no better than that.")
+    elif summary.within_chance:
+        sentences.append(
+            f"As far as {part} can tell, the network is no better than that: the difference may be chance."
+        )
+    elif summary.metric != "r2" and before > 0:
         sentences.append(f"Of the baseline's error {percent(error / before)} is left.")
+    if summary.ended_at_best:
+        sentences.append("The last epoch is the best: trained longer, the network may do better.")
     return sentences
 
 
@@ -269,7 +275,7 @@ def _worst(error: WorstError) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or value == "":  # so an empty cell of a table
         return "(missing)"
     if isinstance(value, (float, np.floating)):
         return number(float(value))

@@ -60,12 +60,14 @@ class Summary:
     ``metric, score``     the measure of the verdict, on test rows (on validation rows where there are no test rows)
     ``higher_is_better``  whether more of the metric is better
     ``baseline, baseline_score``  what needs no learning ("always 3", "the mean"), and its score on the same rows
+    ``within_chance``     whether the two differ by no more than chance explains on so many rows
     ``metrics``           more measures on the same rows
     ``num_train, num_validation, num_test``  rows of each part
     ``class_names``       in the order of their indices
     ``verdict``           sentences; empty: they are made from the scores
     ``history``           per name ("train_loss", "val_loss", "val_accuracy", "lr", …) a number for each epoch
     ``best_epoch``        (from 1) whose weights were kept
+    ``ended_at_best``     whether that was the last one, and more epochs might be better still
     ``confusion``         counts, [actual class, predicted class]
     ``actual, predicted`` numbers of the same rows, for regression
     ``error_flow``        what ``chainrule.error_flow`` found
@@ -83,6 +85,7 @@ class Summary:
     baseline: str
     baseline_score: float
     higher_is_better: bool = True
+    within_chance: bool = False
     target: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     num_train: int = 0
@@ -92,6 +95,7 @@ class Summary:
     verdict: Sequence[str] = ()
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
     best_epoch: int | None = None
+    ended_at_best: bool = False
     seconds: float | None = None
     num_parameters: int | None = None
     confusion: Array | None = None
@@ -144,6 +148,11 @@ class Summary:
     def num_scored(self) -> int:
         """How many rows the score is of."""
         return self.num_test or self.num_validation
+
+    @property
+    def is_shown_better(self) -> bool:
+        """Whether the score is better than the baseline's by more than chance explains."""
+        return self.is_better and not self.within_chance
 
     @property
     def is_better(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, nearest
+from chainrule.errors import ArgumentError, ArgumentTypeError, near_names
 from chainrule.nn.parameter import Parameter
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.changes import CHANGES
@@ -122,13 +122,13 @@ def _as_tensor(value: Any) -> Tensor | None:
 
 
 def _missing(key: str, unexpected: list[str]) -> str:
-    return f"{key} is missing in the state" + _hint(key, unexpected)
+    return f"{key} is missing in the state" + _beside(key, unexpected)
 
 
 def _unexpected(key: str, missing: list[str]) -> str:
-    return f"{key} is not in the module" + _hint(key, missing)
+    return f"{key} is not in the module" + _beside(key, missing)
 
 
-def _hint(key: str, names: list[str]) -> str:
-    near = nearest(key, names)
-    return f" ({near})" if near else ""
+def _beside(key: str, names: list[str]) -> str:
+    near = near_names(key, names)
+    return f", which has {' and '.join(near)}" if near else ""

@@ -12,13 +12,14 @@ from chainrule.run.interpret import Evaluating, evaluate, explain, number, value
 from chainrule.run.program import Program
 
 if TYPE_CHECKING:
-    from chainrule.run.engine import Chosen, choose, is_off
+    from chainrule.run.engine import Chosen, choose, engine_name, is_off
     from chainrule.run.native import NativeProgram
     from chainrule.run.steps import Feed, Steps, can_gather
 
 _LATER = {
     "Chosen": "chainrule.run.engine",
     "choose": "chainrule.run.engine",
+    "engine_name": "chainrule.run.engine",
     "is_off": "chainrule.run.engine",
     "NativeProgram": "chainrule.run.native",
     "Feed": "chainrule.run.steps",
@@ -35,6 +36,7 @@ __all__ = [
     "Steps",
     "can_gather",
     "choose",
+    "engine_name",
     "evaluate",
     "explain",
     "is_off",

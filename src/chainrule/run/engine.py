@@ -20,6 +20,11 @@ def is_off() -> bool:
     return os.environ.get(SWITCH, "1") == "0"
 
 
+def engine_name() -> str:
+    """Return which engine runs what is compiled here: its results have bits of their own."""
+    return "interpreter" if is_off() or unsupported() else "native"
+
+
 class Chosen(NamedTuple):
     """A program, and why it does not run natively ("" if it does)."""
 

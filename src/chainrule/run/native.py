@@ -85,12 +85,11 @@ class NativeProgram:
         self._run = function(self.library[RUN])
         self._ready: dict[tuple[int, ...], Ready] = {}
         self._interpreted: Program | None = None
+        self.notes: dict[str, str] = {}  # what else was made of it, or why not, for the report
         targets = self.compilation.targets
         self.dtypes = [node.dtype for node in graph.inputs]
-        self.over = {
-            k: self.in_place[k] for k, field in enumerate(self.compilation.regions.outputs) if field in targets.over
-        }
-        self.slots = [targets.slot[field] for field in self.compilation.regions.outputs]
+        self.over = self.in_place
+        self.slots = [targets.slot.get(field, 0) for field in self.compilation.regions.outputs]
 
     def loops(self) -> str:
         """Return the kernels as text: their loops, what each computes, and where it goes."""
@@ -116,6 +115,7 @@ class NativeProgram:
         lines = [f"native: {len(compilation.records)} calls of {kernels} kernels, {origin} in {1e3 * took:.0f} ms"]
         for ready in list(self._ready.values())[-1:]:
             lines.append(f"{ready.arena_size / 1e6:.2f} MB of memory beside inputs and results")
+        lines += [what + note for what, note in self.notes.items()]
         return lines
 
     def ready(self, sizes: dict[str, int]) -> Ready:

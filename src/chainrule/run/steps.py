@@ -13,9 +13,11 @@ from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
 from chainrule.compiler.emit import Module
 from chainrule.compiler.plan import FIRST_INPUT
+from chainrule.compiler.straight import Given, Rows
 from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
+from chainrule.run.straight import SECONDS_OF_KERNEL, Straight, twins
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
 
 GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
@@ -53,6 +55,7 @@ class Steps:
         self.size = next(iter(sizes.values()), 1)
         self.wanted = list(wanted)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(program.library[RUN_TEAM])
+        self._straight = Straight(program, sizes, wanted)
         self._seconds: dict[int, float] = {}  # per step, by number of threads
         self._calls = 0
 
@@ -93,9 +96,12 @@ class Steps:
         records: list[tuple[int, int, int]] = []
         extra_args: list[Array] = []
         slots = len(frame)
+        given_rows: dict[int, Rows] = {}
+        written: dict[int, Array] = {}
         frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
         order = np.concatenate([feed.order, np.zeros(self.size, np.int64)])  # the gathers look one batch ahead
         order_slot = slots
+        replaced = set(program.over.values())
         frame[order_slot] = order.ctypes.data
         moves.append((order_slot, 8 * self.size))
         for k, x in enumerate(inputs):
@@ -109,6 +115,7 @@ class Steps:
                 args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size], np.int64)
                 records.append((_gather(rows.dtype, dtype), args.ctypes.data, self.size))
                 extra_args.append(args)
+                given_rows[k] = Rows(slots, rows.dtype)
                 kept += [rows, batch]
             elif k in feed.numbers:
                 numbers = np.ascontiguousarray(feed.numbers[k], dtype=program.dtypes[k])
@@ -120,6 +127,8 @@ class Steps:
                     x = np.ascontiguousarray(x, dtype=program.dtypes[k])
                 frame[slot] = x.ctypes.data
                 kept.append(x)
+                if k in replaced:
+                    written[k] = x
         results: dict[int, Array] = {}
         for k, shape in enumerate(ready.shapes):
             if k in program.over:
@@ -131,6 +140,11 @@ class Steps:
             if k in self.wanted:
                 results[k] = y
                 moves.append((program.slots[k], y[:1].nbytes))
+        given = Given(given_rows, frozenset(feed.numbers), order_slot, twins(written))
+        seconds = steps * self._seconds.get(1, SECONDS_OF_KERNEL * ready.count)
+        straight = self._straight.function(given, steps, seconds)
+        if straight is not None:
+            return straight(frame.ctypes.data, steps), results
         table = np.concatenate([np.array(records, np.int64).reshape(-1, 3), ready.records[: ready.count]])
         done = self._run_team(frame, table, np.array(moves, np.int64), steps)
         ready.status[0] = 0

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from chainrule.data import MISSING
+from chainrule.data.comparison import check_label_map
+from chainrule.data.schema import check_kinds
 from chainrule.errors import ArgumentError, DataError, nearest
 
 FORMAT = 1  # of to_dict
@@ -61,6 +63,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, KINDS)
         _one_of("augment", self.augment, AUGMENTATIONS)
+        check_kinds(self.kinds)
+        check_label_map(self.labels)
         for name, part in (("val", self.validation), ("test", self.test)):
             if not isinstance(part, str) and not 0.0 <= part < 1.0:
                 raise ArgumentError(f"{name}={part:g}", expected="0 or more and less than 1, or a file")

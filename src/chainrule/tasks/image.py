@@ -176,12 +176,13 @@ def prepare_images(config: DataConfig, seed: int, source: object) -> Prepared:
     if len(np.unique(labels)) < 2:
         what = f"{images.source}: every image has the label {int(labels[0])}"
         raise DataError(what, expected="2 classes or more")
-    rest, held_out = split(labels, len(images), 0.0 if test is not None else fraction(config.test), seed, "test")
+    part = 0.0 if test is not None else fraction(config.test)
+    rest, held_out = split(labels, len(images), part, seed, "test", source=images.source)
     if isinstance(config.validation, str):
         raise DataError(
             f"val={config.validation!r}: images are validated on a part of the training images", expected="a fraction"
         )
-    kept, stopped_by = split(labels[rest], len(rest), config.validation, seed, "validation")
+    kept, stopped_by = split(labels[rest], len(rest), config.validation, seed, "validation", source=images.source)
     train, validation = images.take(rest[kept]), images.take(rest[stopped_by])
     if test is None:
         test = images.take(held_out)

@@ -31,9 +31,7 @@ ROWS_AT_ONCE = 4096  # in `outputs`
 
 def build_network(config: NetworkConfig, num_inputs: int, num_outputs: int, seed: int) -> nn.Sequential:
     """Return the network of a configuration; the same seed gives the same starting weights."""
-    if config.activation not in ACTIVATIONS:
-        fix = nearest(config.activation, ACTIVATIONS)
-        raise ArgumentError(f"activation={config.activation!r}", expected=f"one of {', '.join(ACTIVATIONS)}", fix=fix)
+    check_activation(config.activation)
     layers: list[nn.Module] = [nn.Dropout(config.input_dropout)] if config.input_dropout else []
     width = num_inputs
     with drawing_from(Generator().manual_seed(seed)):
@@ -44,6 +42,13 @@ def build_network(config: NetworkConfig, num_inputs: int, num_outputs: int, seed
             width = units
         layers.append(nn.Linear(width, num_outputs))
     return nn.Sequential(*layers)
+
+
+def check_activation(name: str) -> None:
+    """Raise for a name of no activation, with the nearest ones."""
+    if name not in ACTIVATIONS:
+        fix = nearest(name, ACTIVATIONS)
+        raise ArgumentError(f"activation={name!r}", expected=f"one of {', '.join(ACTIVATIONS)}", fix=fix)
 
 
 def outputs(model: nn.Module, X: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -101,10 +101,11 @@ def fraction(chosen: float | str) -> float:
     return 0.0 if isinstance(chosen, str) else chosen
 
 
-def split(labels: Array | None, num_rows: int, part: float, seed: int, what: str) -> tuple[Rows, Rows]:
+def split(labels: Array | None, num_rows: int, part: float, seed: int, what: str, *, source: str) -> tuple[Rows, Rows]:
     """Split rows into (kept, held out): each class in both in proportion where there are ``labels``.
 
-    The same seed holds the same rows out; ``what`` names the part in messages and draws it apart from the other one.
+    The same seed holds the same rows out; ``what`` names the part in messages and draws it apart from the other one;
+    ``source`` is where the rows came from.
     """
     if part == 0.0:
         return np.arange(num_rows), np.arange(0)
@@ -114,4 +115,5 @@ def split(labels: Array | None, num_rows: int, part: float, seed: int, what: str
             return random_split_indices(num_rows, part, random)
         return stratified_split_indices(labels, part, random)
     except DataError as error:
-        raise error.within(f"the {what} part ({part:g} of {num_rows:,} rows)") from None
+        rows = f"{num_rows:,} row{'s' * (num_rows != 1)}"
+        raise error.within(f"{source}: the {what} part ({part:g} of {rows})") from None

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,9 @@ class Run:
         if missing == "drop" and isinstance(rows, Table) and self.saved.target.column in rows:
             rows = rows.take(self.saved.target.filled_rows(rows))
         part = self.saved.inputs.targets(rows, self.saved.target, labels)
+        if labels and isinstance(rows, Table):
+            for line in self.saved.target.unused_labels([rows], labels):
+                warnings.warn(line, stacklevel=2)
         return scores_of(self.saved.target, outputs(self.model, part.X), part.y, part.actual)
 
     def __repr__(self) -> str:

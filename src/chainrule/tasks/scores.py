@@ -11,18 +11,21 @@ import numpy.typing as npt
 
 from chainrule.data import TargetEncoder
 from chainrule.errors import NameUnknown, nearest
-from chainrule.insight.figures import metric_name
+from chainrule.insight.figures import counted, metric_name
 from chainrule.tasks.network import softmax
 from chainrule.training import metrics
 
 Array = npt.NDArray[Any]
 
 SMALLEST = 1e-15  # a probability of 0 counts as this in the log loss
+CHANCE = 1.96  # standard errors within which 95 % of the differences lie that are chance
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Measures of a network on ``num_rows`` rows, and the baseline's on the same rows; ``metric`` is the one to judge by.
+
+    ``within_chance`` says that the two differ by no more than chance explains on so many rows.
 
     >>> scores = Scores("accuracy", 5, {"accuracy": 0.8, "error_rate": 0.2}, {"accuracy": 0.6, "error_rate": 0.4}, "always 'no'")
     >>> print(scores)
@@ -36,11 +39,23 @@ class Scores:
     values: Mapping[str, float]
     baseline: Mapping[str, float]
     baseline_name: str
+    within_chance: bool = False
 
     @property
     def higher_is_better(self) -> bool:
         """Whether more of the metric is better."""
         return self.metric != "rmse"
+
+    @property
+    def doubt(self) -> str:
+        """Say that the network is no better than the baseline; "" where it is."""
+        difference = self.values[self.metric] - self.baseline[self.metric]
+        if not (difference > 0 if self.higher_is_better else difference < 0):
+            return "the network is no better than the baseline"
+        if not self.within_chance:
+            return ""
+        rows = counted(self.num_rows, "row")
+        return f"the network is no better than the baseline as far as {rows} can tell: the difference may be chance"
 
     def __getitem__(self, name: str) -> float:
         """Return a measure; the baseline's are named "baseline_…"."""
@@ -53,7 +68,7 @@ class Scores:
         score, baseline = (shown(self.metric, one[self.metric]) for one in (self.values, self.baseline))
         also, name = ("error_rate", "error") if self.metric == "accuracy" else ("r2", "R²")
         beside = f" ({name} {shown(also, self.values[also])})" if also in self.values else ""
-        rows = f"{self.num_rows:,} row{'s' * (self.num_rows != 1)}"
+        rows = counted(self.num_rows, "row")
         return f"{metric_name(self.metric)} {score}{beside}, baseline {baseline} ({self.baseline_name}), {rows}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,12 +97,27 @@ def scores_of(target: TargetEncoder, outputs: Array, y: Array, actual: Array) ->
     if target.task == "regression":
         predicted = target.decode(outputs[:, 0])
         constant = np.full(len(actual), target.mean)
-        mean = f"always the mean, {shown('rmse', target.mean)}"
-        return Scores("rmse", len(actual), _of_numbers(actual, predicted), _of_numbers(actual, constant), mean)
+        mean = f"the mean {shown('rmse', target.mean)} for every row"
+        chance = is_chance((constant - actual) ** 2 - (predicted - actual) ** 2)
+        return Scores("rmse", len(actual), _of_numbers(actual, predicted), _of_numbers(actual, constant), mean, chance)
     frequencies = np.array(target.counts, np.float64) / sum(target.counts)
     without_looking = np.tile(np.log(np.maximum(frequencies, SMALLEST)), (len(y), 1))
     always = f"always {str(target.baseline)!r}"
-    return Scores("accuracy", len(y), _of_classes(y, outputs), _of_classes(y, without_looking), always)
+    chance = is_chance((outputs.argmax(axis=1) == y) * 1.0 - (without_looking.argmax(axis=1) == y))
+    return Scores("accuracy", len(y), _of_classes(y, outputs), _of_classes(y, without_looking), always, chance)
+
+
+def is_chance(gains: Array) -> bool:
+    """Say whether gains of one network over another, row by row [rows], may have come about by chance: |Σ d| ≤ 1.96 √(Σ d²).
+
+    If neither were better, each gain d would be as likely to be -d, and √(Σ d²) the standard deviation of Σ d. Of classes
+    d is 1, 0 or -1, and this is the test of McNemar (Psychometrika 12, 1947, p. 153) at 5 %; of numbers d is the
+    difference of squared errors.
+
+    >>> is_chance(np.array([1, 1, -1, 0, 1])), is_chance(np.ones(10))
+    (True, False)
+    """
+    return bool(abs(gains.sum()) <= CHANCE * np.sqrt(np.square(gains).sum()))
 
 
 def row_losses(target: TargetEncoder, outputs: Array, y: Array) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import TargetEncoder
+from chainrule.data.notes import named
 from chainrule.insight.error_flow import error_flow
 from chainrule.insight.summary import Summary, WorstError
 from chainrule.nn import Module
@@ -45,12 +46,13 @@ def summarize(
     return Summary(
         title=os.path.basename(os.path.normpath(config.data.source)),
         task=target.task,
-        target=target.target,
+        target=named(target.target),
         metric=score.metric,
         score=score.values[score.metric],
         higher_is_better=score.higher_is_better,
         baseline=score.baseline_name,
         baseline_score=score.baseline[score.metric],
+        within_chance=score.within_chance,
         metrics=score.values,
         num_train=len(prepared.train),
         num_validation=0 if prepared.validation is None else len(prepared.validation),
@@ -58,6 +60,7 @@ def summarize(
         class_names=target.classes,
         history={column: history[column] for column in history.names if column not in ("epoch", "seconds")},
         best_epoch=history.best_epoch,
+        ended_at_best=history.ended_at_best,
         seconds=history.seconds,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         confusion=confusion_matrix(part.y, predicted, len(target.classes)) if classes else None,

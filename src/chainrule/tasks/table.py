@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chainrule.data import Encoded, Schema, Table, TableEncoder, TargetEncoder, fingerprint, infer_schema, read_table
+from chainrule.data.delimited import no_file
 from chainrule.errors import ArgumentError, DataError
+from chainrule.insight.figures import counted
 from chainrule.tasks.config import NO_LIMIT, DataConfig, NetworkConfig, TrainingConfig, data_config
 from chainrule.tasks.parts import TEST_FRACTION, Array, Part, Prepared, fraction, split
 
@@ -39,7 +43,7 @@ class TableInputs:
     def targets(self, data: Table, target: TargetEncoder, labels: str = "") -> Part:
         """Return the rows as a part to be scored."""
         if target.column not in data:
-            raise data.no_column(target.column, purpose=", the target")
+            raise data.lacks(target.column, purpose="the target")
         y = target.encode(data, labels=labels or None)
         return self.part(data, self.encoder.encode(data), target, y)
 
@@ -108,11 +112,14 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
 
     ``source`` is the configuration's file, or data in memory that it describes.
     """
+    _check_files(source, config)
     table = read(source, config)
     table = with_names(table, config, config.names or table.names)
     if not config.target:
         shown = ", ".join(table.names[:20]) + (", …" if len(table.names) > 20 else "")
-        raise ArgumentError(f"which column of {table.source} is the target?", expected=f"target= one of {shown}")
+        raise ArgumentError(
+            f"no target is given: which column of {table.source} is to be predicted", expected=f"target= one of {shown}"
+        )
     missing = "drop" if config.skip_missing_target else "error"
     target = TargetEncoder.fit(table, config.target, task=config.task, labels=config.labels or None, missing=missing)
     notes = [f"{table.source}: {len(table):,} rows, {len(table.names)} columns"]
@@ -123,9 +130,14 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
     classes = target.encode(table) if target.task == "classification" else None
 
     named = {"training": whole}
-    rest, held_out = split(classes, len(table), fraction(config.test), seed, "test")
+    rest, held_out = split(classes, len(table), fraction(config.test), seed, "test", source=table.source)
     kept, stopped_by = split(
-        None if classes is None else classes[rest], len(rest), fraction(config.validation), seed, "validation"
+        None if classes is None else classes[rest],
+        len(rest),
+        fraction(config.validation),
+        seed,
+        "validation",
+        source=table.source,
     )
     train = table.take(rest[kept])
     target = TargetEncoder.fit(train, config.target, task=target.task, labels=target.renamed)
@@ -145,7 +157,7 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
         named[name] = inputs.load(chosen)
         return part(named[name])
 
-    return Prepared(
+    prepared = Prepared(
         config=config,
         inputs=inputs,
         target=target,
@@ -156,13 +168,26 @@ def prepare_table(config: DataConfig, seed: int, source: object) -> Prepared:
         fingerprints={name: fingerprint(part_table) for name, part_table in named.items()},
         notes=notes + column_notes(schema, encoder) + [target.report()],
     )
+    if target.renamed:
+        for line in target.unused_labels(named.values()):  # the files of all parts, now that they are read
+            warnings.warn(line, stacklevel=2)
+    return prepared
+
+
+def _check_files(source: object, config: DataConfig) -> None:
+    """Name the first file that is not there, before the others are read."""
+    for path in (source, config.validation, config.test):
+        if isinstance(path, str) and path != "auto" and not os.path.exists(path):
+            raise no_file(path)
 
 
 def column_notes(schema: Schema, encoder: TableEncoder) -> list[str]:
     """Say which columns are used and which are not, and why."""
     used = ", ".join(f"{column.name} ({column.kind})" for column in schema.used[:20])
     more = f" and {len(schema.used) - 20} more" if len(schema.used) > 20 else ""
-    notes = [f"{len(schema.used)} columns give {encoder.num_features} inputs: {used}{more}"]
+    columns, inputs = (counted(len(schema.used), "column"), counted(encoder.num_features, "input"))
+    give = "gives" if len(schema.used) == 1 else "give"
+    notes = [f"{columns} {give} {inputs}: {used}{more}"]
     return notes + [f"column {column.name} is not used: {column.reason}" for column in schema.dropped]
 
 

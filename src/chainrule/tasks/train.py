@@ -31,7 +31,7 @@ from chainrule.tasks.config import NO_LIMIT, Config, DataConfig, TrainingConfig,
 from chainrule.tasks.image import image_defaults, prepare_images
 from chainrule.tasks.keep_state import KeepState
 from chainrule.tasks.model_file import SavedModel, num_outputs
-from chainrule.tasks.network import build_network, outputs, softmax
+from chainrule.tasks.network import build_network, check_activation, outputs, softmax
 from chainrule.tasks.parts import Part, Prepared
 from chainrule.tasks.run import Run, load_run
 from chainrule.tasks.run_folder import RunFolder
@@ -41,6 +41,7 @@ from chainrule.tasks.table import prepare_table, table_defaults
 from chainrule.tasks.toml_file import read_toml, to_toml
 from chainrule.training import History, Metric, Trainer, metrics
 from chainrule.training.checkpoint import environment
+from chainrule.training.optimizers import check_optimizer, check_schedule
 
 RUNS = Path("runs")
 UNFINISHED = ("interrupted", "time")  # why a run stopped that can go on
@@ -87,6 +88,7 @@ def train(
     tell = say or (lambda line: None)
     if seed < 0:
         raise ArgumentError(f"seed={seed}", expected="0 or more")
+    _check_settings(network or {}, training or {})
     _check_extras(report=report)
     path = Path(out) if out is not None else run_folder.free_name(RUNS, _name_of(data))
     if not resume:
@@ -145,6 +147,15 @@ def make_trainer(
 def _rmse(target: TargetEncoder) -> Metric:
     """Return the root of the mean squared error in the target's unit."""
     return Metric("rmse", lambda y, found: target.scale * metrics.rmse(y, found), higher_is_better=False)
+
+
+def _check_settings(network: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+    """Refuse settings that make no sense before the data are read; whatever the defaults will be, they make sense."""
+    layers, learning = table_defaults(1, "classification")
+    learning = changed(learning, training)
+    check_activation(changed(layers, network).activation)
+    check_optimizer(learning.optimizer)
+    check_schedule(learning.schedule)
 
 
 def _check_extras(*, report: bool) -> None:

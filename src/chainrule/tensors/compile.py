@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chainrule.run import NativeProgram
 
 MOST_TRACES = 8
+MOST_ROWS = 1 << 20  # of one native call, in as many passes through the data
 N = symbol("n")
 NAME = re.compile(r"[.\[]")  # what ends the name of an argument in that of a tensor in it
 BatchAxis = int | Mapping[str, int]
@@ -275,13 +276,16 @@ class Compiled:
                 f"{self.name}.over: got {once.size} rows from {count}", expected=f"numbers from 0 to {count - 1}"
             )
         found = Stacked(self.name)
-        for _ in range(passes):
+        # where no batch is smaller, a pass goes on where the one before it ends
+        together = max(min(passes, MOST_ROWS // len(once)), 1) if len(once) % batch_size == 0 else 1
+        for first in range(0, passes, together):
+            rows = np.tile(once, min(together, passes - first))
             start = 0
-            while start < len(once):
-                batch = [Tensor(x.take(once[start : start + batch_size], axis=0)) for x in arrays]
-                steps = (len(once) - start) // batch_size
+            while start < len(rows):
+                batch = [Tensor(x.take(rows[start : start + batch_size], axis=0)) for x in arrays]
+                steps = (len(rows) - start) // batch_size
                 start += batch_size * (
-                    self._at_once(batch, arrays, once[start:], steps, found) or found.one(self(*batch))
+                    self._at_once(batch, arrays, rows[start:], steps, found) or found.one(self(*batch))
                 )
         return found.result()
 
@@ -310,6 +314,7 @@ class Compiled:
         wanted = range(traced.num_results)
         done, results = traced.run_steps(tensors, dict(enumerate(arrays)), order, sizes, steps, wanted)
         if done:
+            found.form = traced.form
             found.several([results[k][:done] for k in wanted])
         return done
 

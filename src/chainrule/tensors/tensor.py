@@ -23,6 +23,16 @@ NO_ATTRIBUTES: dict[str, Any] = {}
 NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep
 
 
+REFLECTED = {
+    "add": "__radd__", "subtract": "__rsub__", "multiply": "__rmul__", "divide": "__rtruediv__",
+    "floor_divide": "__rfloordiv__", "remainder": "__rmod__", "power": "__rpow__", "matmul": "__rmatmul__",
+    "divmod": "__rdivmod__", "equal": "__eq__", "not_equal": "__ne__", "less": "__gt__", "less_equal": "__ge__",
+    "greater": "__lt__", "greater_equal": "__le__", "bitwise_and": "__rand__", "bitwise_or": "__ror__",
+    "bitwise_xor": "__rxor__", "left_shift": "__rlshift__", "right_shift": "__rrshift__",
+}  # fmt: skip
+"""Of NumPy's functions behind operators, the tensor's method for its right operand."""
+
+
 class Leaked:
     """Stands for the value of a tensor whose trace is over: whoever asks is told where the tensor came from."""
 
@@ -91,7 +101,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_grad", "_link", "_node", "_parent", "_seen", "_storage", "_value")
-    __array_ufunc__ = None  # so that numpy_array * tensor asks the tensor
 
     def __init__(self, value: Array | None, node: Node | None = None) -> None:
         self._value: Any = value
@@ -228,6 +237,20 @@ class Tensor:
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Answer ``array * tensor``, which NumPy asks as ``np.multiply(array, tensor)``; refuse NumPy's other functions."""
+        reflected = REFLECTED.get(ufunc.__name__)
+        if method == "__call__" and reflected and not options and not isinstance(inputs[0], Tensor):
+            found = getattr(inputs[1], reflected, lambda other: NotImplemented)(inputs[0])
+            if found is not NotImplemented:
+                return found
+        ours = f"write cr.{ufunc.__name__}(…) of tensors, or " if hasattr(Tensor, ufunc.__name__) else ""
+        raise ArgumentTypeError(
+            f"np.{ufunc.__name__}: got a tensor, whose gradient NumPy would lose",
+            expected="arrays",
+            fix=f"{ours}give it the array, x.numpy()",
+        )
 
     def __iter__(self) -> Any:
         if not self.shape:

@@ -325,6 +325,11 @@ class Traced:
         return done, results
 
     @property
+    def form(self) -> Any:
+        """The form of what the function returns."""
+        return self._form
+
+    @property
     def num_results(self) -> int:
         """How many tensors the function returns."""
         return len(self._cut_off)

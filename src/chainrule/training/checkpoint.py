@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import run as engines
 from chainrule.errors import ArgumentError, DataError
 from chainrule.tensors import serialization
 from chainrule.training.best import Best
@@ -28,14 +29,17 @@ SETTINGS = (  # what changes the weights from here on; numbers of epochs, metric
 )  # fmt: skip
 
 
-@functools.cache
 def environment() -> dict[str, str]:
     """Return what the bits of a result depend on beside the seed: the interpreter computes with NumPy and its BLAS."""
+    return {"engine": engines.engine_name(), **_machine()}
+
+
+@functools.cache
+def _machine() -> dict[str, str]:
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
     named = [os.environ[name] for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS") if os.environ.get(name)]
     return {
-        "engine": "interpreter",
         "numpy": np.__version__,
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         "blas_threads": named[0] if named else f"one for each of {os.cpu_count()} CPUs",

@@ -76,6 +76,12 @@ class History:
             return {}
         return self.rows[(self.best_epoch or len(self.rows)) - 1]
 
+    @property
+    def ended_at_best(self) -> bool:
+        """Whether the last epoch is the best by the validation rows, and training ended for want of epochs or time."""
+        watched = any(name.startswith("val_") for name in self.names)
+        return watched and self.best_epoch == len(self.rows) and self.stopped in ("epochs", "time")
+
     def to_csv(self) -> str:
         """Return the table as CSV, numbers in full."""
         text = io.StringIO()

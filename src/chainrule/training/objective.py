@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ MODULES: dict[type[Module], str] = {
     nn.SmoothL1Loss: "smooth_l1",
 }
 OF_CLASSES = ("cross_entropy", "nll")  # a target is the number of a class, and there is an output for each
+IGNORED = -100  # PyTorch's sign for a row that does not count; here one has to ask for it
 OF_YES_OR_NO = ("bce_with_logits", "bce")  # a target is 0, 1 or between
 NOT_LOGITS = ("bce", "mse", "mae", "l1", "huber", "smooth_l1")  # the output estimates the target itself
 
@@ -86,12 +87,13 @@ class Objective:
         return fitted
 
     @property
-    def ignore_index(self) -> int:
-        """The class number of rows that do not count."""
+    def ignore_index(self) -> int | None:
+        """The class number of rows that do not count; None unless the loss was given as a module or a partial with one."""
         settings = (
             self.loss.keywords if isinstance(self.loss, functools.partial) else getattr(self.loss, "__dict__", {})
         )
-        return int(settings.get("ignore_index", -100))
+        found = settings.get("ignore_index")
+        return None if found is None else int(found)
 
     def _weighted(self, output: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         losses, reduction = self._row_losses(output, y)
@@ -132,6 +134,22 @@ def check_loss(loss: Any) -> None:
     elif not callable(loss):
         raise ArgumentTypeError(
             f"loss={loss!r}", expected=f"a function (output, y), a loss module, or one of {', '.join(LOSSES)}"
+        )
+
+
+def check_loss_is_learned(loss: Any, model: Module, learned: Iterable[Tensor]) -> None:
+    """Raise for a loss module with parameters, not the model's, that are not ``learned``: they would silently stay."""
+    if not isinstance(loss, Module):
+        return
+    known = {*learned, *model.parameters()}
+    left_out = [name for name, p in loss.named_parameters() if p.requires_grad and p not in known]
+    if left_out:
+        names = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
+        raise ArgumentError(
+            f"the loss {type(loss).__name__} has parameters that the optimizer does not improve: {names}",
+            expected="an optimizer over the model's parameters and the loss's",
+            fix="write optimizer=cr.optim.Adam([*model.parameters(), *loss.parameters()]), "
+            "or freeze them: loss.requires_grad_(False)",
         )
 
 
@@ -230,13 +248,18 @@ def _check_classes(y: Array, output: Tensor, objective: Objective, before: str) 
     if y.dtype.kind not in "iu":
         return
     columns = output.shape[1]
-    bad = ((y < 0) | (y >= columns)) & (y != objective.ignore_index)
+    bad = (y < 0) | (y >= columns)
+    if objective.ignore_index is not None:
+        bad &= y != objective.ignore_index
     if not bad.any():
         return
     row = int(np.argmax(bad.reshape(len(y), -1).any(axis=1)))
     fix = "number the classes from 0, or give the model an output per class"
     if columns == 1:
         fix = "give the model an output per class, or use loss='bce_with_logits' for two classes"
+    if y[bad][0] == IGNORED:
+        module = "NLLLoss" if objective.kind == "nll" else "CrossEntropyLoss"
+        fix = f"leave such rows out, or say that they do not count: loss=nn.{module}(ignore_index={IGNORED})"
     raise DataError(
         f"{before}row {row} has label {y[bad][0]}, and the model has {columns} output{'s' * (columns > 1)}",
         expected=f"labels 0 to {columns - 1}" if columns > 1 else "label 0 alone",

@@ -69,9 +69,7 @@ def make_optimizer(
         )
     options: dict[str, Any] = {"weight_decay": weight_decay} if weight_decay else {}
     if isinstance(optimizer, str):
-        if optimizer not in OPTIMIZERS:
-            fix = nearest(optimizer, OPTIMIZERS)
-            raise ArgumentError(f"optimizer={optimizer!r}", expected=f"one of {', '.join(OPTIMIZERS)}", fix=fix)
+        check_optimizer(optimizer)
         rate = RATES.get(optimizer, 1e-3) if lr is None else lr
         return OPTIMIZERS[optimizer](parameters, lr=rate, **options)
     if not callable(optimizer):
@@ -86,6 +84,13 @@ def make_optimizer(
     return made
 
 
+def check_optimizer(name: str) -> None:
+    """Raise for a name of no optimizer, with the nearest ones."""
+    if name not in OPTIMIZERS:
+        fix = nearest(name, OPTIMIZERS)
+        raise ArgumentError(f"optimizer={name!r}", expected=f"one of {', '.join(OPTIMIZERS)}", fix=fix)
+
+
 def check_schedule(schedule: Any) -> None:
     """Raise for what is no schedule, with the nearest names for a misspelt one."""
     if isinstance(schedule, str):
@@ -95,7 +100,7 @@ def check_schedule(schedule: Any) -> None:
     elif not isinstance(schedule, LRScheduler) and not callable(schedule):
         raise ArgumentTypeError(
             f"schedule={schedule!r}",
-            expected=f"a function from the optimizer to a scheduler, or one of {', '.join(SCHEDULES)}",
+            expected=f"a function from the optimizer to a scheduler, None, or one of {', '.join(SCHEDULES)}",
         )
 
 

@@ -45,7 +45,7 @@ class Progress:
         """Show that an epoch ended."""
         if not self.shown:
             return
-        cells = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in NOT_SHOWN)
+        cells = "  ".join(f"{name} {_shown(value)}" for name, value in row.items() if name not in NOT_SHOWN)
         if self.bar is not None:
             self.bar.set_postfix_str(f"epoch {number}/{self.epochs}  {cells}", refresh=False)
             if self.batches is None:
@@ -59,6 +59,11 @@ class Progress:
         """Leave the line."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _shown(value: float) -> str:
+    """Return a number with four digits, or all before the point: 47,181 and not 4.718e+04."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def _bar(epochs: int, batches: int | None, done: int) -> Any:

@@ -27,7 +27,7 @@ from chainrule.training.form import Form
 from chainrule.training.history import History
 from chainrule.training.loop import Loop
 from chainrule.training.metrics import Metric, metric_named
-from chainrule.training.objective import Objective, check_loss, check_targets, objective_for
+from chainrule.training.objective import Objective, check_loss, check_loss_is_learned, check_targets, objective_for
 from chainrule.training.optimizers import (
     MakeOptimizer,
     MakeSchedule,
@@ -65,7 +65,7 @@ class Trainer:
     ``min_delta``     an improvement must be larger than this
     ``target``        stop when the monitored value is at least this good
     ``time_limit``    stop after this many seconds
-    ``schedule``      the learning rate over time: a name, or a function from the optimizer to a scheduler
+    ``schedule``      the learning rate over time: a name, or a function from the optimizer to a scheduler; None: "constant"
     ``schedule_by``   whether it takes a step after each "epoch" or each "batch" (None: as the schedule is meant)
     ``clip_norm``     the gradient's norm is limited to this
     ``l1, l2``        penalties on the weights, added to the error
@@ -98,7 +98,7 @@ class Trainer:
         min_delta: float = 0.0,
         target: float | None = None,
         time_limit: float | None = None,
-        schedule: str | LRScheduler | MakeSchedule = "constant",
+        schedule: str | LRScheduler | MakeSchedule | None = "constant",
         schedule_by: str | None = None,
         clip_norm: float | None = None,
         l1: float = 0.0,
@@ -126,12 +126,14 @@ class Trainer:
         check_whole("checkpoint_every", checkpoint_every, 1)
         check_place(checkpoint)
         check_by(schedule_by)
+        schedule = "constant" if schedule is None else schedule
         check_schedule(schedule)
         if loss is not None:
             check_loss(loss)
         self.model = model
         self.loss = loss
         self.optimizer = make_optimizer(model, optimizer, lr, weight_decay)
+        check_loss_is_learned(loss, model, [p for group in self.optimizer.param_groups for p in group["params"]])
         self.batch_size, self.epochs = batch_size, epochs
         self.metrics = [metric_named(metric) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta

@@ -1,0 +1,213 @@
+"""Many steps of a small network as one function without inner loops: whole steps in registers.
+
+    i64 straight(ptr frame, i64 steps)
+
+The body of its only loop is one step, all sizes numbers. What is written in place (parameters, the state of an optimizer) is
+carried from step to step as phi values, and comes to memory when the last step is done. Inputs are loaded once, before the
+loop; rows of batches, and numbers that differ from step to step, in it. Results that are wanted of every step are stored, each
+after that of the step before. A failed check ends the loop with the values that this step began with: the function returns
+how many steps were done whole.
+
+``frame`` is that of the general kernels (see plan.py), and so are the bits of the results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from chainrule.compiler import cells
+from chainrule.compiler.cells import Cell, Cells, spread
+from chainrule.compiler.driver import flush_denormals, restore_denormals
+from chainrule.compiler.emit import I64, Dtype, Module, Value
+from chainrule.compiler.fields import Field, Fixed, Source
+from chainrule.compiler.plan import Targets
+from chainrule.compiler.register_evaluator import RegisterEvaluator, Sizes, check_suits, shape_of
+from chainrule.compiler.straight_emitter import StraightEmitter
+from chainrule.compiler.target import Target
+
+STRAIGHT = "straight"
+
+
+class Rows(NamedTuple):
+    """An input whose batches are rows of an array: the slot of its address, and its dtype."""
+
+    slot: int
+    dtype: Dtype
+
+
+class Given(NamedTuple):
+    """What a function is written for.
+
+    ``rows``        by input: where the rows of its batches are
+    ``numbers``     inputs that are a number for each step
+    ``order_slot``  the slot of the order of the rows
+    ``twins``       inputs of one element that are written in place, by groups: those of a group are equal at the first step
+    """
+
+    rows: Mapping[int, Rows]
+    numbers: frozenset[int]
+    order_slot: int
+    twins: tuple[tuple[int, ...], ...] = ()
+
+
+def write_straight(targets: Targets, sizes: Sizes, given: Given, wanted: Sequence[int], machine: Target) -> str:
+    """Return the function as text; ``wanted`` are the outputs to store.
+
+    Raises:
+        Unsuitable: the program is no small one, or does what straight-line code cannot.
+    """
+    check_suits(targets.regions, sizes)
+    for assumed in (given, given._replace(twins=())):
+        module = Module()
+        if _Straight(module, targets, sizes, assumed, machine).write(wanted):
+            break
+    return module.text(machine.attributes())
+
+
+@dataclass
+class _Carried:
+    """An input that is written in place: the field that is written, and its vectors before the loop, in it and after."""
+
+    field: Field
+    source: Source
+    size: int
+    before: list[Value]
+    now: list[Value]
+    after: list[Value] = dataclasses.field(default_factory=list)
+
+
+class _Straight:
+    def __init__(self, module: Module, targets: Targets, sizes: Sizes, given: Given, machine: Target) -> None:
+        self.e = StraightEmitter(module, STRAIGHT)
+        self.targets = targets
+        self.sizes = sizes
+        self.given = given
+        self.machine = machine
+        self.ev = RegisterEvaluator(self.e, targets.regions, sizes)
+
+    def write(self, wanted: Sequence[int]) -> bool:
+        """Write the function; False if inputs that are twins at the first step are not after it."""
+        e, ev = self.e, self.ev
+        state = flush_denormals(e, self.machine)
+        step = e.changing(I64)
+        carried = self._load()
+        e.begin()
+        self._load_of_step(step)
+        ev.run()
+        self._store_results(wanted, step)
+        for x in carried:
+            x.after = spread(e, ev.chosen(x.field, ev.numbers(x.field))).vectors
+        if not self._stay_equal(carried):
+            return False
+        following = step + 1
+        again = following < Value(e, "%steps", I64)
+        if e.failed is not None:
+            again = again & ~e.failed
+
+        body, e.lines = e.lines, e.before
+        e.line("br label %body")
+        e.lines.append("body:")
+        e.line(f"{step.name} = phi i64 [ 0, %entry ], [ {following.name}, %body ]")
+        phis = {now.name: (now, *ends) for x in carried for now, *ends in zip(x.now, x.before, x.after, strict=True)}
+        for now, before, after in phis.values():
+            e.line(f"{now.name} = phi {now.type} [ {before.name}, %entry ], [ {after.name}, %body ]")
+        e.lines += body
+        e.line(f"br {again!r}, label %body, label %end")
+
+        e.lines.append("end:")
+        for x in carried:
+            last = [self._unless_failed(now, after) for now, after in zip(x.now, x.after, strict=True)]
+            cells.store(e, Cells(x.size, last), self._pointer(self.targets.slot[x.source]))
+        restore_denormals(e, state)
+        e.finish(self._unless_failed(step, following))
+        return True
+
+    def _stay_equal(self, carried: Sequence[_Carried]) -> bool:
+        """Say whether what was taken for equal at the beginning of a step is so at its end: then it always is."""
+        after: dict[str, str] = {}
+        return all(
+            after.setdefault(now.name, then.name) == then.name
+            for x in carried
+            for now, then in zip(x.now, x.after, strict=True)
+        )
+
+    def _unless_failed(self, now: Value, after: Value) -> Value:
+        """Return what a step made, or what it began with if one of its checks failed."""
+        e = self.e
+        return after if e.failed is None else e.op(f"select {e.failed!r}, {now!r}, {after!r}", now.dtype, now.lanes)
+
+    def _pointer(self, slot: int) -> str:
+        e = self.e
+        return e.raw(f"load ptr, ptr {e.offset('%frame', slot, I64)}, align 8")
+
+    # -- before the loop -----------------------------------------------------------------------------------------------------
+
+    def _load(self) -> list[_Carried]:
+        """Load what does not change; return what is carried."""
+        e, targets, values = self.e, self.targets, self.ev.values
+        written = {source: field for field, source in [*targets.over.items(), *targets.copied]}
+        sources = targets.sources
+        first = {k: sources[group[0]] for group in self.given.twins for k in group}
+        loaded: dict[Field, tuple[list[Value], list[Value]]] = {}
+        carried = []
+        for field in dict.fromkeys([*targets.regions.order, *written]):
+            if isinstance(field, Fixed) or (isinstance(field, Source) and not self._differs(field)):
+                count = math.prod(shape_of(field, self.sizes))
+                x = values[field] = cells.load(e, self._pointer(targets.slot[field]), count, field.dtype)
+                if isinstance(field, Source) and field in written:
+                    twin = first.get(field.index, field)
+                    if twin not in loaded:
+                        loaded[twin] = x.vectors, [e.changing(v.dtype, v.lanes) for v in x.vectors]
+                    before, now = loaded[twin]
+                    values[field] = Cells(count, now)
+                    carried.append(_Carried(written[field], field, count, before, now))
+        return carried
+
+    def _differs(self, source: Source) -> bool:
+        """Say whether an input is given for each step."""
+        return source.index in self.given.rows or source.index in self.given.numbers
+
+    # -- in each step --------------------------------------------------------------------------------------------------------
+
+    def _load_of_step(self, step: Value) -> None:
+        """Load rows and numbers."""
+        e, values = self.e, self.ev.values
+        for source in self.targets.sources:
+            if source in values or not self._differs(source):
+                continue
+            if source.index in self.given.rows:
+                values[source] = self._rows(source, step)
+            else:
+                pointer = e.offset(self._pointer(self.targets.slot[source]), step, source.dtype)
+                values[source] = Cells(1, [e.load(pointer, source.dtype)])
+
+    def _rows(self, source: Source, step: Value) -> Cells:
+        """Load the rows of a batch."""
+        e, given = self.e, self.given
+        rows = given.rows[source.index]
+        batch, *row = shape_of(source, self.sizes)
+        length = math.prod(row)
+        order, memory = self._pointer(given.order_slot), self._pointer(rows.slot)
+        first = step * batch
+        found: list[Cell] = []
+        for k in range(batch):
+            number = e.load(e.offset(order, first + k if k else first, I64), I64)
+            x = cells.load(
+                e, e.offset(memory, number * length if length > 1 else number, rows.dtype), length, rows.dtype
+            )
+            found += [cells.cell(x, j) for j in range(length)]
+        whole = cells.gather(e, found)
+        return Cells(whole.size, [e.cast(v, source.dtype) for v in whole.vectors])
+
+    def _store_results(self, wanted: Sequence[int], step: Value) -> None:
+        """Write the results that are wanted of every step."""
+        e, ev, targets = self.e, self.ev, self.targets
+        for k in wanted:
+            field = targets.regions.outputs[k]
+            x = ev.chosen(field, ev.numbers(field))
+            place = step * x.size if x.size > 1 else step
+            cells.store(e, x, e.offset(self._pointer(targets.slot[field]), place, field.dtype))

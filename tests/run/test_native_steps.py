@@ -1,0 +1,263 @@
+"""Many steps in one native call: the bits of one call after the other, whatever the threads, the machine and the stops."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError
+from chainrule.nn import functional as F
+from chainrule.run import threads
+from chainrule.run.steps import Steps
+
+pytestmark = pytest.mark.usefixtures("native")
+
+
+@pytest.fixture
+def native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")
+    monkeypatch.setattr(threads, "_chosen", None)
+
+
+def build(width: int = 33, dropout: float = 0.2) -> tuple[nn.Module, Any, Any]:
+    """Return a model, an optimizer and the compiled step: sums longer than three chunks, sizes that fit no vector."""
+    cr.manual_seed(3)
+    model = nn.Sequential(
+        nn.Linear(1100, width), nn.ReLU(), nn.Dropout(dropout), nn.LayerNorm(width), nn.Linear(width, 5)
+    )
+    optimizer = cr.optim.Adam(model.parameters(), lr=0.01)
+
+    @cr.compile
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    return model, optimizer, step
+
+
+def rows(count: int = 200) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((count, 1100)).astype(np.float32), rng.integers(0, 5, count)
+
+
+def everything(model: nn.Module, optimizer: Any) -> bytes:
+    state = [p.detach().numpy().tobytes() for p in model.parameters()]
+    return b"".join(state) + repr(optimizer.state_dict()).encode()
+
+
+def trained(run: Callable[[Any], Any]) -> tuple[bytes, Any]:
+    model, optimizer, step = build()
+    losses = np.asarray(run(step))
+    assert "not native" not in step.report(), step.report()
+    return everything(model, optimizer), losses
+
+
+def one_by_one(step: Any) -> Any:
+    x, y = rows()
+    return [
+        float(step(cr.tensor(x[k : k + 32]), cr.tensor(y[k : k + 32]))) for _ in range(2) for k in range(0, len(x), 32)
+    ]
+
+
+def test_over_has_the_bits_of_calling_on_each_batch() -> None:
+    state, losses = trained(one_by_one)
+    at_once = trained(lambda step: step.over(*rows(), batch_size=32, passes=2).numpy())
+    assert state == at_once[0]
+    assert np.array_equal(losses, at_once[1])
+
+
+def test_over_takes_rows_in_the_order_that_is_given() -> None:
+    x, y = rows()
+    order = np.random.default_rng(1).permutation(len(x))
+    given = trained(lambda step: step.over(x, y, batch_size=32, order=order).numpy())
+    assert given[0] == trained(lambda step: step.over(x[order], y[order], batch_size=32).numpy())[0]
+
+
+def test_repeat_has_the_bits_of_calling_again_and_again() -> None:
+    x, y = (cr.tensor(part[:40]) for part in rows())
+    state, losses = trained(lambda step: [float(step(x, y)) for _ in range(70)])
+    again = trained(lambda step: step.repeat(x, y, times=70).numpy())
+    assert state == again[0]
+    assert np.array_equal(losses, again[1])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_any_number_of_threads_gives_the_same_bits(count: int) -> None:
+    def run(step: Any) -> Any:
+        return step.over(*rows(), batch_size=32).numpy()
+
+    threads.set_num_threads(1)
+    alone = trained(run)
+    threads.set_num_threads(count)
+    together = trained(run)
+    assert alone[0] == together[0]
+
+
+def test_a_machine_without_avx512_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = trained(one_by_one)
+    monkeypatch.setenv("CHAINRULE_TARGET", "avx2")
+    assert trained(one_by_one)[0] == wide[0]
+
+
+def test_two_trainings_at_once_do_not_disturb_each_other() -> None:
+    found: dict[int, bytes] = {}
+    made = [build() for _ in range(2)]  # models are made one after the other: they draw from one generator
+
+    def train(k: int) -> None:
+        model, optimizer, step = made[k]
+        with cr.tensors.generator.drawing_from(cr.Generator().manual_seed(3)):
+            step.over(*rows(), batch_size=32, passes=2)
+        found[k] = everything(model, optimizer)
+
+    def alone_with_own_draws() -> bytes:
+        model, optimizer, step = build()
+        with cr.tensors.generator.drawing_from(cr.Generator().manual_seed(3)):
+            step.over(*rows(), batch_size=32, passes=2)
+        return everything(model, optimizer)
+
+    expected = alone_with_own_draws()
+    running = [threading.Thread(target=train, args=(k,)) for k in range(2)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert found[0] == found[1] == expected
+
+
+def test_children_that_are_forked_after_a_native_call_train_on() -> None:
+    threads.set_num_threads(2)
+    model, optimizer, step = build(dropout=0.0)
+    x, y = rows()
+    step.over(x, y, batch_size=32)
+    answers = []
+    for _ in range(20):
+        read, write = os.pipe()
+        number = os.fork()
+        if number == 0:
+            try:
+                step.over(x, y, batch_size=32)
+                os.write(write, hashlib.sha256(everything(model, optimizer)).digest())
+            finally:
+                os._exit(0)
+        os.close(write)
+        answers.append(os.read(read, 32))
+        os.waitpid(number, 0)
+        os.close(read)
+    step.over(x, y, batch_size=32)
+    assert set(answers) == {hashlib.sha256(everything(model, optimizer)).digest()}
+
+
+def test_a_row_that_cannot_be_used_stops_the_run_before_its_step() -> None:
+    model, optimizer, step = build(dropout=0.0)
+    x, y = rows()
+    step.over(x[:96], y[:96], batch_size=32)
+    before = everything(model, optimizer)
+    wrong = y[:96].copy()
+    wrong[40] = 7
+    with pytest.raises(ChainruleError):
+        step.over(x[:96], wrong, batch_size=32)
+    after_one = everything(model, optimizer)
+    assert after_one != before  # the first batch was learned from, as by calling on each
+    other, other_optimizer, again = build(dropout=0.0)
+    again.over(x[:96], y[:96], batch_size=32)
+    again(cr.tensor(x[:32]), cr.tensor(y[:32]))
+    assert after_one == everything(other, other_optimizer)
+
+
+def test_wrong_arguments_are_told() -> None:
+    _, _, step = build()
+    x, y = rows()
+    for call in (
+        lambda: step.over(x, y[:5], batch_size=32),
+        lambda: step.over(x, y, batch_size=0),
+        lambda: step.over(x, y, batch_size=8, order=[0, 500]),
+        lambda: step.repeat(x, y, times=0),
+    ):
+        with pytest.raises(ArgumentError):
+            call()
+    with pytest.raises(ArgumentError):
+        threads.set_num_threads(0)
+    with pytest.raises(ArgumentTypeError):
+        threads.set_num_threads(2.0)  # type: ignore[arg-type]  # the error is what is tested
+
+
+def test_outputs_of_a_smaller_last_batch_cannot_be_stacked() -> None:
+    model = nn.Linear(3, 2)
+    outputs = cr.compile(model)
+    x = np.ones((10, 3), np.float32)
+    assert outputs.over(x, batch_size=5).shape == (2, 5, 2)
+    with pytest.raises(ArgumentError, match="smaller last batch"):
+        outputs.over(x, batch_size=4)
+
+
+def _history(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[list[float], bytes]:
+    cr.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Dropout(0.1), nn.Linear(9, 3))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((150, 6)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0)
+    history = cr.fit(model, (x, y), val=(x[:40], y[:40]), epochs=4, batch_size=16, progress=False, **options)
+    return history["train_loss"], b"".join(p.detach().numpy().tobytes() for p in model.parameters())
+
+
+class Listens(cr.Callback):
+    def __init__(self) -> None:
+        self.batches = 0
+
+    def on_batch_end(self, *_: Any) -> None:
+        self.batches += 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"schedule": "cosine", "schedule_by": "batch"},
+        {"class_weight": "balanced"},
+        {"clip_norm": 0.5, "l2": 0.01},
+        {"optimizer": "sgd", "lr": 0.1, "metrics": ["accuracy"]},
+    ],
+    ids=["plain", "schedule by batch", "weights", "clipped", "metrics"],
+)
+def test_fit_has_the_same_bits_whether_something_listens_to_each_batch(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    listens = Listens()
+    each = _history(monkeypatch, callbacks=[listens], **options)
+    assert listens.batches == 40
+    calls = []
+    run = Steps.run
+    monkeypatch.setattr(Steps, "run", lambda self, *args: calls.append(args[-1]) or run(self, *args))
+    assert _history(monkeypatch, **options) == each
+    assert sum(calls) >= 30  # most batches in native calls of several
+
+
+def test_ctrl_c_ends_a_training_soon() -> None:
+    model = nn.Sequential(nn.Linear(100, 64), nn.ReLU(), nn.Linear(64, 1))
+    x = np.random.default_rng(0).standard_normal((50_000, 100)).astype(np.float32)
+    pressed: list[float] = []
+
+    def press() -> None:
+        time.sleep(1.0)
+        pressed.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    history = cr.fit(model, (x, x[:, :1]), epochs=10_000, batch_size=32, progress=False)
+    waited = time.perf_counter() - pressed[0]
+    assert history.stopped == "interrupted"
+    assert waited < 5  # a tenth of a second, and what a busy machine adds
