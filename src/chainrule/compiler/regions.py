@@ -319,6 +319,8 @@ class Regions:
             axes = tuple([d for axis, d in enumerate(axes) if axis not in folded])
         elif not set(region.outer) <= used or (not inside and used != set(range(len(region.dims)))):
             return False
+        elif used & region.inner not in (frozenset(), region.inner):  # some folded loops alone: not once per element
+            return False
         self._settle(region, field, axes)
         return True
 
