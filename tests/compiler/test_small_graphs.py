@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 
 from chainrule.graph import Graph, Node, Recording, graph_input, op, recording
 from chainrule.graph.sizes import symbol
@@ -85,3 +86,10 @@ def test_an_input_is_written_over_only_when_the_sums_of_its_kernel_have_read_it(
 
     for output in range(3):
         beside(function, numbers(33), numbers(33, 1100, seed=1), in_place={output: 0})
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_what_runs_along_one_of_several_folded_loops_has_loops_of_its_own(rows: int) -> None:
+    x = numbers(rows, 5, 20)
+    beside(lambda x: op.expand(op.sum(x, axes=(0, 1, 2)), shape=(20,)), x)
+    beside(lambda x: op.expand(op.sum(x, axes=(0, 2)), shape=(20, 5)), x)
