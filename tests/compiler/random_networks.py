@@ -14,7 +14,7 @@ import chainrule as cr
 
 STEPS = 5
 NEAR = 2e-5  # a draw with an input of a kink nearer to it than this is drawn again: the sides have other gradients
-SMALL_GRADIENT = 1e-6  # adaptive rates divide by it: what is left of rounding would decide
+SMALL_GRADIENT = 1e-5  # adaptive rates divide by it: what is left of rounding would decide
 
 WIDTHS = (1, 2, 3, 5, 7, 9, 13, 15, 16, 17, 31, 33)
 SIZES = (2, 3, 5, 8, 15, 16, 17, 20, 31, 33)
@@ -304,7 +304,7 @@ def drawn(seed: int) -> tuple[Plan, Data, list[Result], Result]:
             double = in_torch(p, d, torch.float64, watch=True)
         except Redraw:
             continue
-        single = [in_torch(p, x, torch.float32) for x in (d, disturbed(d, 1), disturbed(d, 2))]
+        single = [in_torch(p, x, torch.float32) for x in (d, *[disturbed(d, k) for k in range(4)])]
         if np.isfinite(double.losses).all() and np.abs(double.losses).max() < 1e4:
             return p, d, single, double
     raise Redraw

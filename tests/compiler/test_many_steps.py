@@ -19,7 +19,7 @@ from .random_graphs import bits
 @pytest.fixture(autouse=True)
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINRULE_COMPILE", "1")
-    monkeypatch.setenv("CHAINRULE_CACHE", "0")
+    monkeypatch.setenv("CHAINRULE_CACHE", "off")
 
 
 NETWORKS: dict[str, Callable[[], list[Any]]] = {
@@ -68,8 +68,8 @@ def state(model: Any, update: Any) -> dict[str, Any]:
 
 def assert_same_bits(a: dict[str, Any], b: dict[str, Any]) -> None:
     assert list(a) == list(b)
-    for name in a:
-        assert (bits(a[name]) == bits(b[name])).all(), name
+    for name, value in a.items():
+        assert (bits(value) == bits(b[name])).all(), name
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -90,8 +90,8 @@ def test_many_steps_have_the_bits_of_one_after_the_other(network: str, optimizer
     assert_same_bits(state(model, update), state(other, other_update))
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("wrong", [5, 40, 82])
+@pytest.mark.parametrize("network", ["one layer", "dropout", "batch norm"])
+@pytest.mark.parametrize("wrong", [5, 40])
 def test_a_label_that_is_none_leaves_what_the_steps_before_it_left(network: str, wrong: int) -> None:
     x, y = rows(network, 83)
     y[wrong] = 4
@@ -99,7 +99,13 @@ def test_a_label_that_is_none_leaves_what_the_steps_before_it_left(network: str,
     with pytest.raises(IndexingError):
         step.over(x, y, batch_size=16)
     other, other_update, one = made(network, "adamw", clip=True)
-    with pytest.raises(IndexingError):
-        for start in range(0, 83, 16):
+    starts = iter(range(0, 83, 16))
+
+    def rest() -> None:
+        for start in starts:
             one(cr.tensor(x[start : start + 16]), cr.tensor(y[start : start + 16]))
+
+    with pytest.raises(IndexingError):
+        rest()
+    assert next(starts, 96) == wrong // 16 * 16 + 16
     assert_same_bits(state(model, update), state(other, other_update))

@@ -318,16 +318,10 @@ class Regions:
                 region.inner = inner
             self.fold_axes[field] = axes
             axes = tuple([d for axis, d in enumerate(axes) if axis not in folded])
-        elif not self._runs_along(region, used, inside):
+        elif not fits_loops(region, used) or (not inside and used != set(range(len(region.dims)))):
             return False
         self._settle(region, field, axes)
         return True
-
-    def _runs_along(self, region: Region, used: set[int], inside: list[Reading]) -> bool:
-        """Say whether what runs along the loops ``used`` is computed once per turn of a region's loops."""
-        if not set(region.outer) <= used or (not inside and used != set(range(len(region.dims)))):
-            return False
-        return used & region.inner in (frozenset(), region.inner)  # all folded loops, or none
 
     def _axes(self, region: Region, shape: Sequence[Dim], inside: list[Reading]) -> Axes | None:
         """Return which loop each axis of ``shape`` runs along: as in what is read of this region, else any of its size."""
@@ -428,6 +422,11 @@ def lane_of(region: Region) -> int | None:
     if last in region.inner or not region.inner:
         return last
     return region.outer[-1] if region.outer else max(region.inner)
+
+
+def fits_loops(region: Region, loops: set[int]) -> bool:
+    """Say whether what runs along these loops is computed once per element: along all outer ones, and all folded or none."""
+    return set(region.outer) <= loops and (region.inner <= loops or not region.inner & loops)
 
 
 def runs_inside(region: Region, field: Field) -> bool:
