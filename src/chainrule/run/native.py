@@ -82,7 +82,8 @@ class NativeProgram:
         self.loaded = loaded
         self.library = loaded.library
         function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-        self._run = function(self.library[RUN])
+        self.run_address = self.library[RUN]
+        self._run = function(self.run_address)
         self._ready: dict[tuple[int, ...], Ready] = {}
         self._interpreted: Program | None = None
         self.notes: dict[str, str] = {}  # what else was made of it, or why not, for the report
