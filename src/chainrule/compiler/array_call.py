@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol
 
@@ -94,11 +95,30 @@ error:
 """
 
 
+def _stands_in_array() -> bool:
+    """Return whether an array's address is where it is read here."""
+    sample = np.empty((2, 3), np.float32)[1:]
+    return ctypes.c_void_p.from_address(id(sample) + DATA).value == sample.ctypes.data
+
+
+def _read_address(x: np.ndarray) -> int:
+    return _word_at(id(x) + DATA).value
+
+
+def _asked_address(x: np.ndarray) -> int:
+    return int(x.ctypes.data)
+
+
+_word_at = ctypes.c_uint64.from_address
+IS_READ = _stands_in_array()
+address: Callable[[np.ndarray], int] = _read_address if IS_READ else _asked_address
+"""The address of an array's memory."""
+
+
 @functools.cache
 def run_on_arrays() -> Function | None:
     """Return the builtin; None where arrays do not have their address where it would read it."""
-    sample = np.empty((2, 3), np.float32)[1:]
-    if ctypes.c_void_p.from_address(id(sample) + DATA).value != sample.ctypes.data:
+    if not IS_READ:
         return None
     text = call.DECLARATIONS + TEXT
     symbols = {**call.symbols(), "_Py_TrueStruct": id(True), "_Py_FalseStruct": id(False)}

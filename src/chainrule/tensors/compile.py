@@ -233,10 +233,11 @@ class Compiled:
             return self.function(*args, **kwargs)
         call = Call(Arguments(args, kwargs, self.parameters), self.batch_axis)
         key = call.key
-        decided = self._decided.get(key)
-        if decided is not None:
-            call.fix_sizes(decided)
-            key = call.key
+        if self._decided:
+            decided = self._decided.get(key)
+            if decided is not None:
+                call.fix_sizes(decided)
+                key = call.key
         tensors = call.given.tensors
         for entry in self._by_key.get(key, ()):
             traced = entry.traced
