@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from chainrule.compiler.loader import Library, addresses
 
@@ -19,6 +20,7 @@ Native = Callable[[int], None]
 """A native function in Python: it takes the address of its block."""
 
 TAKES_ONE = 0x0008  # METH_O: called with one argument, without a tuple around it
+TAKES_SEVERAL = 0x0080  # METH_FASTCALL: called with where its arguments stand, and their number
 
 # What the builtins below call; these lines stand once in a text. CPython is far away: nonlazybind calls through an address.
 DECLARATIONS = """
@@ -69,12 +71,13 @@ def symbols() -> dict[str, int]:
     return {**addresses(*functions), "_Py_NoneStruct": id(None)}
 
 
-def builtin(library: Library, name: str) -> Native:
+def builtin(library: Library, name: str, takes: int = TAKES_ONE) -> Any:
     """Return the builtin whose C function ``name`` is in the library, which lives as long as the builtin does.
 
-    Called with anything but an int it raises TypeError. An int that is no address of a block ends the process.
+    ``takes`` says how it is called: with a block it is a ``Native``. Called with anything but an int it raises TypeError. An
+    int that is no address of a block ends the process.
     """
-    definition = _MethodDef(name.encode(), library[name], TAKES_ONE, None)
+    definition = _MethodDef(name.encode(), library[name], takes, None)
     # The builtin's __self__ keeps what it needs. CPython gives it back last, after the description was read.
     return _new_builtin()(ctypes.byref(definition), (definition, library), ctypes.py_object())
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentTypeError
 from chainrule.graph import Array
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.memory import refresh
 from chainrule.tensors.tensor import Tensor, concrete, new_leaf, shared_storage
 
@@ -82,3 +83,4 @@ def replace_memory(x: Tensor, value: Array) -> None:
     x._storage = x._parent = x._link = None
     x._node = new_leaf(x) if wanted else None
     refresh(x)
+    CHANGES.bump()

@@ -14,6 +14,7 @@ from chainrule.run.program import Program
 if TYPE_CHECKING:
     from chainrule.run.engine import Chosen, choose, engine_name, is_off
     from chainrule.run.native import NativeProgram
+    from chainrule.run.prepared import Prepared, prepare
     from chainrule.run.steps import Feed, Steps, can_gather
 
 _LATER = {
@@ -22,6 +23,8 @@ _LATER = {
     "engine_name": "chainrule.run.engine",
     "is_off": "chainrule.run.engine",
     "NativeProgram": "chainrule.run.native",
+    "Prepared": "chainrule.run.prepared",
+    "prepare": "chainrule.run.prepared",
     "Feed": "chainrule.run.steps",
     "Steps": "chainrule.run.steps",
     "can_gather": "chainrule.run.steps",
@@ -32,6 +35,7 @@ __all__ = [
     "Evaluating",
     "Feed",
     "NativeProgram",
+    "Prepared",
     "Program",
     "Steps",
     "can_gather",
@@ -41,6 +45,7 @@ __all__ = [
     "explain",
     "is_off",
     "number",
+    "prepare",
     "value_node",
 ]
 

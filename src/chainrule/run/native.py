@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.compiler.array_call import address
 from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.driver import RUN
 from chainrule.compiler.llvm import assembly
@@ -82,7 +83,8 @@ class NativeProgram:
         self.loaded = loaded
         self.library = loaded.library
         function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-        self._run = function(self.library[RUN])
+        self.run_address = self.library[RUN]
+        self._run = function(self.run_address)
         self._ready: dict[tuple[int, ...], Ready] = {}
         self._interpreted: Program | None = None
         self.notes: dict[str, str] = {}  # what else was made of it, or why not, for the report
@@ -153,14 +155,14 @@ class NativeProgram:
             if x.dtype != dtypes[k] or not x.flags.c_contiguous:
                 x = kept[k] = np.ascontiguousarray(x, dtype=dtypes[k])
                 seen[k] = None
-            frame[FIRST_INPUT + k] = x.__array_interface__["data"][0]
+            frame[FIRST_INPUT + k] = address(x)
         outputs: list[Any] = []
         for slot, over, shape, dtype in ready.outputs:
             if over >= 0:
                 outputs.append(kept[over])
                 continue
             y = np.empty(shape, dtype)
-            frame[slot] = y.__array_interface__["data"][0]
+            frame[slot] = address(y)
             outputs.append(y)
         self._run(ready.frame_at, ready.records_at, ready.count)
         if ready.status[0]:

@@ -2,7 +2,8 @@
 
 A compiled function has to know whether some module was put into eval mode, got another layer or another hook since it
 was traced. Asking every module costs microseconds; this one number is asked instead, and only when it moved are the
-modules looked at. It moves whenever the Python side of a module does; never when only numbers in tensors do.
+modules looked at. It moves whenever the Python side of a module does, when a tensor is given other memory, and when the
+default dtype is set; never when only numbers in tensors change.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from chainrule import run as engines
 from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError
 from chainrule.graph import Graph, show
 from chainrule.graph.sizes import Shape, UndecidedSize, symbol
+from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, Results, rebuild, values_in, with_types_only
 from chainrule.tensors.dtypes import default_float
 from chainrule.tensors.guards import Name, names_read
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 MOST_TRACES = 8
 MOST_ROWS = 1 << 20  # of one native call, in as many passes through the data
+ALIKE = (Tensor, np.ndarray)
+ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 N = symbol("n")
 NAME = re.compile(r"[.\[]")  # what ends the name of an argument in that of a tensor in it
 BatchAxis = int | Mapping[str, int]
@@ -139,6 +142,7 @@ class Compiled:
         self._entries: list[Entry] = []
         self._by_key: dict[Any, list[Entry]] = {}
         self._decided: dict[Any, str] = {}  # keys for which the code decides on the symbol: how
+        self._again: Again | None = None  # what serves calls like one of the last
         self._given_up: dict[Any, str] = {}  # families: why
 
     def __getattr__(self, name: str) -> Any:
@@ -222,20 +226,27 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function as a graph; trace it first if these kinds of arguments are new."""
+        if self._again is not None and len(args) == 1 and not kwargs:
+            result = self._again.run(args[0])
+            if result is not DIFFERS:
+                return result
         if STATE.mode == TRACE:
             return self.function(*args, **kwargs)
         call = Call(Arguments(args, kwargs, self.parameters), self.batch_axis)
         key = call.key
-        decided = self._decided.get(key)
-        if decided is not None:
-            call.fix_sizes(decided)
-            key = call.key
+        if self._decided:
+            decided = self._decided.get(key)
+            if decided is not None:
+                call.fix_sizes(decided)
+                key = call.key
         tensors = call.given.tensors
         for entry in self._by_key.get(key, ()):
             traced = entry.traced
             if traced.holds(tensors):
                 values = traced.inputs(tensors)
                 if values is not None:
+                    if len(args) == 1 and not kwargs and traced.runs >= ENOUGH and isinstance(args[0], ALIKE):
+                        self._again = traced.again(tensors, call.sizes)
                     return traced.run(tensors, values, call.sizes)
         return self._first_call(call)
 

@@ -14,6 +14,7 @@ from chainrule.tensors import creation
 from chainrule.tensors.apply import cast
 from chainrule.tensors.arithmetic import add, clone, div, log1p, mul, neg
 from chainrule.tensors.binary import checked
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import (
     F32,
     F64,
@@ -296,6 +297,7 @@ def set_data(input: Tensor, value: Tensor) -> None:
         write(detach(input), value.detach())
         return
     input._value = np.array(value._value)
+    CHANGES.bump()
     if input._node is not None:
         input._node = new_leaf(input)
 

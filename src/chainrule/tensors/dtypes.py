@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentTypeError, DtypeError
 from chainrule.graph import Dtype
+from chainrule.tensors.changes import CHANGES
 
 
 class DType:
@@ -74,6 +75,7 @@ def set_default_dtype(dtype: Any) -> None:
     if not isinstance(dtype, DType) or not dtype.is_floating_point:
         raise ArgumentTypeError(f"set_default_dtype: got {dtype!r}", expected="float32 or float64")
     _default.dtype = dtype
+    CHANGES.bump()
 
 
 def get_default_dtype() -> DType:

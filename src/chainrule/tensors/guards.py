@@ -243,7 +243,7 @@ class Guards:
         self.names = names
         self.answers = answers
         self.facts = [Facts(label_of(module), module, facts_of_module) for module in modules]
-        self._held_at = CHANGES.count
+        self.held_at = CHANGES.count
         self._failed_at = -1
 
     def watch(self, x: Tensor, name: str) -> None:
@@ -263,12 +263,12 @@ class Guards:
             if ask() != answer:
                 return False
         count = CHANGES.count
-        if count == self._held_at:
+        if count == self.held_at:
             return True
         if count == self._failed_at:
             return False
         if all(facts.hold() for facts in self.facts):
-            self._held_at = count
+            self.held_at = count
             return True
         self._failed_at = count
         return False

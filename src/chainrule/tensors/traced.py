@@ -12,6 +12,7 @@ import numpy as np
 from chainrule import run as engines
 from chainrule.errors import GradientError, InPlaceError
 from chainrule.graph import Graph, Node, Primitive, primitive
+from chainrule.tensors.again import Again, again
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.bindings import Grad, current_generator
 from chainrule.tensors.guards import Guards, Name, label_of
@@ -20,6 +21,7 @@ from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
 from chainrule.tensors.trace import Trace
 
 CONSTANT = primitive("constant")
+MOST_AGAIN = 16  # sizes that more calls are prepared for
 Find = Callable[
     [list[Tensor]], Any
 ]  # gives the tensor that something is about, for these arguments; None if it is gone
@@ -157,6 +159,7 @@ class Traced:
         self._draws = [(draws.generator, draws.count) for draws in trace.draws.values()]
         self._drawn = {draws.draw: draws.count for draws in trace.draws.values()}
         self._steps: dict[Any, engines.Steps] = {}
+        self._again: dict[tuple[int, ...], Again | None] = {}  # by sizes
         self._before, self._after = trace.calls_before, trace.calls_after
         name_inputs(trace)
         self.guards = Guards(names, trace.modules.values(), trace.answers)
@@ -188,17 +191,18 @@ class Traced:
         self.graph = Graph([*[read.before for read in found], *numbers], outputs, self.name).without_unused_inputs()
 
         place = {node: k for k, node in enumerate(self.graph.inputs)}
-        self._read = [read.find for read in found if read.before in place]
+        self.read = [read.find for read in found if read.before in place]
         self._argument_inputs = {k: place[read.before] for k, read in enumerate(ends.arguments) if read.before in place}
         self._numbers = [(nodes, ask) for nodes, ask in self._numbers if nodes[0] in place]
         self._form, self._cut_off = ends.form, ends.cut_off
+        self._makers = self.result_makers()
         self._written = [read.find for read in written]
         self._written_arguments = [k for k, read in enumerate(ends.arguments) if read.after is not read.before]
         self._new = [a.find for a in new]
         self._assigned = [(a.find, a.now) for a in ends.assigned if a.node is None]
         self._of_results = [k for k, _ in ends.of_results]
         self._expected = ends.expected
-        self._memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
+        self.memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
         self.program, self.reason = engines.choose(self.graph, targets, sizes)
@@ -207,7 +211,7 @@ class Traced:
     def holds(self, tensors: list[Tensor]) -> bool:
         """Return whether what the trace took for granted is so for these arguments."""
         for x in tensors:
-            if x._storage is not None and x._storage in self._memories:
+            if x._storage is not None and x._storage in self.memories:
                 return False  # an argument is also used as a tensor from outside
         for find, was_none in self._expected:
             x = find(tensors)
@@ -218,7 +222,7 @@ class Traced:
     def inputs(self, tensors: list[Tensor]) -> list[Any] | None:
         """Return the arrays to run with on these arguments; None if a tensor from outside is gone."""
         values = []
-        for find in self._read:
+        for find in self.read:
             x = find(tensors)
             if x is None:
                 return None
@@ -238,7 +242,7 @@ class Traced:
             values += ask()
         outputs = self.program.run(values, sizes)
         at = len(self._cut_off)
-        results = [self._result(y, cut_off) for y, cut_off in zip(outputs, self._cut_off, strict=False)]
+        results = [make(y) for make, y in zip(self._makers, outputs, strict=False)]
         for find in self._written:
             x = find(tensors)
             if x is not None:
@@ -260,6 +264,27 @@ class Traced:
             call()
         self.runs += 1
         return rebuild(self._form, results, sizes)
+
+    def only_computes(self) -> bool:
+        """Say whether a run does nothing but compute results from arguments and what is outside, and asks nobody anything."""
+        return not (
+            self._before or self._after or self._numbers or self._draws or self._written or self._new
+            or self._assigned or self._of_results or self._expected or self.guards.answers
+        )  # fmt: skip
+
+    def again(self, tensors: list[Tensor], sizes: dict[str, int]) -> Again | None:
+        """Return what serves more calls like the one with these arguments; None where each of them needs more."""
+        key = tuple(sizes.values())
+        found = self._again.get(key)
+        if key not in self._again or (found is not None and found.is_stale()):
+            while len(self._again) >= MOST_AGAIN:
+                self._again.pop(next(iter(self._again)))
+            found = self._again[key] = again(self, tensors, sizes)
+        return found
+
+    def result_makers(self) -> list[Callable[[Any], Tensor]]:
+        """Return the functions that make the results of arrays."""
+        return [self._cut_off_result if cut_off else Tensor for cut_off in self._cut_off]
 
     def engine(self) -> list[str]:
         """Say in lines what runs it, or why that is not native code."""
@@ -334,11 +359,8 @@ class Traced:
         """How many tensors the function returns."""
         return len(self._cut_off)
 
-    def _result(self, value: Any, cut_off: bool) -> Tensor:
-        y = Tensor(value)
-        if cut_off:
-            y._node = Result(CUT_OFF, None, {}, value.shape, value.dtype, True)
-        return y
+    def _cut_off_result(self, value: Any) -> Tensor:
+        return Tensor(value, Result(CUT_OFF, None, {}, value.shape, value.dtype, True))
 
     def _check_arguments(self, tensors: list[Tensor]) -> None:
         """Raise if an argument that the function writes to cannot be written, or shares memory with another one."""
