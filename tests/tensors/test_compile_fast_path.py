@@ -13,13 +13,13 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.compiler.target import unsupported
 from chainrule.errors import GradientError, TraceError
 from chainrule.nn.parameter import replace_memory
-from chainrule.run import engine_name
 from chainrule.tensors import compile as compiling
 from chainrule.tensors.again import DIFFERS
 
-needs_native = pytest.mark.skipif(engine_name() != "native", reason="the short way is of native code")
+needs_native = pytest.mark.skipif(unsupported() is not None, reason="the short way is of native code")
 CALLS = compiling.ENOUGH + 2
 X = np.random.default_rng(0).random((1, 6), np.float32)
 
@@ -41,7 +41,8 @@ def model() -> Network:
 
 
 @pytest.fixture(autouse=True)
-def plain() -> Iterator[None]:
+def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")
     with cr.no_grad():
         yield
 
