@@ -32,7 +32,7 @@ BENCHMARKS ?= eager steps random_networks epochs start predict
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test lint format docs bench campaign browser wheel clean
+.PHONY: help demo test lint format docs bench campaign browser emulator wheel clean
 
 help: ## show these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,18 @@ browser: ## install Chromium, which opens the report in a test (Debian, as root)
 	else \
 	  echo "make browser: no chromium on the PATH, and only root on Debian can install it here." >&2; \
 	  echo "Install Chromium so that the command 'chromium' is found; without it 'make test' skips what needs it." >&2; \
+	  exit 1; \
+	fi
+
+emulator: ## install an emulator of 64-bit ARM and a C compiler for it (Debian, as root)
+	@if command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64 >/dev/null; then \
+	  qemu-aarch64 --version | head -n 1; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross >/dev/null; \
+	else \
+	  echo "make emulator: no qemu-aarch64 and aarch64-linux-gnu-gcc on the PATH, and only root on Debian can install them here." >&2; \
+	  echo "Install both so that these commands are found; without them 'make test' skips what needs them." >&2; \
 	  exit 1; \
 	fi
 

@@ -1,8 +1,8 @@
 """What every test can rely on: one thread, reproducible examples, and nothing skipped in silence.
 
 Markers: `oracle` on a test, or `pytestmark = pytest.mark.oracle` in a module, says that it needs PyTorch; a module that
-imports it at the top says `torch = pytest.importorskip("torch")`. The fixtures `data_folder` and `browser` set the
-markers `data` and `browser` on whoever asks for them.
+imports it at the top says `torch = pytest.importorskip("torch")`. The fixtures `data_folder`, `browser` and `emulator`
+set the markers `data`, `browser` and `emulator` on whoever asks for them.
 """
 
 from __future__ import annotations
@@ -81,6 +81,15 @@ def browser() -> str:
     pytest.skip("needs Chromium to open a page: make browser")
 
 
+@pytest.fixture(scope="session")
+def emulator() -> tuple[str, str]:
+    """The commands of a C compiler for 64-bit ARM and of an emulator that runs its programs."""
+    compiler, found = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if compiler and found:
+        return compiler, found
+    pytest.skip("needs a C compiler and an emulator for 64-bit ARM: make emulator")
+
+
 def pytest_report_header() -> str:
     data = os.environ.get("CHAINRULE_DATA") or "not set"
     return f"chainrule: PyTorch {'is' if has_torch() else 'is not'} here, CHAINRULE_DATA {data}, CI {IN_CI}"
@@ -93,6 +102,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("data")
         if "browser" in fixtures:
             item.add_marker("browser")
+        if "emulator" in fixtures:
+            item.add_marker("emulator")
         if item.get_closest_marker("oracle") and not has_torch():
             item.add_marker(pytest.mark.skip(reason="needs PyTorch: make test ORACLES=1"))
 

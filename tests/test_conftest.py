@@ -36,7 +36,7 @@ def run_suite(folder: Path, **environment: str) -> subprocess.CompletedProcess[s
     inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "CHAINRULE_DATA")}
     inherited = {name: value for name, value in inherited.items() if not name.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "--rootdir", str(folder)]
-    options = ["-o", "markers=oracle:\ndata:\nbrowser:"]
+    options = ["-o", "markers=oracle:\ndata:\nbrowser:\nemulator:"]
     return subprocess.run(
         [*command, *options], cwd=folder, env=inherited | environment, capture_output=True, text=True, check=False
     )

@@ -29,7 +29,7 @@ class Team(IntEnum):
 
 
 RECORD_WORDS = 3  # of a record in memory: the kernel's address, that of its args, the number of items
-FLUSH = 32832  # bits 15 and 6 of MXCSR: denormal results and operands are zero
+FLUSH = {"x86_64": 32832, "aarch64": 1 << 24}  # denormals are zero: bits 15 and 6 of MXCSR, FZ of FPCR
 
 
 def write_driver(module: Module, machine: Target) -> None:
@@ -57,7 +57,7 @@ def _write_run(module: Module, machine: Target) -> None:
     e.store(at + 1, done)
     e.line("br label %check")
     e.label("end")
-    restore_denormals(e, state)
+    restore_denormals(e, machine, state)
     e.finish(e.load(done, I64))
 
 
@@ -152,7 +152,7 @@ def _write_team(module: Module, machine: Target) -> None:
     e.when(e.eq(member, 0), lambda: e.store(done, word(Team.DONE)))
     e.line("br label %begin")
     e.label("end")
-    restore_denormals(e, state)
+    restore_denormals(e, machine, state)
     e.finish()
 
 
@@ -163,9 +163,11 @@ def _pause(e: Emitter, machine: Target) -> None:
         e.line("call void @llvm.x86.sse2.pause()")
 
 
-def restore_denormals(e: Emitter, state: str) -> None:
+def restore_denormals(e: Emitter, machine: Target, state: str) -> None:
     """Undo ``flush_denormals``, which returned ``state``."""
-    if state:
+    if machine.machine == "aarch64":
+        e.line(f"call void @llvm.aarch64.set.fpcr(i64 {state})")
+    else:
         e.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {state})")
 
 
@@ -211,15 +213,20 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
 
 
 def flush_denormals(e: Emitter, machine: Target) -> str:
-    """Let denormals be zero from here on; return where the former state stands ("" where that is not known)."""
-    if machine.machine != "x86_64":
-        return ""
+    """Let denormals be zero from here on; return the former state, or where it stands."""
+    flush = FLUSH[machine.machine]
+    if machine.machine == "aarch64":
+        e.module.declare("llvm.aarch64.get.fpcr", "declare i64 @llvm.aarch64.get.fpcr()")
+        e.module.declare("llvm.aarch64.set.fpcr", "declare void @llvm.aarch64.set.fpcr(i64)")
+        before = e.raw("call i64 @llvm.aarch64.get.fpcr()")
+        e.line(f"call void @llvm.aarch64.set.fpcr(i64 {e.raw(f'or i64 {before}, {flush}')})")
+        return before
     for name in ("stmxcsr", "ldmxcsr"):
         e.module.declare(f"llvm.x86.sse.{name}", f"declare void @llvm.x86.sse.{name}(ptr)")
     before, now = e.fresh("mxcsr"), e.fresh("mxcsr")
     e.at_entry += [f"  {before} = alloca i32, align 4", f"  {now} = alloca i32, align 4"]
     e.line(f"call void @llvm.x86.sse.stmxcsr(ptr {before})")
     bits = e.raw(f"load i32, ptr {before}, align 4")
-    e.line(f"store i32 {e.raw(f'or i32 {bits}, {FLUSH}')}, ptr {now}, align 4")
+    e.line(f"store i32 {e.raw(f'or i32 {bits}, {flush}')}, ptr {now}, align 4")
     e.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {now})")
     return before

@@ -128,7 +128,7 @@ class _Straight:
         for x in carried:
             last = [self._unless_failed(now, after) for now, after in zip(x.now, x.after, strict=True)]
             cells.store(e, Cells(x.size, last), self._pointer(self.targets.slot[x.source]))
-        restore_denormals(e, state)
+        restore_denormals(e, self.machine, state)
         e.finish(self._unless_failed(step, following))
         return twins
 
