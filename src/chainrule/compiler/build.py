@@ -9,7 +9,7 @@ from chainrule.compiler.emit import Dtype, Module
 from chainrule.compiler.evaluator import KERNEL, KernelEmitter
 from chainrule.compiler.fields import Field, Number
 from chainrule.compiler.loop_kernel import LoopKernel
-from chainrule.compiler.plan import Entry, Items, Record, Targets
+from chainrule.compiler.plan import WHOLE, Entry, Items, Record, Targets, Work
 from chainrule.compiler.product_kernel import product_records
 from chainrule.compiler.regions import Region
 from chainrule.compiler.special_kernel import copy_record, special_record
@@ -43,7 +43,7 @@ class Build:
             kernel.write()
             self.add(e, [], kernel.items, place)
 
-    def add(self, e: KernelEmitter, reserved: Sequence[Entry], items: Items, place: int) -> None:
+    def add(self, e: KernelEmitter, reserved: Sequence[Entry], items: Items, place: int, work: Work = WHOLE) -> None:
         """Finish a kernel, or find the equal one, and add the record that calls it."""
         if KERNEL not in self.module.functions:
             e.finish()
@@ -55,7 +55,7 @@ class Build:
                 entries += [Entry("slot", what), Entry("offset", what)]
             else:
                 entries.append(Entry("size", None, what))
-        self.records.append(Record(name, tuple(entries), items, place))
+        self.records.append(Record(name, tuple(entries), items, place, work))
 
     def zero(self, dtype: Dtype) -> Field:
         """Return the number 0."""

@@ -35,6 +35,24 @@ class Entry(NamedTuple):
 Items = Dim | Callable[[Callable[[Dim], int]], int]  # a size, or what gives the number once sizes are numbers
 
 
+class Work(NamedTuple):
+    """What a record does, for those who measure it, where its region does not say it.
+
+    ``part``      which part of its region ("" for all of it)
+    ``flops``     how many operations on numbers; None: those of the region's members
+    ``elements``  the elements that it goes through; None: all indices of the region's loops. No buffer is counted for more
+    ``touched``   how many elements of single buffers it reads or writes, where that is another number
+    """
+
+    part: str = ""
+    flops: Dim | None = None
+    elements: Dim | None = None
+    touched: tuple[tuple[Field, Dim], ...] = ()
+
+
+WHOLE = Work()
+
+
 class Record(NamedTuple):
     """One call of a kernel."""
 
@@ -42,6 +60,7 @@ class Record(NamedTuple):
     entries: tuple[Entry, ...]
     items: Items
     region: int
+    work: Work = WHOLE
 
 
 class Targets:
@@ -162,7 +181,7 @@ class Targets:
         offsets: dict[Field, int] = {}
         end = 0
         for field, (first, last) in sorted(wanted, key=lambda x: x[1][0]):
-            size = int(_number(numel(field.shape), sizes)) * field.dtype.itemsize
+            size = int(as_number(numel(field.shape), sizes)) * field.dtype.itemsize
             need = -(-(size + APART) // ALIGNMENT) * ALIGNMENT
             at = 0
             for _, _, begin, stop in sorted((p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]):
@@ -175,7 +194,8 @@ class Targets:
         return offsets, end
 
 
-def _number(size: Dim, sizes: dict[str, int]) -> int:
+def as_number(size: Dim, sizes: dict[str, int]) -> int:
+    """Return a size where each symbol is a number."""
     return int(evaluate(size, sizes)) if isinstance(size, Size) else int(size)
 
 
@@ -216,12 +236,14 @@ class Layout:
                 elif entry.kind == "offset":
                     assert entry.field is not None
                     base = 0 if entry.field in targets.slot else offsets[entry.field]
-                    values.append(base + _number(entry.size, sizes) * entry.field.dtype.itemsize)
+                    values.append(base + as_number(entry.size, sizes) * entry.field.dtype.itemsize)
                 else:
-                    values.append(_number(entry.size, sizes))
+                    values.append(as_number(entry.size, sizes))
         self.args: Array = np.array(values or [0], dtype=np.int64)
         self.starts = starts
         self.items = [
-            record.items(lambda size: _number(size, sizes)) if callable(record.items) else _number(record.items, sizes)
+            record.items(lambda size: as_number(size, sizes))
+            if callable(record.items)
+            else as_number(record.items, sizes)
             for record in records
         ]

@@ -11,7 +11,7 @@ from chainrule.compiler.emit import LANES, Emitter, Module, Value
 from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, index_of, view_of
 from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
-from chainrule.compiler.plan import Entry, Record
+from chainrule.compiler.plan import Entry, Record, Work
 from chainrule.compiler.product import PRODUCT_ARGS, write_product
 from chainrule.compiler.tile import Registers, Tile, choose_tile, count_tiles
 from chainrule.graph.sizes import Dim, Size, evaluate
@@ -133,7 +133,16 @@ class _ProductRecords:
         def count(number: Callable[[Dim], int]) -> int:
             return dot.count_dots(dots, number(self.m), number(self.n), number(self.batches))
 
-        self.build.add(e, entries, count, self.place)
+        self.build.add(e, entries, count, self.place, self._work(Cut(0, self.n, 0, k), ""))
+
+    def _work(self, cut: Cut, part: str, packed: tuple[Panels | None, ...] = ()) -> Work:
+        """Return what the record of a block does; all it reads and writes but the factors has the size of the result."""
+        a = self.batches * self.m * cut.terms
+        b = self.batches * cut.terms * cut.columns
+        places = [(self.a.field, a), (self.b.field, b)]
+        places += [(panels.field, size) for panels, size in zip(packed, (a, b), strict=False) if panels is not None]
+        elements = self.batches * self.m * cut.columns
+        return Work(part, 2 * elements * cut.terms, elements, tuple(places))
 
     def _product(
         self,
@@ -179,7 +188,8 @@ class _ProductRecords:
         def count(number: Callable[[Dim], int]) -> int:
             return count_tiles(tile, number(self.m), number(cut.columns), number(self.batches))
 
-        self.build.add(e, entries, count, self.place)
+        part = "" if same(cut.columns, self.n) and same(cut.terms, self.k) else "a block of the "
+        self.build.add(e, entries, count, self.place, self._work(cut, part, (packed_a, packed_b)))
 
     def _keep(self, e: KernelEmitter, sums: Field, cut: Cut) -> Any:
         """Return the epilogue that keeps the sums so far."""
@@ -256,7 +266,8 @@ class _ProductRecords:
             *_sizes(cut.terms, cut.columns, self.batches, x.batch, inner, free, into.batch, into.panel, width),
         )
         strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
-        build.records.append(Record(build.named(module.functions[KERNEL]), entries, strips, self.place))
+        work = Work("packing for the ", 0, self.batches * cut.terms * cut.columns)
+        build.records.append(Record(build.named(module.functions[KERNEL]), entries, strips, self.place, work))
         return into
 
 

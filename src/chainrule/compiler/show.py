@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chainrule.compiler.fields import (
     Assemble,
     Field,
@@ -22,7 +24,7 @@ from chainrule.compiler.fields import (
     Source,
     Sweep,
 )
-from chainrule.compiler.plan import Targets
+from chainrule.compiler.plan import Record, Targets
 from chainrule.compiler.regions import Region
 
 FOLDS = {"add": "sum", "mul": "product", "max": "max", "min": "min", "or": "any", "and": "all", "pick": "the one"}
@@ -32,6 +34,20 @@ def show_loops(targets: Targets) -> str:
     """Return the kernels in the order in which they run: their loops, what each computes, and where it goes."""
     shown = _Shown(targets)
     return "\n\n".join(shown.region(region, k) for k, region in enumerate(targets.order))
+
+
+def show_records(targets: Targets, records: Sequence[Record]) -> list[str]:
+    """Return what each record does, in a few words, and where in the network."""
+    shown = _Shown(targets)
+    words = []
+    for record in records:
+        what = record.work.part
+        if record.region < len(targets.order):
+            region = targets.order[record.region]
+            label = next((field.label for field in region.members if field.label), "")
+            what += shown.loops(region) + (f"  # {label}" if label else "")
+        words.append(what)
+    return words
 
 
 class _Shown:
@@ -44,7 +60,7 @@ class _Shown:
 
     def region(self, region: Region, number: int) -> str:
         """Return one kernel."""
-        lines = [f"kernel {number}: {self._loops(region)}"]
+        lines = [f"kernel {number}: {self.loops(region)}{self._factors(region)}"]
         for field in region.members:
             line = f"  {self.names[field]} {field.dtype}{self._shape(field)} = {self.computed(field)}"
             goes = self._goes(field) if field in region.stored else ""
@@ -52,11 +68,11 @@ class _Shown:
             lines.append(f"{line}{goes}{place}")
         return "\n".join(lines)
 
-    def _loops(self, region: Region) -> str:
+    def loops(self, region: Region) -> str:
+        """Return the loops of one kernel."""
         if region.product is not None:
-            a, b = region.product.inputs
-            terms = a.shape[region.product.contracted[0][0]]
-            return f"product of {self._size(region.product)} with {terms} terms, {self.operand(a)} by {self.operand(b)}"
+            terms = region.product.inputs[0].shape[region.product.contracted[0][0]]
+            return f"product of {self._size(region.product)} with {terms} terms"
         if region.special is not None:
             return type(region.special).__name__.lower()
         if not region.dims:
@@ -64,6 +80,12 @@ class _Shown:
         outer = " × ".join(str(region.dims[d]) for d in region.outer) or "once"
         inner = " × ".join(str(region.dims[d]) for d in sorted(region.inner))
         return f"for {outer}, folding {inner}" if inner else f"for {outer}"
+
+    def _factors(self, region: Region) -> str:
+        if region.product is None:
+            return ""
+        a, b = region.product.inputs
+        return f", {self.operand(a)} by {self.operand(b)}"
 
     def _size(self, field: Field) -> str:
         return " × ".join(str(n) for n in field.shape)

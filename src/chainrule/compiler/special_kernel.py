@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.compiler.emit import I64, LANES, Value
 from chainrule.compiler.evaluator import KERNEL, STILL, At, Evaluator, Index, KernelEmitter, operand
-from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Sweep, is_one
-from chainrule.graph.sizes import Dim, Shape
+from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Source, Sweep, is_one
+from chainrule.compiler.plan import Work
+from chainrule.graph.sizes import Dim, Shape, numel
 
 if TYPE_CHECKING:
     from chainrule.compiler.build import Build
@@ -88,7 +89,9 @@ class Loops:
         e.loop(start, stop, LANES, turn)
 
 
-def _copy(build: Build, x: Field, shape: Shape, target: Field, where: Callable[[Index], Index], place: int) -> None:
+def _copy(
+    build: Build, x: Field, shape: Shape, target: Field, where: Callable[[Index], Index], place: int, part: str
+) -> None:
     """Write ``x``, broadcast to ``shape``, into ``target`` at ``where(index)``."""
     loops = Loops(build, shape, lanes=True)
 
@@ -97,17 +100,17 @@ def _copy(build: Build, x: Field, shape: Shape, target: Field, where: Callable[[
         loops.ev.store(value, target, where(loops.index))
 
     loops.write(body)
-    build.add(loops.e, [], loops.items, place)
+    build.add(loops.e, [], loops.items, place, Work(part, 0, numel(shape)))
 
 
-def copy_record(build: Build, x: Field, target: Field, place: int) -> None:
+def copy_record(build: Build, x: Field, target: Source, place: int) -> None:
     """Write the kernel that copies a field to other memory of its shape, and its record."""
-    _copy(build, x, x.shape, target, lambda index: index, place)
+    _copy(build, x, x.shape, target, lambda index: index, place, f"copy over {target.name}")
 
 
 def _assemble(build: Build, field: Assemble, place: int) -> None:
     if field.base is not None:
-        _copy(build, field.base, field.shape, field, lambda index: index, place)
+        _copy(build, field.base, field.shape, field, lambda index: index, place, "what lies below the ")
     for piece in field.pieces:
 
         def window(index: Index, piece: Any = piece) -> Index:
@@ -117,12 +120,12 @@ def _assemble(build: Build, field: Assemble, place: int) -> None:
                 places.append(At(at.loop, where.offset + where.step * at.offset, where.step * at.step))
             return tuple(places)
 
-        _copy(build, piece.x, piece.x.shape, field, window, place)
+        _copy(build, piece.x, piece.x.shape, field, window, place, "a piece of the ")
 
 
 def _scatter(build: Build, field: Scatter, place: int) -> None:
     base = field.base if field.base is not None else build.zero(field.dtype)
-    _copy(build, base, field.shape, field, lambda index: index, place)
+    _copy(build, base, field.shape, field, lambda index: index, place, "what lies below the ")
     width = max(i.ndim for i in field.index)
     common = next(i for i in field.index if i.ndim == width).shape
     for i in field.index:
@@ -170,7 +173,8 @@ def _scatter(build: Build, field: Scatter, place: int) -> None:
         e.store(value, address, e.mask)
 
     loops.write(body, alone=True)
-    build.add(e, [], 1, place)
+    elements = numel(shape)
+    build.add(e, [], 1, place, Work("", elements if field.adds else 0, elements))
 
 
 def _sweep(build: Build, field: Sweep, place: int) -> None:
@@ -209,7 +213,7 @@ def _sweep(build: Build, field: Sweep, place: int) -> None:
         e.loop(0, e.size(size), 1, turn, start)
 
     loops.write(body)
-    build.add(e, [], loops.items, place)
+    build.add(e, [], loops.items, place, Work("", numel(x.shape), numel(x.shape)))
 
 
 def _order(build: Build, field: Order, place: int) -> None:
@@ -279,4 +283,4 @@ def _order(build: Build, field: Order, place: int) -> None:
         e.loop(0, n, 1, give)
 
     loops.write(body, alone=True)
-    build.add(e, [], 1, place)
+    build.add(e, [], 1, place, Work("", numel(x.shape), numel(x.shape)))

@@ -19,8 +19,9 @@ from chainrule.compiler.pipeline import Compilation
 from chainrule.compiler.plan import ARENA, FIRST_INPUT, STATUS, Layout
 from chainrule.compiler.show import show_loops
 from chainrule.compiler.target import host
-from chainrule.graph import Graph
+from chainrule.graph import Array, Graph
 from chainrule.graph.sizes import Size, evaluate
+from chainrule.run.profile import Profile, measure
 from chainrule.run.program import Program, late_calls
 
 MOST_LAYOUTS = 64  # of batch sizes that are kept ready
@@ -31,6 +32,7 @@ class Ready:
 
     def __init__(self, program: NativeProgram, sizes: dict[str, int]) -> None:
         compilation = program.compilation
+        self.sizes = dict(sizes)
         layout = Layout(compilation.targets, compilation.records, compilation.build.scratch, sizes)
         self.args = layout.args
         self.arena_size = layout.arena_size
@@ -86,6 +88,8 @@ class NativeProgram:
         self.run_address = self.library[RUN]
         self._run = function(self.run_address)
         self._ready: dict[tuple[int, ...], Ready] = {}
+        self._hints = dict(hints or {})
+        self.last: Ready | None = None  # of the last run
         self._interpreted: Program | None = None
         self.notes: dict[str, str] = {}  # what else was made of it, or why not, for the report
         targets = self.compilation.targets
@@ -106,10 +110,7 @@ class NativeProgram:
         return assembly(self.compilation.ir, self.compilation.machine)
 
     def report(self) -> list[str]:
-        """Say how many kernels there are, how long compiling took, and what each kernel does and costs.
-
-        Times are measured when the program has run: each kernel by itself, on the memory of the last run.
-        """
+        """Say how many kernels there are, and how long compiling took."""
         compilation = self.compilation
         kernels = len({record.kernel for record in compilation.records})
         took = sum(compilation.seconds.values()) + self.seconds
@@ -120,6 +121,16 @@ class NativeProgram:
         lines += [what + note for what, note in self.notes.items()]
         return lines
 
+    def profile(self) -> Profile:
+        """Measure each kernel by itself, for the sizes of the last run, on copies of what that run had in memory.
+
+        What was not run yet is measured for the sizes that its kernels were shaped for. Nothing of the user's is written.
+        """
+        last = self.last
+        if last is None:
+            return measure(self, Ready(self, self._hints), None)
+        return measure(self, Ready(self, last.sizes), last)
+
     def ready(self, sizes: dict[str, int]) -> Ready:
         """Return the layout for these sizes."""
         key = tuple(sizes.values())
@@ -128,6 +139,7 @@ class NativeProgram:
             if len(self._ready) >= MOST_LAYOUTS:
                 self._ready.pop(next(iter(self._ready)))
             found = self._ready[key] = Ready(self, sizes)
+        self.last = found
         return found
 
     def run(self, inputs: Sequence[Any], sizes: dict[str, int] | None = None) -> list[Any]:
@@ -169,6 +181,12 @@ class NativeProgram:
             ready.status[0] = 0
             return None
         return outputs
+
+    def run_records(self, ready: Ready, records: Array) -> int:
+        """Run a table of records in the memory of ``ready``; return how many were done: fewer if a check failed."""
+        done: int = self._run(ready.frame_at, ctypes.c_void_p(records.ctypes.data), len(records))
+        ready.status[0] = 0
+        return done
 
     def _interpret(self, inputs: Sequence[Any], sizes: dict[str, int] | None) -> list[Any]:
         """Let the interpreter say what is wrong."""

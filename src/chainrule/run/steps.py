@@ -94,6 +94,7 @@ class Steps:
 
     def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
         program, ready = self.program, self.ready
+        program.last = ready
         frame, moves = ready.frame, []
         kept: list[Any] = [feed]
         records: list[tuple[int, int, int]] = []

@@ -292,6 +292,13 @@ class Traced:
             return [f"not native: {self.reason}"]
         return cast("engines.NativeProgram", self.program).report()
 
+    def profile(self) -> list[str]:
+        """Return lines like ``engine``, and, if that is native code, a table of what each of its kernels costs."""
+        if self.reason:
+            return self.engine()
+        program = cast("engines.NativeProgram", self.program)
+        return [*program.report(), *program.profile().lines()]
+
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
         calls = self._before or self._after or self._new or self._of_results or self._written_arguments

@@ -1,0 +1,176 @@
+"""What each kernel of a native program costs: counted, measured, and beside the least that it could take on this machine.
+
+The records run one after the other, as in a run, each many times in a row through the driver, on memory of their own: copies
+of what the last run read, an arena, results. So a kernel's memory is in the nearest cache that holds it, and the sum of all
+may be less than what a run takes, which is measured too.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from chainrule.compiler.cost import cost
+from chainrule.compiler.plan import FIRST_INPUT, as_number
+from chainrule.compiler.show import show_records
+from chainrule.graph import Array
+from chainrule.run.peak import Peak, peak
+
+if TYPE_CHECKING:
+    from chainrule.run.native import NativeProgram, Ready
+
+BATCH = 3e-4  # seconds in one call of the driver
+MOST = 2000  # records in one call
+TRIES = 7  # calls, of which the fastest counts
+ENOUGH = 0.05  # seconds after which no further call is made
+HEAD = ("", "kernel", "items", "flops", "bytes", "us", "% of floor")
+GAP = "  "
+LETTERS = ("", "k", "M", "G", "T")
+
+
+class Kernel(NamedTuple):
+    """One record: the number of its kernel (as ``loops`` counts), what it does, and what it costs in one run.
+
+    ``floor``   the seconds that its operations, or its bytes, take at least on this machine
+    """
+
+    number: int
+    what: str
+    items: int
+    flops: int
+    bytes: int
+    seconds: float
+    floor: float
+
+
+class Profile(NamedTuple):
+    """All records of a program, measured.
+
+    ``sizes``    for which
+    ``seconds``  of one whole run, by one thread; None if a check fails on what the records read here
+    ``peak``     what the machine can do
+    """
+
+    kernels: tuple[Kernel, ...]
+    sizes: dict[str, int]
+    seconds: float | None
+    peak: Peak
+
+    def lines(self) -> list[str]:
+        """Return a table: a line for each record, their sum, and what a whole run takes."""
+        kernels = self.kernels
+        flops, size = sum(k.flops for k in kernels), sum(k.bytes for k in kernels)
+        seconds, floor = sum(k.seconds for k in kernels), sum(k.floor for k in kernels)
+        rows = [list(HEAD)]
+        rows += [
+            [str(k.number), k.what, str(k.items), *_costs(k.flops, k.bytes), *_times(k.seconds, k.floor)]
+            for k in kernels
+        ]
+        rows.append(["", "sum", "", *_costs(flops, size), *_times(seconds, floor)])
+        if self.seconds is not None:
+            rows.append(["", "a whole run", "", "", "", *_times(self.seconds, floor)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            GAP.join(
+                [
+                    cell.ljust(n) if at == 1 else cell.rjust(n)
+                    for at, (cell, n) in enumerate(zip(row, widths, strict=True))
+                ]
+            )
+            for row in rows
+        ]
+        of = "".join([f"{name} = {number}, " for name, number in self.sizes.items()])
+        here = f"{_short(self.peak.flops)}flop/s of multiply-adds, {_short(self.peak.bytes)}B/s of copying"
+        return [*lines, f"{of}one thread; the floor: {here}"]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def measure(program: NativeProgram, ready: Ready, last: Ready | None) -> Profile:
+    """Run and time the records in ``ready``, which is nobody else's; ``last`` knows the inputs of the last run."""
+    compilation, sizes = program.compilation, ready.sizes
+    targets = compilation.targets
+    inputs = _inputs(program, sizes, last)
+    for k, x in enumerate(inputs):
+        ready.frame[FIRST_INPUT + k] = x.ctypes.data
+    results = []  # alive until all is measured
+    for slot, over, shape, dtype in ready.outputs:
+        if over < 0:
+            results.append(np.empty(shape, dtype))
+            ready.frame[slot] = results[-1].ctypes.data
+    most = peak()
+    kernels = []
+    words = show_records(targets, compilation.records)
+    for k, (record, what) in enumerate(zip(compilation.records, words, strict=True)):
+        seconds, _ = _time(program, ready, ready.records[k : k + 1])
+        flops, size = cost(targets, record, sizes)
+        items = int(ready.records[k, 2])
+        kernels.append(Kernel(record.region, what, items, flops, size, seconds, most.seconds(flops, size)))
+    seconds, is_whole = _time(program, ready, ready.records[: ready.count])
+    return Profile(tuple(kernels), sizes, seconds if is_whole else None, most)
+
+
+def _inputs(program: NativeProgram, sizes: dict[str, int], last: Ready | None) -> list[Array]:
+    """Return copies of what the last run read; zeros, which are places in every array too, for what is gone."""
+    found: list[Array] = []
+    with nullcontext() if last is None else last.lock:  # nobody writes them meanwhile
+        for k, source in enumerate(program.compilation.lowered.sources):
+            shape = tuple([as_number(n, sizes) for n in source.shape])
+            seen = None if last is None else last.seen[k]
+            x = None if seen is None else seen()
+            if x is not None and x.shape == shape:
+                found.append(np.array(x, dtype=source.dtype, order="C"))
+            elif last is not None and last.frame[FIRST_INPUT + k] == last.numbers_at + 8 * k:
+                found.append(np.frombuffer(bytes(last.numbers), source.dtype, 1, 8 * k).copy())
+            else:
+                found.append(np.zeros(shape, source.dtype))
+    return found
+
+
+def _time(program: NativeProgram, ready: Ready, records: Array) -> tuple[float, bool]:
+    """Return the seconds that these records take, one after the other, and whether no check failed."""
+    count = len(records)
+    if count == 0:
+        return 0.0, True
+
+    def run(table: Array) -> tuple[float, int]:
+        start = time.perf_counter()
+        done = program.run_records(ready, table)
+        return time.perf_counter() - start, done
+
+    once, _ = run(records)
+    repeats = max(min(int(BATCH / max(once, 1e-9)), MOST // count), 1)
+    table = np.tile(records, (repeats, 1))
+    best, is_whole, spent = once, True, 0.0
+    for _ in range(TRIES):
+        seconds, done = run(table)
+        is_whole = is_whole and done == len(table)
+        best = min(best, seconds * count / max(done, 1))
+        spent += seconds
+        if spent > ENOUGH:
+            break
+    return best, is_whole
+
+
+def _costs(flops: int, size: int) -> list[str]:
+    return [_short(flops), _short(size) + "B"]
+
+
+def _times(seconds: float, floor: float) -> list[str]:
+    return [f"{1e6 * seconds:.2f}", f"{100 * floor / seconds:.0f}" if seconds > 0 else ""]
+
+
+def _short(number: float) -> str:
+    """Return a number in three digits and a letter.
+
+    >>> _short(0), _short(999), _short(12_340), _short(1.5e9)
+    ('0 ', '999 ', '12.3 k', '1.5 G')
+    """
+    step = 0
+    while number >= 999.5 and step < len(LETTERS) - 1:
+        number, step = number / 1000, step + 1
+    return f"{number:.3g} {LETTERS[step]}"
