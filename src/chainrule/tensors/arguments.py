@@ -55,6 +55,9 @@ class Nest(ABC):
         """Return the form of what is neither a tensor nor a nest."""
 
 
+ONE_TENSOR: Form = (tuple, ((tuple, (("tensor", 0),)), (dict, ())))  # arguments that are one tensor
+
+
 class Arguments(Nest):
     """The arguments of one call. Arrays are tensors; the rest (which the trace holds fixed) must be hashable."""
 
@@ -62,6 +65,9 @@ class Arguments(Nest):
         super().__init__()
         self._arrays: list[Any] = []  # so that an array given twice is one tensor
         known = len(parameters)
+        if len(args) == 1 and not kwargs and known and isinstance(args[0], Tensor):
+            self.tensors, self.names, self.form = [args[0]], [parameters[0]], ONE_TENSOR
+            return
         given = [self.flatten(x, parameters[k] if k < known else f"argument {k}") for k, x in enumerate(args)]
         named = [(key, self.flatten(x, key)) for key, x in kwargs.items()] if kwargs else []
         self.form = (tuple, ((tuple, tuple(given)), (dict, tuple(named))))

@@ -69,14 +69,19 @@ class Call:
             axes: list[int | None] = [batch_axis] * len(tensors)
         else:
             axes = [batch_axis.get(NAME.split(name, maxsplit=1)[0]) for name in given.names]
-        sizes = [_size(shape, axis) for shape, axis in zip(self.concrete, axes, strict=True)]
-        batch = next((size for size in sizes if size is not None), 0)
+        batch = 0  # the first size of such an axis
+        for shape, axis in zip(self.concrete, axes, strict=True):
+            if axis is not None and len(shape) > axis:
+                batch = shape[axis]
+                break
         if batch >= 2:
             self.sizes = {"n": batch}
             self.shapes = tuple(
                 [
-                    (*shape[:axis], "n", *shape[axis + 1 :]) if size == batch and axis is not None else shape
-                    for shape, axis, size in zip(self.concrete, axes, sizes, strict=True)
+                    (*shape[:axis], "n", *shape[axis + 1 :])
+                    if axis is not None and len(shape) > axis and shape[axis] == batch
+                    else shape
+                    for shape, axis in zip(self.concrete, axes, strict=True)
                 ]
             )
 
@@ -111,10 +116,6 @@ class Call:
             for name, x, shape in zip(self.given.names, self.given.tensors, self.shapes, strict=True)
         ]
         return ", ".join(parts) or "no tensors"
-
-
-def _size(shape: Shape, axis: int | None) -> Any:
-    return shape[axis] if axis is not None and len(shape) > axis else None
 
 
 class Entry:
