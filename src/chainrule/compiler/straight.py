@@ -62,7 +62,7 @@ def write_straight(targets: Targets, sizes: Sizes, given: Given, wanted: Sequenc
     """
     check_suits(targets.regions, sizes)
     for assumed in (given, given._replace(twins=())):
-        module = Module()
+        module = Module(machine.masks)
         if _Straight(module, targets, sizes, assumed, machine).write(wanted):
             break
     return module.text(machine.attributes())
