@@ -1,7 +1,7 @@
 """Programs for 64-bit ARM on any machine: an object file linked to a main in C, run by an emulator.
 
 The memory of a run is one file: the frame, the records, their args, inputs and outputs, with offsets for addresses. The main
-reads it, turns offsets into addresses, calls ``run`` and writes the file back.
+(emulated.c) reads it, turns offsets into addresses, runs the records and writes the file back.
 """
 
 from __future__ import annotations
@@ -13,48 +13,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler import target
+from chainrule.compiler import loader, object_file, target
+from chainrule.compiler.driver import RUN, RUN_TEAM, Team
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.pipeline import Compilation
 from chainrule.compiler.plan import ARENA, FIRST_INPUT, STATUS, Layout
+from chainrule.compiler.straight import Given, write_straight
 from chainrule.graph import Graph
 from chainrule.graph.sizes import Size, evaluate
 from chainrule.run.program import late_calls
 
-MAIN = """
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-extern int64_t run(void *frame, void *records, int64_t count);
-%(externs)s
-static void *kernels[] = {%(names)s};
-
-enum { SIZE, ARENA_SIZE, FRAME, SLOTS, RECORDS, COUNT, HEADER };
-
-int main(int argc, char **argv) {
-  int64_t head[HEADER];
-  FILE *file = argc > 1 ? fopen(argv[1], "r+b") : 0;
-  if (!file || fread(head, sizeof head, 1, file) != 1) return 2;
-  char *memory = aligned_alloc(4096, (head[SIZE] + head[ARENA_SIZE] + 4095) / 4096 * 4096);
-  rewind(file);
-  if (!memory || fread(memory, head[SIZE], 1, file) != 1) return 3;
-  int64_t *frame = (int64_t *)(memory + head[FRAME]);
-  int64_t *records = (int64_t *)(memory + head[RECORDS]);
-  for (int64_t k = 0; k < head[SLOTS]; k++) frame[k] += (int64_t)memory;
-  for (int64_t k = 0; k < head[COUNT]; k++) {
-    records[3 * k] = (int64_t)kernels[records[3 * k]];
-    records[3 * k + 1] += (int64_t)memory;
-  }
-  uint64_t before, after;
-  __asm__ volatile("mrs %%0, fpcr" : "=r"(before));
-  if (run(frame, records, head[COUNT]) != head[COUNT]) return 4;
-  __asm__ volatile("mrs %%0, fpcr" : "=r"(after));
-  if (before != after) return 5;
-  rewind(file);
-  return fwrite(memory, head[SIZE], 1, file) == 1 && fclose(file) == 0 ? 0 : 6;
-}
-"""
+MAIN = Path(__file__).with_name("emulated.c")
+HEADER = 32  # words of the memory, as in emulated.c
+STRAIGHT = -1  # for a number of threads: the straight-line code
+BASE = 0x12_3456_7000  # where the loader's image stands
+OUTSIDE = {"memcpy": "copy", "memmove": "move", "memset": "fill"}  # by which names of the main the loader's code calls
 
 
 class Commands(NamedTuple):
@@ -64,8 +37,34 @@ class Commands(NamedTuple):
     emulator: str
 
 
+def call(folder: Path, *command: str) -> str:
+    """Return what a command says."""
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, (command, found.returncode, found.stderr)
+    return found.stdout
+
+
+def link(compiler: str, folder: Path, *arguments: str) -> None:
+    words = [f"-DTEAM_{word.name}={word.value}" for word in Team]
+    call(
+        folder,
+        compiler,
+        "-O1",
+        "-Wall",
+        "-Werror",
+        "-static",
+        "-pthread",
+        *words,
+        "-I.",
+        "-o",
+        "program",
+        str(MAIN),
+        *arguments,
+    )
+
+
 class Emulated:
-    """A graph compiled for 64-bit ARM and linked to a main of its own."""
+    """A graph compiled for 64-bit ARM: linked to a main of its own, and as the loader would place it in memory."""
 
     def __init__(
         self, commands: Commands, folder: Path, graph: Graph, in_place: Mapping[int, int], hints: dict[str, int]
@@ -76,18 +75,38 @@ class Emulated:
         machine = target.aarch64()
         self.compilation = Compilation(graph, late_calls(graph), in_place, machine, hints)
         self.kernels = sorted({record.kernel for record in self.compilation.records})
+        self.code = object_code(self.compilation.ir, machine)
         folder.mkdir()
-        (folder / "kernels.o").write_bytes(object_code(self.compilation.ir, machine))
-        externs = "\n".join(f"extern char {name}[];" for name in self.kernels)
-        (folder / "main.c").write_text(MAIN % {"externs": externs, "names": ", ".join(self.kernels) or "0"})
-        self._call(commands.compiler, "-O1", "-static", "-o", "program", "main.c", "kernels.o")
+        (folder / "kernels.o").write_bytes(self.code)
+        externs = "".join(f"extern char {name}[];\n" for name in self.kernels)
+        names = ", ".join(self.kernels) or "0"
+        (folder / "kernels.h").write_text(f"{externs}static void *const kernels[] = {{{names}}};\n")
+        link(commands.compiler, folder, "-DLINKED", "kernels.o")
+        self.loading: Path | None = None
 
-    def _call(self, *command: str) -> None:
-        found = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
-        assert found.returncode == 0, (command, found.returncode, found.stderr)
+    def link_straight(self, sizes: dict[str, int]) -> None:
+        """Link the straight-line code for these sizes too. Raises Unsuitable if there is none."""
+        outputs = [k for k in range(len(self.compilation.lowered.outputs)) if k not in self.in_place]
+        given = Given({}, frozenset(), 0)
+        ir = write_straight(self.compilation.targets, sizes, given, outputs, self.compilation.machine)
+        (self.folder / "straight.o").write_bytes(object_code(ir, self.compilation.machine))
+        link(self.commands.compiler, self.folder, "-DLINKED", "kernels.o", "straight.o")
 
-    def run(self, inputs: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
-        """Return the outputs for these inputs."""
+    def load(self, folder: Path) -> None:
+        """Let the loader's image of the code run from now on, with a main that knows no kernels, made in ``folder``."""
+        if not folder.exists():
+            folder.mkdir()
+            link(self.commands.compiler, folder)
+        listed = call(folder, self.commands.compiler.removesuffix("gcc") + "nm", "program")
+        addresses = {words[2]: int(words[0], 16) for line in listed.splitlines() if len(words := line.split()) == 3}
+        layout = loader.lay_out(object_file.read(self.code))
+        image = bytearray(layout.size)
+        loader.write(layout, memoryview(image), BASE, {name: addresses[ours] for name, ours in OUTSIDE.items()})
+        (self.folder / "image").write_bytes(image)
+        self.layout, self.loading = layout, folder
+
+    def run(self, inputs: Sequence[Any], sizes: dict[str, int], threads: int = 0) -> list[Any]:
+        """Return the outputs for these inputs: of kernels, with ``threads`` of so many that share them, or of ``STRAIGHT``."""
         compilation, targets = self.compilation, self.compilation.targets
         layout = Layout(targets, compilation.records, compilation.build.scratch, sizes)
         memory = bytearray()
@@ -98,7 +117,7 @@ class Emulated:
             memory.extend(np.ascontiguousarray(array).tobytes())
             return at
 
-        put(np.zeros(6, np.int64))
+        put(np.zeros(HEADER, np.int64))
         frame = np.zeros(targets.num_slots, np.int64)
         frame[STATUS] = put(np.zeros(8, np.int64))
         arrays = [np.asarray(x, source.dtype) for x, source in zip(inputs, targets.sources, strict=True)]
@@ -118,8 +137,12 @@ class Emulated:
             frame[targets.slot[distinct]] = put(like)
             places.append((int(frame[targets.slot[distinct]]), like))
         args = put(layout.args)
+        if self.loading:
+            starts = [BASE + self.layout.exported[name] for name in self.kernels]
+        else:
+            starts = list(range(len(self.kernels)))
         records = [
-            (self.kernels.index(record.kernel), args + 8 * start, items)
+            (starts[self.kernels.index(record.kernel)], args + 8 * start, items)
             for record, start, items in zip(compilation.records, layout.starts, layout.items, strict=True)
         ]
         records_at = put(np.array(records, np.int64))
@@ -127,9 +150,14 @@ class Emulated:
         memory.extend(bytes(-len(memory) % 4096))
         frame[ARENA] = len(memory)
         memory[frame_at : frame_at + frame.nbytes] = frame.tobytes()
-        head = [len(memory), layout.arena_size, frame_at, len(frame), records_at, len(records)]
-        memory[:48] = np.array(head, np.int64).tobytes()
+        head = [len(memory), layout.arena_size, frame_at, len(frame), records_at, len(records), threads]
+        if self.loading:
+            exported, pages = self.layout.exported, self.layout.pages
+            head += [BASE, self.layout.size, len(pages), BASE + exported[RUN], BASE + exported[RUN_TEAM]]
+            head += [word for page in pages for word in page]
+        memory[: 8 * len(head)] = np.array(head, np.int64).tobytes()
         (self.folder / "memory").write_bytes(memory)
-        self._call(self.commands.emulator, "./program", "memory")
+        program = (self.loading or self.folder) / "program"
+        call(self.folder, self.commands.emulator, str(program), "memory", "image")
         after = (self.folder / "memory").read_bytes()
         return [np.frombuffer(after, y.dtype, y.size, at).reshape(y.shape) for at, y in places]

@@ -121,9 +121,10 @@ class Value:
 
 
 class Module:
-    """Functions and the declarations they need."""
+    """Functions and the declarations they need. ``masks``: the machine loads and stores some lanes of a vector by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, masks: bool = True) -> None:
+        self.masks = masks
         self.functions: dict[str, str] = {}
         self.declarations: dict[str, str] = {}
         self.globals: dict[str, str] = {}
@@ -131,6 +132,27 @@ class Module:
     def declare(self, name: str, line: str) -> None:
         """Note a function of LLVM's own, or of another module, that is called."""
         self.declarations[name] = line
+
+    def masked(self, name: str, result: str, *operands: tuple[str, str]) -> str:
+        """Return the text that calls one of LLVM's loads and stores of some lanes; operands are types and values.
+
+        Where the machine has none LLVM writes a branch for each lane: they stand once, in a function that is called.
+        """
+        kinds = [kind for kind, _ in operands]
+        self.declare(name, f"declare {result} @{name}({', '.join(kind.partition(' align ')[0] for kind in kinds)})")
+        if self.masks or any(kind.endswith("x i1>") and value[0] != "%" for kind, value in operands):
+            return f"call {result} @{name}({', '.join(f'{kind} {value}' for kind, value in operands)})"
+        given = [(kind, f"%x{k}", value) for k, (kind, value) in enumerate(operands) if value != "zeroinitializer"]
+        own = name.removeprefix("llvm.")
+        if own not in self.functions:
+            inner = [
+                (kind, value if value == "zeroinitializer" else f"%x{k}") for k, (kind, value) in enumerate(operands)
+            ]
+            call = f"call {result} @{name}({', '.join(f'{kind} {value}' for kind, value in inner)})"
+            body = f"  {call}\n  ret void" if result == "void" else f"  %y = {call}\n  ret {result} %y"
+            parameters = ", ".join(f"{kind} {place}" for kind, place, _ in given)
+            self.functions[own] = f"define internal {result} @{own}({parameters}) #0 {{\n{body}\n}}"
+        return f"call {result} @{own}({', '.join(f'{kind} {value}' for kind, _, value in given)})"
 
     def text(self, attributes: str) -> str:
         """Return the module's text; ``attributes`` are those of every function (``#0``)."""
@@ -378,10 +400,8 @@ class Emitter:
         if mask is None or lanes == 1:
             return self.op(f"load {kind}, ptr {pointer}, align {align}", dtype, lanes)
         name = f"llvm.masked.load.{_suffix(dtype, lanes)}.p0"
-        self.module.declare(name, f"declare {kind} @{name}(ptr, <{lanes} x i1>, {kind})")
-        return self.op(
-            f"call {kind} @{name}(ptr align {align} {pointer}, {mask!r}, {kind} zeroinitializer)", dtype, lanes
-        )
+        operands = ((f"ptr align {align}", pointer), (mask.type, mask.name), (kind, "zeroinitializer"))
+        return self.op(self.module.masked(name, kind, *operands), dtype, lanes)
 
     def store(self, x: Value, pointer: str, mask: Value | None = None) -> None:
         """Write ``x`` to ``pointer``, in the lanes of ``mask`` only."""
@@ -393,8 +413,8 @@ class Emitter:
             self.line(f"store {x!r}, ptr {pointer}, align {align}")
             return
         name = f"llvm.masked.store.{_suffix(x.dtype, x.lanes)}.p0"
-        self.module.declare(name, f"declare void @{name}({x.type}, ptr, <{x.lanes} x i1>)")
-        self.line(f"call void @{name}({x!r}, ptr align {align} {pointer}, {mask!r})")
+        operands = ((x.type, x.name), (f"ptr align {align}", pointer), (mask.type, mask.name))
+        self.line(self.module.masked(name, "void", *operands))
 
     def stack(self, dtype: Dtype, count: int) -> str:
         """Return memory for ``count`` elements that lasts as long as the call."""

@@ -363,16 +363,12 @@ class Evaluator:
         kind = Value(e, "", dtype, LANES).type
         scalar = Value(e, "", dtype).type
         pointers = e.raw(f"getelementptr {scalar}, ptr {base}, {places!r}")
-        mask = repr(e.mask) if e.mask is not None else f"<{LANES} x i1> splat (i1 true)"
+        mask = e.mask.name if e.mask is not None else "splat (i1 true)"
         suffix = {"float": "f32", "double": "f64"}.get(scalar, scalar)
         name = f"llvm.masked.gather.v{LANES}{suffix}.v{LANES}p0"
-        e.module.declare(name, f"declare {kind} @{name}(<{LANES} x ptr>, <{LANES} x i1>, {kind})")
-        align = dtype.itemsize
-        return e.op(
-            f"call {kind} @{name}(<{LANES} x ptr> align {align} {pointers}, {mask}, {kind} zeroinitializer)",
-            dtype,
-            LANES,
-        )
+        at = (f"<{LANES} x ptr> align {dtype.itemsize}", pointers)
+        call = e.module.masked(name, kind, at, (f"<{LANES} x i1>", mask), (kind, "zeroinitializer"))
+        return e.op(call, dtype, LANES)
 
     def store(self, value: Value, target: Field, index: Index) -> None:
         """Write a value to the memory of ``target`` at ``index``."""
@@ -390,12 +386,11 @@ class Evaluator:
             value = e.cast(value, np.dtype(np.uint8))
         scalar = Value(e, "", value.dtype).type
         pointers = e.raw(f"getelementptr {scalar}, ptr {self.address(target, index)}, {places!r}")
-        mask = repr(e.mask) if e.mask is not None else f"<{LANES} x i1> splat (i1 true)"
+        mask = e.mask.name if e.mask is not None else "splat (i1 true)"
         suffix = {"float": "f32", "double": "f64"}.get(scalar, scalar)
         name = f"llvm.masked.scatter.v{LANES}{suffix}.v{LANES}p0"
-        e.module.declare(name, f"declare void @{name}({value.type}, <{LANES} x ptr>, <{LANES} x i1>)")
-        align = value.dtype.itemsize
-        e.line(f"call void @{name}({value!r}, <{LANES} x ptr> align {align} {pointers}, {mask})")
+        at = (f"<{LANES} x ptr> align {value.dtype.itemsize}", pointers)
+        e.line(e.module.masked(name, "void", (value.type, value.name), at, (f"<{LANES} x i1>", mask)))
 
     def _reshaped(self, field: Reshape, index: Index) -> Value:
         """Return an element of a reshaped field: the same row-major place in its memory."""

@@ -26,6 +26,7 @@ from chainrule.compiler.fields import (
     same_sizes,
 )
 from chainrule.compiler.products import contraction
+from chainrule.errors import RuleMissing
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.primitive import Absent
 from chainrule.graph.sizes import Shape
@@ -90,10 +91,22 @@ class Lowered:
         if made_by.elementwise:
             field: Field = self.e.unique_map(made_by, inputs, attributes, shape, dtype)
         else:
-            field = made_by.lower(self.e, *inputs, **attributes)
+            field = self._by_rule(made_by, inputs, attributes)
         if not field.label:
             field.label = label
         return field
+
+    def _by_rule(self, made_by: Primitive, inputs: list[Field], attributes: dict[str, Any]) -> Field:
+        if made_by.ours:
+            found: Field = made_by.lower(self.e, *inputs, **attributes)
+            return found
+        try:
+            written = made_by.lower(self.e, *inputs, **attributes)
+        except (TypeError, AttributeError) as error:
+            raise _unusable(made_by, f"it raised {type(error).__name__}: {error}") from error
+        if not isinstance(written, Field):
+            raise _unusable(made_by, f"it returned {type(written).__name__}")
+        return written
 
     def _call(self, inputs: list[Field], body: Graph, shapes: Any) -> list[Field]:
         """Return the outputs of a body of elementwise operations, written out."""
@@ -110,6 +123,15 @@ class Lowered:
             parts = [fields[x] for x in node.inputs or ()]
             fields[node] = self._apply(made_by, parts, node.attributes, shape, node.dtype, body.name)
         return [fields[node] for node in body.outputs]
+
+
+def _unusable(made_by: Primitive, what: str) -> RuleMissing:
+    return RuleMissing(
+        f"primitive {made_by.name!r}: its rule lower cannot be used: {what}",
+        expected="lower(e, *inputs, **attributes), which makes a field of fields by the methods of e",
+        fix="say elementwise = True if each element of the result comes from the elements at its place alone: "
+        "lower then gets numbers, which can be added and multiplied; or lower = no_lowering(why)",
+    )
 
 
 def is_computed(field: Field) -> bool:

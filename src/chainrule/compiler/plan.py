@@ -113,19 +113,34 @@ class Targets:
         checks = {
             region.index for region in regions.all if regions.checks(region)
         }  # what fails must fail before a write
+        readers: dict[Field, set[int]] = {}
+        for k, read in enumerate(reads):
+            for field in read:
+                readers.setdefault(field, set()).add(k)
+        writes: list[tuple[int, Field, Source]] = []
         for output, target in in_place.items():
             field, source = regions.outputs[output], self.sources[target]
             writer = regions.home.get(field)
-            if writer is None or writer.index in checks or not self._may_write(writer, field, source):
-                continue
-            readers = {r.index for r in regions.all if source in reads[r.index]} - {writer.index}
-            trial = [set(x) for x in after]
-            trial[writer.index] |= readers | checks
-            if _sorted(trial) is not None:
-                after = trial
-                self.over[field] = source
-        found = _sorted(after)
+            if writer is not None and writer.index not in checks and self._may_write(writer, field, source):
+                writes.append((writer.index, field, source))
+
+        def trial(chosen: Sequence[tuple[int, Field, Source]]) -> list[set[int]]:
+            """Return which regions come before which, when these outputs are written over these inputs."""
+            before = [set(x) for x in after]
+            for writer, _, source in chosen:
+                before[writer] |= (readers.get(source, set()) | checks) - {writer}
+            return before
+
+        found = _sorted(trial(writes))
+        if found is None:  # some writes wait for each other: those that do are left out, the later ones first
+            kept: list[tuple[int, Field, Source]] = []
+            for write in writes:
+                if _sorted(trial([*kept, write])) is not None:
+                    kept.append(write)
+            writes = kept
+            found = _sorted(trial(writes))
         assert found is not None
+        self.over.update({field: source for _, field, source in writes})
         return [regions.all[k] for k in found]
 
     def _may_write(self, region: Region, field: Field, source: Source) -> bool:

@@ -51,6 +51,11 @@ class Target:
         """Whether a fused multiply-add is an instruction, not a call."""
         return self.avx2 or self.avx512 or self.neon
 
+    @property
+    def masks(self) -> bool:
+        """Whether loads and stores of some lanes of a vector are instructions."""
+        return self.avx2 or self.avx512
+
     def attributes(self) -> str:
         """Return what stands after a function's arguments in LLVM's language: vectors stay as wide as the registers."""
         return f'nounwind "prefer-vector-width"="{self.vector_bits}"'

@@ -13,11 +13,12 @@ from chainrule.run.native import NativeProgram
 from chainrule.run.program import Program
 
 SWITCH = "CHAINRULE_COMPILE"  # 0: no native code
+OFF = ("0", "off", "false", "no")
 
 
 def is_off() -> bool:
     """Say whether native code was switched off."""
-    return os.environ.get(SWITCH, "1") == "0"
+    return os.environ.get(SWITCH, "1").strip().lower() in OFF
 
 
 def engine_name() -> str:

@@ -217,7 +217,8 @@ def _gather(source: Any, target: Any) -> int:
     key = (source, target)
     found = _gathers.get(key)
     if found is None:
-        module, machine = Module(), host()
+        machine = host()
+        module = Module(machine.masks)
         name = write_gather(module, source, target)
         ir = module.text(machine.attributes())
         found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)

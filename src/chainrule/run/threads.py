@@ -29,9 +29,9 @@ def get_num_threads() -> int:
     """Return how many threads native code may use: as chosen, else as many as there are cores for this process."""
     if _chosen is not None:
         return _chosen
-    named = os.environ.get(LIMIT, "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
+    named = _limit()
+    if named is not None:
+        return named
     count = len(cores())
     for name in ("OMP_NUM_THREADS",):  # what joblib and others set for the processes that they start
         told = os.environ.get(name, "")
@@ -42,7 +42,17 @@ def get_num_threads() -> int:
 
 def is_chosen() -> bool:
     """Say whether somebody named the number of threads."""
-    return _chosen is not None or os.environ.get(LIMIT, "").isdigit()
+    return _chosen is not None or _limit() is not None
+
+
+def _limit() -> int | None:
+    """Return the number of threads that the environment names."""
+    named = os.environ.get(LIMIT, "").strip()
+    if not named:
+        return None
+    if not (named.isdecimal() and int(named) > 0):
+        raise ArgumentError(f"{LIMIT} is {named!r}", expected="a number of threads, 1 or more", fix=f"unset {LIMIT}")
+    return int(named)
 
 
 def cores() -> list[int]:

@@ -321,7 +321,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     x = as_float(checked(input, "logit"), "logit")
     if eps is not None:
         x = clamp(x, eps, 1 - eps)
-    return log(div(x, rsub(x, 1.0)))
+    return sub(log(x), log1p(neg(x)))
 
 
 def deg2rad(input: Tensor) -> Tensor:
