@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("train", "predict", "evaluate", "cache", "doctor")
+COMMANDS = ("train", "predict", "evaluate", "show", "cache", "doctor")
 HEAD = """# The commands
 
 Written by `make docs` from the commands themselves.

@@ -88,9 +88,20 @@ A step is a table of records: kernel, arguments, number of items. A native loop 
 rows from the data where they lie. Several threads share the items of each record, with a barrier after it; a trial of a few
 milliseconds decides whether they pay (`cr.set_num_threads`, `CHAINRULE_THREADS`).
 
+`print(step.report())` says what was made. `print(step.profile())` also runs each record by itself, many times, on copies of what the
+last run had in memory, and shows what it costs:
+
 ```text
-{report}
+{profile}
 ```
+
+Operations and bytes are counted from what the kernel is made of: a product of m × n with k terms is 2 m n k operations, each
+operation of a loop is one (exp and its like 8), what follows a product is not counted, and a buffer counts once. The floor is the
+time that one thread of this machine takes at least: for the operations at the rate of multiply-adds that stay in registers, for
+the bytes at that of copying 1 MB, whichever is longer. A kernel whose memory is in the nearest cache may be faster than that.
+
+`chainrule show RUN` prints the same of the training step of a run: `--stage graph`, `loops`, `llvm`, `assembly`, or `kernels` for the
+table above.
 
 ## What to know
 
@@ -140,7 +151,7 @@ def page() -> str:
         loops=step.loops,
         llvm=kernel_of(step.llvm, r"fadd <16 x float>"),
         assembly=innermost_loop(assembly),
-        report=step.report(),
+        profile=step.profile(),
     )
 
 

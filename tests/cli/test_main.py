@@ -44,7 +44,7 @@ def test_no_command_shows_help_and_is_a_mistake_in_usage(chainrule) -> None:
     [
         (
             ["trian", "a.csv"],
-            "no command 'trian'; expected train, predict, evaluate, cache, doctor. Did you mean train?",
+            "no command 'trian'; expected train, predict, evaluate, show, cache, doctor. Did you mean train?",
         ),
         (["--versoin"], "no option '--versoin'"),
         (["train", "a.csv", "--tagret", "y"], "chainrule: train has no option --tagret. Did you mean --target"),

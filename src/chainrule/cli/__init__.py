@@ -4,6 +4,7 @@ main      finds the command, runs it, turns errors into messages and exit codes
 train     data → a trained network in a run's folder
 predict   a run and data → answers
 evaluate  a run and data with targets → measures beside a baseline
+show      a run → its training step as graph, loops, machine code, or measured kernels
 cache     what is kept of compiled code, and how to be rid of it
 doctor    what is installed, and what is missing
 
@@ -21,6 +22,7 @@ COMMANDS = {
     "train": "train a network on a table or on images, and write its run folder",
     "predict": "predict with a trained run",
     "evaluate": "score a trained run on data whose targets are known",
+    "show": "show what the compiler makes of a run's training step, and what it costs",
     "cache": "show the compiled code that is kept on disk, or remove it",
     "doctor": "show versions and the machine, and what is missing",
 }

@@ -15,6 +15,7 @@ from chainrule.compiler.regions import CHEAP, Region
 from chainrule.graph.sizes import Dim, numel
 
 DEAR = 8  # operations of an exp, say
+COPIES = frozenset(["stop", "set_value"])
 DRAW = 40  # of a random number
 
 
@@ -76,7 +77,7 @@ def _operations(targets: Targets, region: Region, member: Field, sizes: dict[str
 def _of(x: Field) -> int:
     if isinstance(x, Random):
         return DRAW
-    if isinstance(x, Map):
+    if isinstance(x, Map) and x.primitive.name not in COPIES:
         return 1 if x.primitive.name in CHEAP else DEAR
     return 0
 

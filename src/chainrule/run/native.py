@@ -182,11 +182,12 @@ class NativeProgram:
             return None
         return outputs
 
-    def run_records(self, ready: Ready, records: Array) -> int:
-        """Run a table of records in the memory of ``ready``; return how many were done: fewer if a check failed."""
-        done: int = self._run(ready.frame_at, ctypes.c_void_p(records.ctypes.data), len(records))
+    def run_records(self, ready: Ready, records: Array) -> bool:
+        """Run a table of records in the memory of ``ready``, up to the first whose check fails; say whether none did."""
+        self._run(ready.frame_at, ctypes.c_void_p(records.ctypes.data), len(records))
+        failed = bool(ready.status[0])
         ready.status[0] = 0
-        return done
+        return not failed
 
     def _interpret(self, inputs: Sequence[Any], sizes: dict[str, int] | None) -> list[Any]:
         """Let the interpreter say what is wrong."""

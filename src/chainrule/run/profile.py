@@ -1,8 +1,8 @@
 """What each kernel of a native program costs: counted, measured, and beside the least that it could take on this machine.
 
 The records run one after the other, as in a run, each many times in a row through the driver, on memory of their own: copies
-of what the last run read, an arena, results. So a kernel's memory is in the nearest cache that holds it, and the sum of all
-may be less than what a run takes, which is measured too.
+of what the last run read, an arena, results. So a kernel's memory is in the nearest cache that holds it: the sum of all may be
+less than what a run takes, which is measured too, and a kernel may be faster than its floor, for which 1 MB was copied.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chainrule.run.native import NativeProgram, Ready
 
 BATCH = 3e-4  # seconds in one call of the driver
+WARM = 3  # calls of one record each
 MOST = 2000  # records in one call
 TRIES = 7  # calls, of which the fastest counts
 ENOUGH = 0.05  # seconds after which no further call is made
@@ -50,7 +51,7 @@ class Profile(NamedTuple):
     """All records of a program, measured.
 
     ``sizes``    for which
-    ``seconds``  of one whole run, by one thread; None if a check fails on what the records read here
+    ``seconds``  of one whole run, by one thread; None if a check failed: the records from there on are left out
     ``peak``     what the machine can do
     """
 
@@ -72,6 +73,8 @@ class Profile(NamedTuple):
         rows.append(["", "sum", "", *_costs(flops, size), *_times(seconds, floor)])
         if self.seconds is not None:
             rows.append(["", "a whole run", "", "", "", *_times(self.seconds, floor)])
+        else:
+            rows.append(["", "what follows is not measured: a check failed", *[""] * (len(HEAD) - 2)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             GAP.join(
@@ -94,19 +97,28 @@ def measure(program: NativeProgram, ready: Ready, last: Ready | None) -> Profile
     """Run and time the records in ``ready``, which is nobody else's; ``last`` knows the inputs of the last run."""
     compilation, sizes = program.compilation, ready.sizes
     targets = compilation.targets
-    inputs = _inputs(program, sizes, last)
-    for k, x in enumerate(inputs):
-        ready.frame[FIRST_INPUT + k] = x.ctypes.data
-    results = []  # alive until all is measured
+    kept: list[Array] = []  # alive until all is measured
     for slot, over, shape, dtype in ready.outputs:
         if over < 0:
-            results.append(np.empty(shape, dtype))
-            ready.frame[slot] = results[-1].ctypes.data
+            kept.append(np.empty(shape, dtype))
+            ready.frame[slot] = kept[-1].ctypes.data
+    inputs = _inputs(program, sizes, last)
+    kept += inputs
+    for k, x in enumerate(inputs):
+        ready.frame[FIRST_INPUT + k] = x.ctypes.data
+    for fill in (0, 1):  # a run that ended in an error had indices out of range, or divided by what is gone
+        if program.run_records(ready, ready.records[: ready.count]):
+            break
+        for x in inputs:
+            if x.dtype.kind in "iu":
+                x[...] = fill
     most = peak()
-    kernels = []
+    kernels: list[Kernel] = []
     words = show_records(targets, compilation.records)
     for k, (record, what) in enumerate(zip(compilation.records, words, strict=True)):
-        seconds, _ = _time(program, ready, ready.records[k : k + 1])
+        seconds, is_whole = _time(program, ready, ready.records[k : k + 1])
+        if not is_whole:  # what it wrote may be an index out of range, which its readers take for granted
+            return Profile(tuple(kernels), sizes, None, most)
         flops, size = cost(targets, record, sizes)
         items = int(ready.records[k, 2])
         kernels.append(Kernel(record.region, what, items, flops, size, seconds, most.seconds(flops, size)))
@@ -137,23 +149,29 @@ def _time(program: NativeProgram, ready: Ready, records: Array) -> tuple[float, 
     if count == 0:
         return 0.0, True
 
-    def run(table: Array) -> tuple[float, int]:
+    def run(table: Array) -> tuple[float, bool]:
         start = time.perf_counter()
-        done = program.run_records(ready, table)
-        return time.perf_counter() - start, done
+        is_whole = program.run_records(ready, table)
+        return time.perf_counter() - start, is_whole
 
-    once, _ = run(records)
+    once = float("inf")
+    for _ in range(WARM):
+        seconds, is_whole = run(records)
+        if not is_whole:
+            return seconds, False
+        once = min(once, seconds)
     repeats = max(min(int(BATCH / max(once, 1e-9)), MOST // count), 1)
     table = np.tile(records, (repeats, 1))
-    best, is_whole, spent = once, True, 0.0
+    best, spent = once, 0.0
     for _ in range(TRIES):
-        seconds, done = run(table)
-        is_whole = is_whole and done == len(table)
-        best = min(best, seconds * count / max(done, 1))
+        seconds, is_whole = run(table)
+        if not is_whole:
+            return best, False
+        best = min(best, seconds / repeats)
         spent += seconds
         if spent > ENOUGH:
             break
-    return best, is_whole
+    return best, True
 
 
 def _costs(flops: int, size: int) -> list[str]:

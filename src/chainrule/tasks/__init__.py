@@ -8,6 +8,7 @@ network     networks from their configuration
 scores      measures, beside a baseline
 config      everything that a run was made by
 run         a run, loaded: predict, evaluate
+trained_step  the training step of a run, to look at
 run_folder  written beside its place; takes its name when it is whole
 model_file  weights, encoders, and their checksums
 keep_state  the training state of the last whole epoch
