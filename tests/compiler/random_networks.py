@@ -12,6 +12,8 @@ import torch
 
 import chainrule as cr
 
+from .random_graphs import bits
+
 STEPS = 5
 NEAR = 2e-5  # a draw with an input of a kink nearer to it than this is drawn again: the sides have other gradients
 SMALL_GRADIENT = 1e-5  # adaptive rates divide by it: what is left of rounding would decide
@@ -234,8 +236,8 @@ def engine(native: bool) -> Iterator[None]:
             os.environ["CHAINRULE_COMPILE"] = before
 
 
-def here(p: Plan, d: Data, *, native: bool) -> tuple[Result, str]:
-    """Train with a compiled step; return also what it reports."""
+def compiled(p: Plan, d: Data) -> tuple[Any, Any]:
+    """Return a network with the weights of ``d``, and its compiled training step."""
     nn = cr.nn
     model = build(nn, p)
     model.load_state_dict({name: cr.tensor(x) for name, x in d.state.items()})
@@ -259,11 +261,48 @@ def here(p: Plan, d: Data, *, native: bool) -> tuple[Result, str]:
         update.step()
         return value
 
+    return model, step
+
+
+def here(p: Plan, d: Data, *, native: bool) -> tuple[Result, str]:
+    """Train with a compiled step; return also what it reports."""
+    model, step = compiled(p, d)
     with engine(native):
         losses = [float(step(cr.tensor(x), cr.tensor(y))) for x, y in d.batches]
         report = step.report()
-    state = {name: np.array(x.detach().numpy()) for name, x in model.state_dict().items()}
-    return Result(np.array(losses, np.float32), state), report
+    return Result(np.array(losses, np.float32), weights(model)), report
+
+
+def weights(model: Any) -> dict[str, Any]:
+    return {name: np.array(x.detach().numpy()) for name, x in model.state_dict().items()}
+
+
+def check_many_steps(seed: int) -> None:
+    """Train one network, with dropout, batch by batch and in one native call; fail unless all bits are the same."""
+    p = plan(seed)
+    layers = list(p.layers)
+    places = [k for k, (name, _, _) in enumerate(layers) if name == "Linear"][1:]
+    for k in reversed(places):
+        layers.insert(k, ("Dropout", (0.3,), {}))
+    count, size = 47, 15
+    d = data(p._replace(sizes=(count,)), seed)
+    p = p._replace(layers=layers)
+    names = iter(build(torch.nn, p).state_dict())
+    d = d._replace(state=dict(zip(names, d.state.values(), strict=True)))
+    ((x, y),) = d.batches
+    found = []
+    for at_once in (True, False):
+        cr.manual_seed(seed)
+        with engine(True):
+            model, step = compiled(p, d)
+            if at_once:
+                losses = step.over(x, y, batch_size=size, passes=2).numpy()
+            else:
+                starts = [*range(0, count, size)] * 2
+                losses = [float(step(cr.tensor(x[k : k + size]), cr.tensor(y[k : k + size]))) for k in starts]
+        found.append({"losses": np.array(losses, np.float32), **weights(model)})
+    for name, a in found[0].items():
+        assert (bits(a) == bits(found[1][name])).all(), f"network {seed}: {name}\n{p}"
 
 
 def judge(ours: Result, single: Sequence[Result], double: Result, engine: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 pytest.importorskip("torch")
 
-from .random_networks import Redraw, check_network
+from .random_networks import Redraw, check_many_steps, check_network
 
 ROWS = 10
 
@@ -32,3 +32,10 @@ def test_random_networks_train_as_in_pytorch(row: int, monkeypatch: pytest.Monke
     print(f"{drawn} networks, {len(refused)} of them not native")  # noqa: T201  # what the campaign is asked
     assert drawn >= 0.9 * count
     assert len(refused) <= count // 100, "\n".join(refused)
+
+
+@pytest.mark.parametrize("row", range(ROWS))
+def test_random_networks_train_in_one_call_as_batch_by_batch(row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_CACHE", "off")
+    for seed in range(row * 1000, row * 1000 + settings().max_examples // ROWS // 5):
+        check_many_steps(seed)
