@@ -12,8 +12,10 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.nn import functional as F
 from chainrule.run import NativeProgram
+from chainrule.run import profile as profiles
 from chainrule.run.peak import peak
 from chainrule.run.profile import Profile
+from tests.compiler.random_graphs import random_case, together
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("native")
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINRULE_COMPILE", "1")
+    monkeypatch.setattr(profiles, "BATCH", 1e-5)
+    monkeypatch.setattr(profiles, "TRIES", 2)
 
 
 def build() -> tuple[nn.Module, Any, Any]:
@@ -178,6 +182,37 @@ def test_what_divides_by_inputs_that_are_gone_is_measured() -> None:
 
     f(cr.arange(6), cr.arange(6) + 1)
     assert profile_of(f).seconds is not None
+
+
+@pytest.mark.parametrize("rows", [3, 4, 1000])
+def test_an_index_that_each_run_moves_on_stays_in_range(rows: int) -> None:
+    table = cr.arange(rows)
+
+    @cr.compile
+    def f(k: Any) -> Any:
+        found = table[k].sort()[0]
+        k += 1
+        return found
+
+    k = cr.arange(3)
+    f(k)
+    profile = profile_of(f)
+    assert profile.seconds is not None
+    assert k.tolist() == [1, 2, 3]
+
+
+def test_random_graphs_are_measured_and_left_as_they_are() -> None:
+    for first in range(0, 48, 6):
+        case = together([random_case(seed) for seed in range(first, first + 6)])
+        program = NativeProgram(case.graph, case.in_place)
+        for n in case.batches[:3]:
+            inputs = [np.array(x) for x in case.inputs(n)]
+            outputs = program.run(inputs, {"n": n} if n else {})
+            before = [np.asarray(x).tobytes() for x in (*inputs, *outputs)]
+            profile = program.profile()
+            assert [np.asarray(x).tobytes() for x in (*inputs, *outputs)] == before
+            assert len(profile.kernels) == len(program.compilation.records)
+            assert all(k.what and k.flops >= 0 and k.bytes >= 0 for k in profile.kernels)
 
 
 def test_a_check_that_always_fails_ends_the_table() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from chainrule.compiler.cost import cost
+from chainrule.compiler.fields import Source
 from chainrule.compiler.plan import FIRST_INPUT, as_number
 from chainrule.compiler.show import show_records
 from chainrule.graph import Array
@@ -102,48 +103,67 @@ def measure(program: NativeProgram, ready: Ready, last: Ready | None) -> Profile
         if over < 0:
             kept.append(np.empty(shape, dtype))
             ready.frame[slot] = kept[-1].ctypes.data
-    inputs = _inputs(program, sizes, last)
-    kept += inputs
-    for k, x in enumerate(inputs):
-        ready.frame[FIRST_INPUT + k] = x.ctypes.data
+    inputs = _Inputs(program, ready, last)
     for fill in (0, 1):  # a run that ended in an error had indices out of range, or divided by what is gone
         if program.run_records(ready, ready.records[: ready.count]):
             break
-        for x in inputs:
-            if x.dtype.kind in "iu":
-                x[...] = fill
+        inputs.fill(fill)
+    inputs.put_back()
     most = peak()
     kernels: list[Kernel] = []
     words = show_records(targets, compilation.records)
     for k, (record, what) in enumerate(zip(compilation.records, words, strict=True)):
-        seconds, is_whole = _time(program, ready, ready.records[k : k + 1])
+        seconds, is_whole = _time(program, ready, inputs, ready.records[k : k + 1])
         if not is_whole:  # what it wrote may be an index out of range, which its readers take for granted
             return Profile(tuple(kernels), sizes, None, most)
         flops, size = cost(targets, record, sizes)
         items = int(ready.records[k, 2])
         kernels.append(Kernel(record.region, what, items, flops, size, seconds, most.seconds(flops, size)))
-    seconds, is_whole = _time(program, ready, ready.records[: ready.count])
+    inputs.put_back()
+    seconds, is_whole = _time(program, ready, inputs, ready.records[: ready.count])
     return Profile(tuple(kernels), sizes, seconds if is_whole else None, most)
 
 
-def _inputs(program: NativeProgram, sizes: dict[str, int], last: Ready | None) -> list[Array]:
-    """Return copies of what the last run read; zeros, which are places in every array too, for what is gone."""
-    found: list[Array] = []
-    with nullcontext() if last is None else last.lock:  # nobody writes them meanwhile
-        for k, source in enumerate(program.compilation.lowered.sources):
-            shape = tuple([as_number(n, sizes) for n in source.shape])
-            seen = None if last is None else last.seen[k]
-            x = None if seen is None else seen()
-            if x is not None and x.shape == shape:
-                found.append(np.array(x, dtype=source.dtype, order="C"))
-            elif last is not None and last.frame[FIRST_INPUT + k] == last.numbers_at + 8 * k:
-                found.append(np.frombuffer(bytes(last.numbers), source.dtype, 1, 8 * k).copy())
-            else:
-                found.append(np.zeros(shape, source.dtype))
-    return found
+class _Inputs:
+    """Copies of what the last run read; zeros, which are places in every array too, for what is gone."""
+
+    def __init__(self, program: NativeProgram, ready: Ready, last: Ready | None) -> None:
+        with nullcontext() if last is None else last.lock:  # nobody writes them meanwhile
+            self.arrays = [
+                _copy(source, k, ready.sizes, last) for k, source in enumerate(program.compilation.lowered.sources)
+            ]
+        for k, x in enumerate(self.arrays):
+            ready.frame[FIRST_INPUT + k] = x.ctypes.data
+        written = [self.arrays[k] for k in set(program.over.values())]
+        self._before = [(x, x.copy()) for x in written if x.dtype.kind in "iu"]  # what may be an index once more
+
+    def fill(self, number: int) -> None:
+        """Let all integers be the same."""
+        for x in (*self.arrays, *[before for _, before in self._before]):
+            if x.dtype.kind in "iu":
+                x[...] = number
+
+    def put_back(self) -> None:
+        """Let the integers that are written over be what they were. Who writes over an input is the last to read it."""
+        for x, before in self._before:
+            x[...] = before
 
 
-def _time(program: NativeProgram, ready: Ready, records: Array) -> tuple[float, bool]:
+def _copy(source: Source, k: int, sizes: dict[str, int], last: Ready | None) -> Array:
+    """Return a copy of what input number ``k`` was in the last run."""
+    shape = tuple([as_number(n, sizes) for n in source.shape])
+    if last is None:
+        return np.zeros(shape, source.dtype)
+    seen = last.seen[k]
+    x = None if seen is None else seen()
+    if x is not None and x.shape == shape:
+        return np.array(x, dtype=source.dtype, order="C")
+    if last.frame[FIRST_INPUT + k] == last.numbers_at + 8 * k:
+        return np.frombuffer(bytes(last.numbers), source.dtype, 1, 8 * k).copy()
+    return np.zeros(shape, source.dtype)
+
+
+def _time(program: NativeProgram, ready: Ready, inputs: _Inputs, records: Array) -> tuple[float, bool]:
     """Return the seconds that these records take, one after the other, and whether no check failed."""
     count = len(records)
     if count == 0:
@@ -157,8 +177,9 @@ def _time(program: NativeProgram, ready: Ready, records: Array) -> tuple[float, 
     once = float("inf")
     for _ in range(WARM):
         seconds, is_whole = run(records)
-        if not is_whole:
-            return seconds, False
+        if not is_whole:  # it may have read what it wrote over
+            inputs.put_back()
+            return run(records)
         once = min(once, seconds)
     repeats = max(min(int(BATCH / max(once, 1e-9)), MOST // count), 1)
     table = np.tile(records, (repeats, 1))
@@ -166,7 +187,9 @@ def _time(program: NativeProgram, ready: Ready, records: Array) -> tuple[float, 
     for _ in range(TRIES):
         seconds, is_whole = run(table)
         if not is_whole:
-            return best, False
+            inputs.put_back()
+            seconds, is_whole = run(records)
+            return min(best, seconds), is_whole
         best = min(best, seconds / repeats)
         spent += seconds
         if spent > ENOUGH:
