@@ -65,8 +65,10 @@ def _packages() -> list[str]:
     lacking: dict[str, list[str]] = {}
     for extra in extras:
         print(f"\n{extra or 'core'}" + (f"  ({FOR_WHAT[extra]})" if extra in FOR_WHAT else ""))
+        told: set[str] = set()  # a package may be asked for on several kinds of machines, a line each
         for name, versions, of, somewhere in required:
-            if of == extra:
+            if of == extra and name not in told:
+                told.add(name)
                 found = _version(name)
                 if not found and somewhere:
                     print(f"  {name:16} not here, as on some machines")

@@ -137,10 +137,10 @@ class Config:
         return {"format": FORMAT, "seed": values.pop("seed"), **_plain(values)}
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Config:
-        """Make the configuration again from what ``to_dict`` returned."""
+    def from_dict(cls, saved: Mapping[str, Any], where: str = "the configuration") -> Config:
+        """Make the configuration again from what ``to_dict`` returned; ``where`` names it in an error."""
         if saved.get("format") != FORMAT:
-            raise DataError(f"the configuration has format {saved.get('format')!r}", expected=str(FORMAT))
+            raise DataError(f"{where} has format {saved.get('format')!r}", expected=str(FORMAT))
         try:
             return cls(
                 data_config(saved["data"]),
@@ -150,7 +150,7 @@ class Config:
                 dict(saved["versions"]),
             )
         except (KeyError, TypeError) as error:
-            raise DataError(f"the configuration is damaged ({error})", fix="use the file as it was written") from None
+            raise DataError(f"{where} is damaged ({error})", fix="use the file as it was written") from None
 
     def differences(self, other: Config) -> list[str]:
         """Say in which settings two configurations differ, versions and the time limit left out."""

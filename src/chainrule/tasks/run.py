@@ -136,7 +136,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     if not is_run(folder):
         raise FileError(f"{folder} is no run: it has no {CONFIG}", expected="a folder that `chainrule train` made")
     saved = read_model(folder)
-    config = Config.from_dict(read_toml(folder / CONFIG))
+    config = Config.from_dict(read_toml(folder / CONFIG), str(folder / CONFIG))
     measured = _json(folder / METRICS)
     schema = _json(folder / SCHEMA)
     try:

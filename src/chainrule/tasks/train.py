@@ -219,7 +219,8 @@ def _resumed(path: Path, config: Config, trainer: Trainer) -> RunFolder:
                 f"the run {path} is complete: it stopped by {stopped!r}", expected="one that was killed or interrupted"
             )
     folder = RunFolder.go_on(path)
-    differences = Config.from_dict(read_toml(folder.partial / run_folder.CONFIG)).differences(config)
+    written = folder.partial / run_folder.CONFIG
+    differences = Config.from_dict(read_toml(written), str(written)).differences(config)
     if differences:
         raise ArgumentError(
             f"the run {path} was started with other settings ({'; '.join(differences)})",
