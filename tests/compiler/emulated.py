@@ -88,7 +88,7 @@ class Emulated:
         """Link the straight-line code for these sizes too. Raises Unsuitable if there is none."""
         outputs = [k for k in range(len(self.compilation.lowered.outputs)) if k not in self.in_place]
         given = Given({}, frozenset(), 0)
-        ir = write_straight(self.compilation.targets, sizes, given, outputs, self.compilation.machine)
+        ir, _ = write_straight(self.compilation.targets, sizes, given, outputs, self.compilation.machine)
         (self.folder / "straight.o").write_bytes(object_code(ir, self.compilation.machine))
         link(self.commands.compiler, self.folder, "-DLINKED", "kernels.o", "straight.o")
 
