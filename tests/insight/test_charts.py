@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chainrule.insight import charts
@@ -222,6 +222,8 @@ def test_hardly_any_rows_are_drawn_too(rows: int) -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12)), min_size=1, max_size=30))
+@example([(0.0, 5e-324)])
+@example([(1e-300, 2e-300), (-1e-320, 1e-310)])
 def test_any_numbers_give_drawings_inside_their_frames(pairs: list[tuple[float, float]]) -> None:
     actual, predicted = np.array(pairs).T
     for chart in (

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from chainrule.insight.figures import number
 
+SMALLEST = 1e-290  # a smaller range has no ticks: its tenths may be 0
+
 
 class Axis:
     """A scale from ``low`` to ``high``, ends at ticks if ``nice``; ``position`` maps a value to 0 … 1.
@@ -23,8 +25,8 @@ class Axis:
     ) -> None:
         self.log = log
         self.percent = percent
-        if high <= low:
-            margin = abs(low) * 0.1 or 0.5
+        if high <= low or (not log and high - low < SMALLEST):
+            margin = abs(low) * 0.1 if abs(low) > SMALLEST else 0.5
             low, high = (low / 2, high * 2) if log else (low - margin, high + margin)
         if log:
             self.step = 0.0
