@@ -93,3 +93,15 @@ def test_what_runs_along_one_of_several_folded_loops_has_loops_of_its_own(rows: 
     x = numbers(rows, 5, 20)
     beside(lambda x: op.expand(op.sum(x, axes=(0, 1, 2)), shape=(20,)), x)
     beside(lambda x: op.expand(op.sum(x, axes=(0, 2)), shape=(20, 5)), x)
+
+
+def test_loops_beside_an_axis_without_elements_are_not_gone_through() -> None:
+    x = np.zeros((2000, 2000, 2000, 2000, 0, 5), np.float32)  # 10¹³ turns
+
+    def function(x: Node) -> tuple[Node, ...]:
+        ends = tuple([op.sum(x, axes=axes) for axes in ((0, 1, 2, 3, 4), (0, 1, 2, 3, 4, 5), (5,))])
+        swept = [op.cumsum(x, axis=axis, reverse=False) for axis in (0, 4)]
+        sorted_ = [op.argsort(x, axis=axis, descending=False) for axis in (0, 4)]
+        return (*ends, *swept, *sorted_, -x, x, op.concat(x, x, axis=0), op.permute(x, axes=(5, 4, 3, 2, 1, 0)) * 2)
+
+    beside(function, x)

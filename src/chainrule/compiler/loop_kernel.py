@@ -19,7 +19,7 @@ import numpy as np
 
 from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
 from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of
-from chainrule.compiler.fields import Field, Fold, Place
+from chainrule.compiler.fields import Field, Fold, Place, same
 from chainrule.compiler.regions import Region, Regions, lane_of, phases, runs_inside
 from chainrule.graph.sizes import Dim, Size
 
@@ -52,7 +52,9 @@ class LoopKernel:
         """Write the body of the kernel."""
         e = self.e
         begin, end = Value(e, "%begin", I64), Value(e, "%end", I64)
-        if self.outer:
+        if any(same(self.region.dims[d], 0) for d in self.region.outer):  # nothing: the other loops may be long
+            self.items = 0
+        elif self.outer:
             first = self.outer[0]
             self.items = self.region.dims[first]
             self._loop(first, begin, end, lambda: self._outer_loops(self.outer[1:]))
@@ -217,6 +219,8 @@ class LoopKernel:
     ) -> list[Value]:
         """Write the folded loops from ``rest[0]`` inwards; the innermost adds up from nothing, chunk by chunk."""
         e = self.e
+        if any(same(self.region.dims[d], 0) for d in self.region.inner):
+            return carry
         if not rest and not self.lane_is_inner:
             return turn(carry)
         if rest and (len(rest) > 1 or self.lane_is_inner):  # there are loops inside: each turn's result is combined

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.compiler.emit import I64, LANES, Value
 from chainrule.compiler.evaluator import KERNEL, STILL, At, Evaluator, Index, KernelEmitter, operand
-from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Source, Sweep, is_one
+from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Source, Sweep, is_one, same
 from chainrule.compiler.plan import Work
 from chainrule.graph.sizes import Dim, Shape, numel
 
@@ -47,7 +47,9 @@ class Loops:
         """Write the loops around ``body``; with ``alone``, all of them belong to one item."""
         e = self.e
         begin, end = Value(e, "%begin", I64), Value(e, "%end", I64)
-        if self.outer and not alone:
+        if any(same(n, 0) for n in self.shape):  # nothing: the other loops may be long
+            self.items = 0
+        elif self.outer and not alone:
             self.items = self.shape[self.outer[0]]
             self._loop(self.outer[0], begin, end, lambda: self._inside(self.outer[1:], body))
         elif self.lane is not None and not self.outer and not alone:
@@ -179,7 +181,7 @@ def _scatter(build: Build, field: Scatter, place: int) -> None:
 
 def _sweep(build: Build, field: Sweep, place: int) -> None:
     x = field.inputs[0]
-    outer = tuple([1 if k == field.axis else n for k, n in enumerate(x.shape)])
+    outer = tuple([1 if k == field.axis and not same(n, 0) else n for k, n in enumerate(x.shape)])
     loops = Loops(build, outer, lanes=False)
     e, ev = loops.e, loops.ev
     size = x.shape[field.axis]
@@ -222,7 +224,9 @@ def _order(build: Build, field: Order, place: int) -> None:
     size = x.shape[field.axis]
     rows = [Field((size,), I64), Field((size,), I64)]
     build.scratch += [(row, place) for row in rows]
-    loops = Loops(build, tuple([1 if k == field.axis else n for k, n in enumerate(x.shape)]), lanes=False)
+    loops = Loops(
+        build, tuple([1 if k == field.axis and not same(n, 0) else n for k, n in enumerate(x.shape)]), lanes=False
+    )
     e, ev = loops.e, loops.ev
     n = e.size(size)
 
