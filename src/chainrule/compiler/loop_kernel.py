@@ -14,6 +14,7 @@ A folded loop too short for a vector is written out turn by turn, for 16 rows at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -265,7 +266,7 @@ class LoopKernel:
         self._hoist()
         for columns.turn, known in enumerate(self.turns):
             self.ev.at[columns.loop] = self.e.index(columns.turn)
-            carry = self.ev.within(known, lambda now=carry: turn(now))
+            carry = self.ev.within(known, partial(turn, carry))
         del self.ev.at[columns.loop]
         return carry
 
