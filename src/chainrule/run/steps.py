@@ -219,7 +219,7 @@ def _gather(source: Any, target: Any) -> int:
     found = _gathers.get(key)
     if found is None:
         machine = host()
-        module = Module(machine.masks)
+        module = Module(machine.masks, machine.lookup)
         name = write_gather(module, source, target)
         ir = module.text(machine.attributes())
         found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)
