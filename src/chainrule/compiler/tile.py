@@ -95,7 +95,8 @@ def choose_tile(
         sums = rows * width / per_cycle
         loads = rows / 2 + width / per_cycle
         after = sums if deferred else 6 * sums - 30  # what the sums of the next tile do not hide
-        return k * max(sums, loads, shortest) + max(after, 10) + 10
+        alone = 5.5 * max(rows - k, 0) if deferred else 0  # rows of the last tile between which there are no sums
+        return k * max(sums, loads, shortest) + max(after, 10) + alone + 35
 
     def total(tile: Tile) -> float:
         row_tiles = m if m < tile.rows else -(-m // tile.rows)
