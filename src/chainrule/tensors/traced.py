@@ -15,6 +15,7 @@ from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.tensors.again import Again, again
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.bindings import Grad, current_generator
+from chainrule.tensors.generator import Generator
 from chainrule.tensors.guards import Guards, Name, label_of
 from chainrule.tensors.memory import refresh
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
@@ -298,6 +299,30 @@ class Traced:
             return self.engine()
         program = cast("engines.NativeProgram", self.program)
         return [*program.report(), *program.profile().lines()]
+
+    def written(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Return the tensors that a run with these arguments writes into."""
+        return [x for find in self._written if (x := find(tensors)) is not None]
+
+    def generators(self) -> list[Generator]:
+        """Return the generators that a run draws from."""
+        return [current_generator(generator) for generator, _ in self._draws]
+
+    def origin(
+        self, tensors: list[Tensor], sizes: dict[str, int], judged: Sequence[int] | None = None, layer: str = ""
+    ) -> engines.Origin | None:
+        """Return where the first NaN or infinity in a run with these arguments comes from; None if there is none.
+
+        ``judged`` are the results that have to be finite (None: all), beside what is written; where the output of ``layer``
+        is not, the search begins there. Nothing is written.
+        """
+        values = self.inputs(tensors)
+        assert values is not None  # holds() said so
+        for _, ask in self._numbers:
+            values += ask()
+        outputs = [*(range(self.num_results) if judged is None else judged)]
+        outputs += range(self.num_results, len(self.graph.outputs))
+        return engines.find_origin(self.graph, values, sizes, outputs, layer, native=not self.reason)
 
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""

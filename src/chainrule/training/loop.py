@@ -94,16 +94,20 @@ class Loop:
         learning = stretches(trainer, self.batches, measured=measured is not None)
         for learned in learning:
             self.rate = learned.rate
-            for loss, weight in zip(learned.losses, learned.sizes, strict=True):
-                number += 1
-                if not math.isfinite(loss):
-                    self.explain(f"epoch {epoch}, batch {number}: the loss is {loss}")
-                total, size = total + loss * weight, size + weight
+            losses, weights = learned.losses, learned.sizes
+            finite = np.isfinite(losses)
+            if not finite.all():
+                k = int(finite.argmin())
+                self.explain(f"epoch {epoch}, batch {number + k + 1}: the loss is {losses[k]}")
+            number += len(losses)
+            # added one after the other, as if they had come so
+            total = float(np.concatenate(([total], losses * weights)).cumsum()[-1])
+            size = float(np.concatenate(([size], weights)).cumsum()[-1])
             if measured is not None and learned.targets is not None and learned.outputs is not None:
                 measured.append((learned.targets, learned.outputs))
             if learned.last is not None:
                 for callback in trainer.callbacks:
-                    callback.on_batch_end(trainer, epoch, number, learned.losses[-1], learned.last)
+                    callback.on_batch_end(trainer, epoch, number, float(learned.losses[-1]), learned.last)
             if not self.has_told:
                 self.progress.tell(trainer.engine())
                 self.has_told = True
@@ -115,7 +119,7 @@ class Loop:
                 break
         if not number:
             raise DataError(f"{self.batches.name}: the iterable gave no batch", expected="at least one batch (X, y)")
-        if found := first_nonfinite(trainer.tensors()):
+        if found := first_nonfinite(trainer.tensors(), trainer.optimizer):
             self.explain(f"epoch {epoch}: {found} after batch {number}")
         row = {"epoch": epoch, "train_loss": total / size}
         if measured is not None:

@@ -30,8 +30,8 @@ class Learned(NamedTuple):
     ``rate`` is the learning rate of the last one.
     """
 
-    losses: list[float]
-    sizes: list[float]
+    losses: Array
+    sizes: Array
     rate: float
     targets: Array | None
     outputs: Array | None
@@ -50,7 +50,7 @@ def stretches(trainer: Trainer, batches: Batches, *, measured: bool) -> Iterator
 def _one(trainer: Trainer, batch: Batch) -> Learned:
     rate = trainer.rate
     loss, outputs = trainer.learn(batch)
-    return Learned([loss], [batch.size], rate, batch.y._value, outputs._value, outputs)
+    return Learned(np.array([loss]), np.array([float(batch.size)]), rate, batch.y._value, outputs._value, outputs)
 
 
 def _may_hurry(trainer: Trainer, batches: ArrayBatches) -> bool:
@@ -101,10 +101,10 @@ class _Hurry:
         trainer, batches = self.trainer, self.batches
         start, stop = self.starts[k], self.starts[k + steps]
         size = self.starts[k + 1] - start
-        sizes = [float(size)] * steps
+        sizes = np.full(steps, float(size))
         if self.weight is not None:
-            sizes = self.weight[start:stop].reshape(steps, size).sum(axis=1, dtype=np.float64).tolist()
-            if not all(sizes):
+            sizes = self.weight[start:stop].reshape(steps, size).sum(axis=1, dtype=np.float64)
+            if not sizes.all():
                 return None
         order = self.order[start:stop]
         found = trainer.learn_from(
@@ -116,4 +116,4 @@ class _Hurry:
         targets = batches.y.take(order[: done * size], axis=0) if self.measured else None
         if outputs is not None:
             outputs = outputs[:done].reshape(done * size, *outputs.shape[2:])
-        return Learned(losses[:done].tolist(), sizes[:done], rate, targets, outputs)
+        return Learned(losses[:done].astype(np.float64), sizes[:done], rate, targets, outputs)

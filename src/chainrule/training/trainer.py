@@ -14,6 +14,7 @@ from chainrule.nn import Module, Sigmoid
 from chainrule.nn.utils import l1_penalty, l2_penalty
 from chainrule.optim import Optimizer
 from chainrule.optim.lr_scheduler import LRScheduler
+from chainrule.run import Origin
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.generator import Generator, drawing_from
 from chainrule.tensors.tensor import Tensor
@@ -230,6 +231,15 @@ class Trainer:
     def engine(self) -> str:
         """Say in a line what runs the training steps: native code, or why that is not so; "" if nobody asked for it."""
         return "" if self._engine is None else self._engine.told()
+
+    def origin(self, batch: Batch, layer: str, *, looking: bool = False) -> Origin | None:
+        """Return the first operation that gives a NaN or an infinity in learning from a batch (or looking).
+
+        ``layer``  the path of the layer that it is in, if its output is not finite, else ""; None if it is not found
+        """
+        assert self._engine is not None  # fit made it
+        self._engine.forget()  # a trace holds on to an optimizer's state that was replaced
+        return self._engine.origin(batch, layer, looking=looking)
 
     @property
     def rate(self) -> float:
