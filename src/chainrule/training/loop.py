@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.errors import DataError, NotFiniteError
+from chainrule.graph import Array
 from chainrule.optim.lr_scheduler import ReduceLROnPlateau
 from chainrule.training.batches import ArrayBatches, Batches
 from chainrule.training.interrupt import told_of_interrupt
@@ -19,6 +20,12 @@ from chainrule.training.stretches import stretches
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
+
+
+def first_bad(losses: Array) -> int | None:
+    """Return which is the first that is not finite; None if all are."""
+    finite = np.isfinite(losses)
+    return None if finite.all() else int(finite.argmin())
 
 
 class Loop:
@@ -95,9 +102,8 @@ class Loop:
         for learned in learning:
             self.rate = learned.rate
             losses, weights = learned.losses, learned.sizes
-            finite = np.isfinite(losses)
-            if not finite.all():
-                k = int(finite.argmin())
+            k = first_bad(losses)
+            if k is not None:
                 self.explain(f"epoch {epoch}, batch {number + k + 1}: the loss is {losses[k]}")
             number += len(losses)
             # added one after the other, as if they had come so
