@@ -90,8 +90,83 @@ def test_where_it_is_ignored_it_stays_ignored() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize("place", ["on_epoch_end", "on_train_end"])
+def test_one_that_comes_when_training_is_over_is_told_when_all_is_kept(place: str, tmp_path: Path) -> None:
+    class PressesAtTheEnd(cr.Callback):
+        pass
+
+    def press(self: Any, trainer: cr.Trainer, epoch: int = 3, row: Any = None) -> None:
+        if epoch == 3 and not pressed:
+            pressed.append(place)
+            signal.raise_signal(signal.SIGINT)
+
+    pressed: list[str] = []
+    setattr(PressesAtTheEnd, place, press)
+    whole, model = network(), network()
+    trainer(whole).fit(classes(48))
+    own = trainer(model, callbacks=[PressesAtTheEnd()], checkpoint=tmp_path / "state")
+    if place == "on_epoch_end":
+        assert own.fit(classes(48)).stopped == "interrupted"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            own.fit(classes(48))
+        assert own.history.stopped == "epochs"
+    assert state_bits(model) == state_bits(whole)
+    other = trainer(network())
+    other.resume(tmp_path / "state")
+    other.fit(classes(48))
+    assert state_bits(other.model) == state_bits(whole)
+
+
+def test_one_before_the_first_epoch_interrupts_and_leaves_the_model_alone() -> None:
+    class PressesAtTheBeginning(cr.Callback):
+        def on_train_begin(self, trainer: cr.Trainer) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    model = network()
+    own = trainer(model, callbacks=[PressesAtTheBeginning()])
+    with pytest.raises(KeyboardInterrupt):
+        own.fit(classes(48))
+    assert len(own.history) == 0
+    assert state_bits(model) == state_bits(network())
+    own.callbacks.clear()
+    assert own.fit(classes(48)).stopped == "epochs"
+
+
+def test_what_is_put_back_after_the_second_is_put_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third Ctrl-C comes while the epoch is undone."""
+    go_back = cr.Trainer.go_back
+
+    def pressed(trainer: cr.Trainer) -> None:
+        signal.raise_signal(signal.SIGINT)
+        go_back(trainer)
+
+    done, model = network(), network()
+    trainer(done, epochs=2, keep_best=False).fit(classes(48))
+    own = trainer(model, epochs=9, callbacks=[Presses(3, 2, times=2)])
+    monkeypatch.setattr(cr.Trainer, "go_back", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        own.fit(classes(48))
+    assert state_bits(model) == state_bits(done)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_long_look_at_validation_rows_is_given_up_with_its_epoch(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainrule.training.loop.PATIENCE", 0.0)
+    whole, model = network(), network()
+    trainer(whole, epochs=4).fit(classes(48), val=classes(3000, seed=1))
+    own = trainer(model, epochs=4, callbacks=[Presses(epoch, 3)])
+    history = own.fit(classes(48), val=classes(3000, seed=1))
+    assert history.stopped == "interrupted"
+    assert len(history) == 1  # the first is looked at whole: without it there would be no model to keep
+    own.callbacks.clear()
+    assert own.fit(classes(48), val=classes(3000, seed=1)).stopped == "epochs"
+    assert state_bits(model) == state_bits(whole)
+
+
 PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have let it be ignored
 sys.path.insert(0, {root!r})
 import chainrule as cr
 from tests.training.problems import *

@@ -12,7 +12,7 @@ from chainrule.errors import DataError, NotFiniteError
 from chainrule.graph import Array
 from chainrule.optim.lr_scheduler import ReduceLROnPlateau
 from chainrule.training.batches import ArrayBatches, Batches
-from chainrule.training.interrupt import told_of_interrupt
+from chainrule.training.interrupt import Heard, told_of_interrupt
 from chainrule.training.progress import Progress
 from chainrule.training.replay import explain, explain_in_use
 from chainrule.training.state import Left, first_nonfinite, set_weights, standing, weights_of
@@ -20,6 +20,8 @@ from chainrule.training.stretches import stretches
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
+
+PATIENCE = 0.1  # seconds after Ctrl-C for which a look at the validation rows goes on
 
 
 def first_bad(losses: Array) -> int | None:
@@ -40,30 +42,50 @@ class Loop:
             trainer.epochs, batches.count, done=len(trainer.history), wanted=trainer.progress
         )  # fmt: skip
         self.in_epoch = self.has_told = False
+        self.heard = Heard()
         self.written = -1  # epochs done when the checkpoint was written
 
     def run(self) -> None:
-        """Train until an end is reached; leave the model with the best weights, in eval mode."""
+        """Train until an end is reached; leave the model with the best weights, in eval mode.
+
+        Raises KeyboardInterrupt for a second Ctrl-C; for the first one, where no epoch was begun or where training was
+        over before it: after everything was kept.
+        """
         trainer = self.trainer
         trainer.why_stop = ""
-        try:
-            trainer.tell("on_train_begin")
-            if found := first_nonfinite(trainer.tensors()):
-                raise NotFiniteError(f"{found} before training", expected="finite numbers")
-            self.write_checkpoint()
-            with told_of_interrupt(lambda: trainer.stop("interrupted")):
+        with told_of_interrupt(lambda: trainer.stop("interrupted")) as self.heard:
+            try:
+                trainer.tell("on_train_begin")
+                if found := first_nonfinite(trainer.tensors()):
+                    raise NotFiniteError(f"{found} before training", expected="finite numbers")
+                self.write_checkpoint()
                 while not self.is_over():
                     self.epoch()
-        finally:
-            self.progress.close()
-            trainer.history.seconds = self.seconds()
-            if self.in_epoch:  # an error: as if the epoch had not begun
-                trainer.go_back()
-                trainer.kept = None
-        trainer.history.stopped = trainer.why_stop
-        self.leave()
-        self.write_checkpoint()
-        trainer.tell("on_train_end")
+            finally:
+                self.heard.raises = False  # what is put back and kept is so as a whole
+                self.progress.close()
+                trainer.history.seconds = self.seconds()
+                if self.in_epoch:  # an error: as if the epoch had not begun
+                    self.undo()
+            trainer.history.stopped = trainer.why_stop
+            self.leave()
+            self.write_checkpoint()
+            trainer.tell("on_train_end")
+        if self.heard.count and (trainer.why_stop != "interrupted" or not len(trainer.history)):
+            raise KeyboardInterrupt
+
+    def undo(self) -> None:
+        """Let all be as if the epoch had not begun."""
+        self.trainer.go_back()
+        self.trainer.kept = None
+        self.in_epoch = False
+
+    def is_late(self) -> bool:
+        """Say whether Ctrl-C was so long ago that a look at the validation rows, and with it the epoch, is given up.
+
+        Not in the first epoch: the model would be as it was before training.
+        """
+        return self.heard.seconds_ago() > PATIENCE and len(self.trainer.history) > 0
 
     def epoch(self) -> None:
         """Learn from every batch once, look at the validation rows, and write a row of the history."""
@@ -74,7 +96,11 @@ class Loop:
         trainer.kept, self.in_epoch = standing(trainer), True
         row, part = self.learn(number)
         if self.val is not None:
-            row.update(trainer.look(self.val, "val_"))
+            looked = trainer.look(self.val, "val_", self.is_late)
+            if not looked:
+                self.undo()
+                return
+            row.update(looked)
             if not math.isfinite(row["val_loss"]):
                 raise explain_in_use(trainer, self.val, f"epoch {number}: the validation loss is {row['val_loss']}")
         row["lr"] = self.rate

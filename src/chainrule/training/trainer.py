@@ -172,7 +172,8 @@ class Trainer:
         ``data``  (X, y) or (X, y, row weights), a TensorDataset, or an iterable of such batches (a DataLoader)
         ``val``   the same, looked at after each epoch
 
-        Ctrl-C ends training after the batch at hand; a second one interrupts at once. Called again (or after ``resume``),
+        Ctrl-C ends training after the batch at hand (a long look at ``val`` is given up, with its epoch); a second one
+        interrupts at once. Called again (or after ``resume``),
         it goes on from the end of the last whole epoch, up to ``epochs``.
         """
         batches = batches_of(data, self.batch_size, self.class_weight, "the training data")
@@ -267,13 +268,17 @@ class Trainer:
         )
         return None if found is None else (*found, rates[0])
 
-    def look(self, batches: ArrayBatches, prefix: str) -> dict[str, float]:
-        """Return loss and metrics on rows, in eval mode, by names that begin with ``prefix``."""
+    def look(
+        self, batches: ArrayBatches, prefix: str, is_given_up: Callable[[], bool] = lambda: False
+    ) -> dict[str, float]:
+        """Return loss and metrics on rows, in eval mode, by names that begin with ``prefix``; {} if it is given up."""
         assert self._engine is not None  # fit or evaluate made it
         total = size = 0.0
         outputs = []
         with self._in_use():
             for batch in batches.epoch(None):
+                if is_given_up():
+                    return {}
                 error, output = self._engine.look(batch)
                 if batch.size:
                     total, size = total + float(error._value) * batch.size, size + batch.size
