@@ -207,8 +207,11 @@ class Compiled:
         return self._native().assembly()
 
     def engine(self) -> str:
-        """Say in a line what runs the trace that was made last: native code, or why it is not that."""
-        return self._entries[-1].traced.engine()[0] if self._entries else "not called yet"
+        """Say in a line what runs the trace that was made last: native code and its memory, or why it is not that."""
+        if not self._entries:
+            return "not called yet"
+        traced = self._entries[-1].traced
+        return "; ".join(filter(None, (traced.engine()[0], traced.memory())))
 
     def report(self) -> str:
         """Return when it was traced, and why, and how often each trace ran."""
@@ -281,7 +284,7 @@ class Compiled:
         found = self.traced_for(*args)
         if found is None:
             call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
-            if call.family in self._given_up:
+            if call.family in self._given_up or self._are_many(call):
                 return None
             self._trace(call, self._why(call))
             found = self.traced_for(*args)
@@ -328,17 +331,24 @@ class Compiled:
         # where no batch is smaller, a pass goes on where the one before it ends
         together = max(min(passes, MOST_ROWS // len(once)), 1) if len(once) % batch_size == 0 else 1
         for first in range(0, passes, together):
-            taken = np.tile(once, min(together, passes - first))
+            whole = len(once) * min(together, passes - first)
+            taken = np.zeros(whole + batch_size, np.int64)  # with one batch more: rows are asked for ahead of their use
+            taken[:whole].reshape(-1, len(once))[:] = once
             start = 0
-            while start < len(taken):
-                batch = [Tensor(x.take(taken[start : start + batch_size], axis=0)) for x in arrays]
-                steps = (len(taken) - start) // batch_size
+            while start < whole:
+                some, steps = taken[start : min(start + batch_size, whole)], (whole - start) // batch_size
+                is_like = steps > 1 and count >= batch_size  # then the first rows tell as much, and are not copied
+                batch = [Tensor(x[:batch_size] if is_like else x.take(some, axis=0)) for x in arrays]
                 watch = self._watch(batch) if check_finite else None
-                done = self._at_once(batch, arrays, taken[start:], steps, found) or found.one(self(*batch))
+                done = self._at_once(batch, arrays, taken[start:], steps, found)
+                if not done:
+                    if is_like:
+                        batch = [Tensor(x.take(some, axis=0)) for x in arrays]
+                    done = found.one(self(*batch))
                 if watch is not None and not watch.is_fine(found.parts[-1]):
                     watch.put_back()
                     before = sum(len(part[0]) for part in found.parts[:-1])
-                    self._find_first(arrays, taken[start:], batch_size, done, before)
+                    self._find_first(arrays, taken[start:whole], batch_size, done, before)
                 start += batch_size * done
         return found.result()
 
@@ -390,7 +400,7 @@ class Compiled:
         if family not in self._given_up:
             reason = self._why(call)
             self._forget_gone()
-            if sum(entry.family == family for entry in self._entries) >= MOST_TRACES:
+            if self._are_many(call):
                 self._give_up(call, reason)
             else:
                 traced = self._trace(call, reason)
@@ -400,6 +410,10 @@ class Compiled:
                 return traced.run(tensors, values, call.sizes)
         args, kwargs = rebuild(call.given.form, tensors, {})
         return self.function(*args, **kwargs)
+
+    def _are_many(self, call: Call) -> bool:
+        family: Any = call.family
+        return [entry.family for entry in self._entries].count(family) >= MOST_TRACES
 
     def _forget_gone(self) -> None:
         """Forget traces of models that do not exist any more."""

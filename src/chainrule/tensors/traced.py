@@ -293,6 +293,23 @@ class Traced:
             return [f"not native: {self.reason}"]
         return cast("engines.NativeProgram", self.program).report()
 
+    def prepare(self, tensors: list[Tensor], sizes: dict[str, int]) -> None:
+        """Lay out the memory of runs with arguments like these, so that ``memory`` says how much they take.
+
+        Raises OutOfMemoryError if there is not so much.
+        """
+        if self.reason:
+            return
+        ready = cast("engines.NativeProgram", self.program).ready(sizes)
+        if self.can_run_steps():
+            for k, place in self._argument_inputs.items():
+                x = tensors[k]._value
+                ready.batch(place, x.shape, x.dtype)
+
+    def memory(self) -> str:
+        """Say how much memory native runs take beside inputs and results; "" if that is not known."""
+        return "" if self.reason else cast("engines.NativeProgram", self.program).memory()
+
     def profile(self) -> list[str]:
         """Return lines like ``engine``, and, if that is native code, a table of what each of its kernels costs."""
         if self.reason:

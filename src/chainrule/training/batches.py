@@ -115,6 +115,11 @@ class ArrayBatches:
         weight = None if self.row_weight is None else self.row_weight.take(rows)
         return self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
 
+    def like(self, size: int) -> Batch:
+        """Return a batch of that size whose numbers do not matter: nothing is copied."""
+        weight = None if self.row_weight is None else self.row_weight[:size]
+        return self._batch(self.X[:size], self.y[:size], weight)
+
     def _batch(self, X: Array, y: Array, weight: Array | None) -> Batch:
         return _batch(X if self.is_converted else self.form.inputs(X, f"{self.name}: X"), y, weight)
 

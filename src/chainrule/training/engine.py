@@ -51,6 +51,13 @@ class Engine:
         """Return the first operation (of a layer) that gives a NaN or an infinity, when learning or looking; None if unknown."""
         return (self._look if looking else self._step).origin(batch, layer)
 
+    def prepare(self, batch: Batch) -> None:
+        """Trace the step for a batch like this, without learning from it: ``told`` then says what will run it.
+
+        Raises OutOfMemoryError if it needs more memory than there is.
+        """
+        self._step.prepare(batch)
+
     def forget(self) -> None:
         """Trace again when next called: what a trace holds on to (an optimizer's state) was replaced."""
         self._step.forget()
@@ -100,6 +107,17 @@ class _Runner:
         except TraceError:
             return None
         return found
+
+    def prepare(self, batch: Batch) -> None:
+        if not isinstance(self.call, Compiled):
+            return
+        try:
+            found = self.call.served(batch.X, batch.y, batch.weight)
+        except TraceError:  # told when it is run
+            return
+        if found is not None:
+            traced, tensors, sizes = found
+            traced.prepare(tensors, sizes)
 
     def run(self, batch: Batch) -> Found:
         try:

@@ -41,7 +41,8 @@ class Loop:
         self.progress = Progress(
             trainer.epochs, batches.count, done=len(trainer.history), wanted=trainer.progress
         )  # fmt: skip
-        self.in_epoch = self.has_told = False
+        self.in_epoch = False
+        trainer.tells = self.progress.tell
         self.heard = Heard()
         self.written = -1  # epochs done when the checkpoint was written
 
@@ -140,9 +141,6 @@ class Loop:
             if learned.last is not None:
                 for callback in trainer.callbacks:
                     callback.on_batch_end(trainer, epoch, number, float(learned.losses[-1]), learned.last)
-            if not self.has_told:
-                self.progress.tell(trainer.engine())
-                self.has_told = True
             self.progress.batch(len(learned.losses))
             if trainer.time_limit is not None and self.seconds() > trainer.time_limit:
                 trainer.stop("time")

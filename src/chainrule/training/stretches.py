@@ -106,9 +106,9 @@ class _Hurry:
             sizes = self.weight[start:stop].reshape(steps, size).sum(axis=1, dtype=np.float64)
             if not sizes.all():
                 return None
-        order = self.order[start:stop]
+        order = self.order[start : stop + size]  # with the next batch: its rows are asked for ahead
         found = trainer.learn_from(
-            batches.batch(order[:size]), (batches.X, batches.y, batches.row_weight), order, steps, outputs=self.measured
+            batches.like(size), (batches.X, batches.y, batches.row_weight), order, steps, outputs=self.measured
         )
         if found is None or not found[0]:
             return None

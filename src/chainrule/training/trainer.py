@@ -158,6 +158,7 @@ class Trainer:
         self.kept: Standing | None = None
         self.left: Left | None = None  # what the last fit, or resume, left in the model and the optimizer
         self.why_stop = ""
+        self.tells: Callable[[str], None] | None = None  # what is called once with ``engine()``, before a step
         self.tensors = ModelTensors(model)
         self._form = Form.of(model)
         self._engine: Engine | None = None
@@ -218,19 +219,26 @@ class Trainer:
         """
         self.kept = files.load(self, path)
         self.left = Left.by(self, self.kept.weights)
+        if not self.kept.epochs and self.kept.schedule is None and self.scheduler is None:
+            put_back(self, self.kept)  # of a training that had not begun: a schedule will set the rate it begins with
+            self.kept = self.left = None
 
     # -- what the loop calls ----------------------------------------------------------------------------------------
 
     def learn(self, batch: Batch) -> tuple[float, Tensor]:
         """Improve the model by a batch; return the loss and the outputs before the improvement."""
         assert self._engine is not None  # fit made it
+        if self.tells is not None:  # before the first step
+            tell, self.tells = self.tells, None
+            self._engine.prepare(batch)
+            tell(self.engine())
         error, outputs = self._engine.learn(batch)
         if self.steps_by_batch and self.scheduler is not None:
             self.scheduler.step()
         return float(error._value), outputs
 
     def engine(self) -> str:
-        """Say in a line what runs the training steps: native code, or why that is not so; "" if nobody asked for it."""
+        """Say in a line what runs the training steps: native code and the memory it takes, or why that is not so; "" if nobody asked for it."""
         return "" if self._engine is None else self._engine.told()
 
     def origin(self, batch: Batch, layer: str, *, looking: bool = False) -> Origin | None:
