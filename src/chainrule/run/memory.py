@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from chainrule.errors import OutOfMemoryError
+from chainrule.graph import Array
 
 WORTH_ASKING = 1 << 24  # bytes: less is there
 PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -88,18 +91,24 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def check_fits(size: int, name: str, sizes: dict[str, int]) -> None:
-    """Raise OutOfMemoryError if there are not so many bytes for the values of a program with these sizes."""
-    if size < WORTH_ASKING:
-        return
-    there = available()
-    if there is not None and size > there.size:
-        shown = f" for {', '.join([f'{key} = {value:,}' for key, value in sizes.items()])}" if sizes else ""
-        raise OutOfMemoryError(
-            f"{name}: native code needs {told(size)} of memory beside inputs and results{shown}",
-            expected=f"at most {told(there.size)}, which {there.of} leaves",
-            fix="use a smaller batch (batch_size=), or a narrower network",
-        )
+def allocate(size: int, name: str, sizes: dict[str, int]) -> Array:
+    """Return so many bytes for the values of the program ``name`` with these sizes.
+
+    Raises OutOfMemoryError if there are not so many: without a word the system would end the process later.
+    """
+    there = available() if size >= WORTH_ASKING else None
+    if there is None or size <= there.size:
+        try:
+            return np.empty(size, np.uint8)
+        except MemoryError:
+            there = Available(0, "the system")
+    shown = f" for {', '.join([f'{key} = {value:,}' for key, value in sizes.items()])}" if sizes else ""
+    left = f"at most {told(there.size)}, which {there.of} leaves" if there.size else f"what {there.of} leaves"
+    raise OutOfMemoryError(
+        f"{name}: native code needs {told(size)} of memory beside inputs and results{shown}",
+        expected=left,
+        fix="use a smaller batch (batch_size=), or a narrower network",
+    )
 
 
 def told(size: int) -> str:

@@ -21,7 +21,7 @@ from chainrule.compiler.show import show_loops
 from chainrule.compiler.target import host
 from chainrule.graph import Array, Graph
 from chainrule.graph.sizes import Size, evaluate
-from chainrule.run.memory import check_fits, told
+from chainrule.run.memory import allocate, told
 from chainrule.run.profile import Profile, measure
 from chainrule.run.program import Program, late_calls
 
@@ -37,8 +37,7 @@ class Ready:
         layout = Layout(compilation.targets, compilation.records, compilation.build.scratch, sizes)
         self.args = layout.args
         self.arena_size = layout.arena_size
-        check_fits(self.arena_size, program.graph.name, sizes)
-        memory = np.empty(self.arena_size + 4096, dtype=np.uint8)
+        memory = allocate(self.arena_size + 4096, program.graph.name, sizes)
         start = -memory.ctypes.data % 4096
         self.arena = memory[start:]
         self.status = np.zeros(8, dtype=np.int64)
