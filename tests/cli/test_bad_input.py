@@ -397,6 +397,35 @@ def test_ctrl_c_while_scoring_says_what_is_kept_and_how_to_go_on(chainrule, here
     assert model[0] == model[1]
 
 
+IN_FIRST_EPOCH = """
+import signal
+from chainrule.training import loop
+stretches = loop.stretches
+
+def pressed(*args, **kwargs):
+    for k, learned in enumerate(stretches(*args, **kwargs)):
+        if k == 0:
+            signal.raise_signal(signal.SIGINT)
+        yield learned
+
+loop.stretches = pressed
+"""
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_can_be_gone_on_with(chainrule, here, table) -> None:
+    words = ("train", "table.csv", "--target", "answer", "--epochs", "3", "--out")
+    process = start(here, *words, "runs/run", before=IN_FIRST_EPOCH)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert "interrupted by Ctrl-C" in out
+    assert "--resume" in out
+    assert chainrule("evaluate", "runs/run", "table.csv").code == 0
+    assert chainrule(*words, "runs/run", "--resume").code == 0
+    assert chainrule(*words, "runs/whole").code == 0
+    model = [(here / "runs" / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert model[0] == model[1]
+
+
 def test_ctrl_c_before_the_first_epoch_says_that_nothing_is_kept(here, table) -> None:
     words = ("train", "table.csv", "--target", "answer", "--out", "runs/run")
     assert interrupted_in("train.Trainer.fit", here, *words) == (

@@ -11,12 +11,21 @@ from types import FrameType
 
 
 class Heard:
-    """What was heard of Ctrl-C: how often, when first (seconds of ``time.monotonic``), and whether another one raises."""
+    """What was heard of Ctrl-C: how often, when first (seconds of ``time.monotonic``), and from which one on it raises."""
 
     def __init__(self) -> None:
         self.count = 0
         self.at = 0.0
-        self.raises = True
+        self.raises_from: float = 2
+
+    @contextmanager
+    def at_once(self, *, wanted: bool = True) -> Iterator[None]:
+        """Let also the first Ctrl-C raise inside, where nothing has changed yet: while compiling."""
+        before, self.raises_from = self.raises_from, 1 if wanted else self.raises_from
+        try:
+            yield
+        finally:
+            self.raises_from = before
 
     def seconds_ago(self) -> float:
         """Return how long ago the first one was; 0 if there was none."""
@@ -40,7 +49,7 @@ def told_of_interrupt(stop: Callable[[], None]) -> Iterator[Heard]:
         if found.count == 1:
             found.at = time.monotonic()
             stop()
-        elif found.raises:
+        if found.count >= found.raises_from:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, heard)

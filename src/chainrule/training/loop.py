@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +43,8 @@ class Loop:
             trainer.epochs, batches.count, done=len(trainer.history), wanted=trainer.progress
         )  # fmt: skip
         self.in_epoch = False
-        trainer.tells = self.progress.tell
+        self.has_looked = self.is_compiling = False
+        trainer.before_learning = self.compile
         self.heard = Heard()
         self.written = -1  # epochs done when the checkpoint was written
 
@@ -63,7 +65,7 @@ class Loop:
                 while not self.is_over():
                     self.epoch()
             finally:
-                self.heard.raises = False  # what is put back and kept is so as a whole
+                self.heard.raises_from = math.inf  # what is put back and kept is so as a whole
                 self.progress.close()
                 trainer.history.seconds = self.seconds()
                 if self.in_epoch:  # an error: as if the epoch had not begun
@@ -75,18 +77,35 @@ class Loop:
         if self.heard.count and (trainer.why_stop != "interrupted" or not len(trainer.history)):
             raise KeyboardInterrupt
 
+    def compile(self, prepare: Callable[[], None]) -> None:
+        """Let ``prepare`` compile the step, which Ctrl-C interrupts at once, and tell what will run it."""
+        self.is_compiling = True
+        with self.heard.at_once():
+            if self.heard.count:
+                raise KeyboardInterrupt
+            prepare()
+        self.is_compiling = False
+        self.progress.tell(self.trainer.engine())
+
     def undo(self) -> None:
         """Let all be as if the epoch had not begun."""
         self.trainer.go_back()
         self.trainer.kept = None
         self.in_epoch = False
 
-    def is_late(self) -> bool:
-        """Say whether Ctrl-C was so long ago that a look at the validation rows, and with it the epoch, is given up.
-
-        Not in the first epoch: the model would be as it was before training.
-        """
-        return self.heard.seconds_ago() > PATIENCE and len(self.trainer.history) > 0
+    def look(self) -> dict[str, float]:
+        """Look at the validation rows; return {} where Ctrl-C came too early, or too long before the end, to wait for it."""
+        assert self.val is not None
+        is_first, self.has_looked = not self.has_looked, True  # the first one compiles
+        if is_first and self.heard.count:
+            return {}
+        try:
+            with self.heard.at_once(wanted=is_first):
+                return self.trainer.look(self.val, "val_", lambda: self.heard.seconds_ago() > PATIENCE)
+        except KeyboardInterrupt:
+            if self.heard.count > 1:
+                raise
+            return {}
 
     def epoch(self) -> None:
         """Learn from every batch once, look at the validation rows, and write a row of the history."""
@@ -95,14 +114,22 @@ class Loop:
         if trainer.why_stop:
             return
         trainer.kept, self.in_epoch = standing(trainer), True
-        row, part = self.learn(number)
+        try:
+            row, part = self.learn(number)
+        except KeyboardInterrupt:
+            if self.heard.count > 1 or not self.is_compiling:
+                raise
+            self.undo()
+            return
         if self.val is not None:
-            looked = trainer.look(self.val, "val_", self.is_late)
-            if not looked:
+            looked = self.look()
+            if not looked and len(trainer.history):
                 self.undo()
                 return
+            if not looked:  # in the first epoch: without what was learned there would be nothing
+                part = part or "all batches, but no look at the validation rows"
             row.update(looked)
-            if not math.isfinite(row["val_loss"]):
+            if looked and not math.isfinite(row["val_loss"]):
                 raise explain_in_use(trainer, self.val, f"epoch {number}: the validation loss is {row['val_loss']}")
         row["lr"] = self.rate
         row["seconds"] = round(self.seconds(), 3)
@@ -168,6 +195,8 @@ class Loop:
         """Note, and keep, the weights of the best epoch so far."""
         trainer = self.trainer
         assert trainer.best is not None  # fit made it
+        if trainer.best.name not in row:
+            return False
         if not trainer.best.see(row, len(trainer.history)):
             return False
         trainer.history.best_epoch = trainer.best.epoch

@@ -78,17 +78,21 @@ class _Hurry:
             began = time.perf_counter()
             learned = self._many(k, steps) if k and alike > 1 else None
             if learned is None:
-                batch = self.batches.batch(self.order[self.starts[k] : self.starts[k + 1]])
+                learned = self._single(k)
                 k += 1
-                if batch.weight is not None and not batch.size:
-                    continue
-                yield _one(self.trainer, batch)
-                at_once = 1
+                if learned is not None:
+                    yield learned
+                    at_once = 1
                 continue
             k += len(learned.losses)
             seconds = max(time.perf_counter() - began, 1e-6)
             at_once = max(1, min(MOST_STEPS, int(len(learned.losses) * min(SECONDS / seconds, 16))))
             yield learned
+
+    def _single(self, k: int) -> Learned | None:
+        """Learn from a batch by itself; None for one that counts for nothing."""
+        batch = self.batches.batch(self.order[self.starts[k] : self.starts[k + 1]])
+        return None if batch.weight is not None and not batch.size else _one(self.trainer, batch)
 
     def _alike(self, k: int) -> int:
         """Return how many batches from ``k`` on have its size and count for something."""

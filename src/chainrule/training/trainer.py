@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,8 @@ class Trainer:
         self.kept: Standing | None = None
         self.left: Left | None = None  # what the last fit, or resume, left in the model and the optimizer
         self.why_stop = ""
-        self.tells: Callable[[str], None] | None = None  # what is called once with ``engine()``, before a step
+        # What is called once before the first step of a fit, with what compiles that step.
+        self.before_learning: Callable[[Callable[[], None]], None] | None = None
         self.tensors = ModelTensors(model)
         self._form = Form.of(model)
         self._engine: Engine | None = None
@@ -228,10 +230,9 @@ class Trainer:
     def learn(self, batch: Batch) -> tuple[float, Tensor]:
         """Improve the model by a batch; return the loss and the outputs before the improvement."""
         assert self._engine is not None  # fit made it
-        if self.tells is not None:  # before the first step
-            tell, self.tells = self.tells, None
-            self._engine.prepare(batch)
-            tell(self.engine())
+        if self.before_learning is not None:
+            before, self.before_learning = self.before_learning, None
+            before(partial(self._engine.prepare, batch))
         error, outputs = self._engine.learn(batch)
         if self.steps_by_batch and self.scheduler is not None:
             self.scheduler.step()
