@@ -418,6 +418,7 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_can_be_gone_on_with(chainru
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
     assert "interrupted by Ctrl-C" in out
+    assert "what the first epoch learned (1 of 2 batches) was kept" in out
     assert "--resume" in out
     assert chainrule("evaluate", "runs/run", "table.csv").code == 0
     assert chainrule(*words, "runs/run", "--resume").code == 0
