@@ -8,6 +8,7 @@
 
 A value of an earlier phase that is not in memory is computed again. A fold adds up 16 lanes (or rows) in rising order, in
 chunks of a fixed size, chunk after chunk, and the lanes in halves at the end: the order follows from the sizes alone.
+A folded loop too short for a vector is written out turn by turn, for 16 rows at once; their values outlive the phase.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
-from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of
+from chainrule.compiler.evaluator import Columns, Evaluator, Index, KernelEmitter, index_of
 from chainrule.compiler.fields import Field, Fold, Place, same
-from chainrule.compiler.regions import Region, Regions, lane_of, phases, runs_inside
+from chainrule.compiler.interleave import store_columns
+from chainrule.compiler.regions import Region, Regions, folds_short_rows, lane_of, phases, runs_inside
 from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
@@ -45,6 +47,8 @@ class LoopKernel:
         self.in_loop = {f for f in region.members if runs_inside(region, f)}
         self.phase = phases(regions, region)
         self.items: Dim = 1
+        self.rows: Value | None = None  # how many lanes exist, where some may not
+        self.turns: list[dict[Any, Any]] = []  # of a short loop: what each of them knows
 
     # -- loops ---------------------------------------------------------------------------------------------------------------
 
@@ -102,12 +106,15 @@ class LoopKernel:
         if number is not None and number <= LANES and isinstance(start, int):  # one vector: values outlive the phase
             self.ev.at[lane] = e.index(0)
             e.mask = None if number == LANES else e.first_lanes(stop)
+            self.rows = None if number == LANES else stop
             return list(write(carry) or [])
         values = list(carry)
+        left: Value | None = None
 
         def turn(i: Value | int, mask: Value | None, now: Sequence[Value]) -> Sequence[Value]:
             self.ev.at[lane] = i if isinstance(i, Value) else e.index(i)
             e.mask = mask
+            self.rows = None if mask is None else left
             result = list(self.ev.inside(lambda: write(now)) or [])
             e.mask = None
             del self.ev.at[lane]
@@ -153,6 +160,12 @@ class LoopKernel:
 
     def _body(self, _: Sequence[Value]) -> Sequence[Value]:
         members = self.region.members
+        if folds_short_rows(self.region):
+            (loop,) = self.inner
+            width = self.region.dims[loop]
+            assert not isinstance(width, Size)
+            self.ev.columns = Columns(loop, width, self.rows)
+            self.turns = [{} for _ in range(width)]
         for phase in range(max(self.phase.values(), default=0) + 1):
             now = [f for f in members if self.phase[f] == phase]
             outside = [f for f in now if f not in self.in_loop and not isinstance(f, (Fold, Place))]
@@ -200,7 +213,13 @@ class LoopKernel:
                 at += width
             return result
 
-        values = self._inner_loops(self.inner, turn, start, folds)
+        columns = self.ev.columns
+        if columns is None:
+            values = self._inner_loops(self.inner, turn, start, folds)
+        else:
+            values = self._short_rows(columns, folds, start)
+            for field in stored:
+                self._store_turns(columns, field)
         at = 0
         for f in folds:
             width = 1 if isinstance(f, Fold) else 2
@@ -235,6 +254,51 @@ class LoopKernel:
 
             return e.loop(0, e.size(self.region.dims[d]), 1, body, carry)
         return self._chunks(rest[0] if rest else None, turn, carry, folds)
+
+    def _short_rows(self, columns: Columns, folds: Sequence[Field], start: Sequence[Value]) -> list[Value]:
+        """Return what a short folded loop, written out, gives: sums in halves, places from the first to the last."""
+        e = self.e
+        terms: list[list[Value]] = [[] for _ in folds]
+        places = list(start)
+
+        def turn() -> None:
+            at = 0
+            for k, f in enumerate(folds):
+                ((x, index),) = self._folded(f)
+                value = e.wide(self.ev.value(x, index))
+                if isinstance(f, Fold):
+                    terms[k].append(value)
+                    at += 1
+                else:
+                    places[at : at + 2] = self._combine_in(f, places[at : at + 2], value, index)
+                    at += 2
+
+        self._hoist()
+        for columns.turn, known in enumerate(self.turns):
+            self.ev.at[columns.loop] = e.index(columns.turn)
+            self.ev.within(known, turn)
+        del self.ev.at[columns.loop]
+        at = 0
+        for k, f in enumerate(folds):
+            if isinstance(f, Fold):
+                places[at] = in_halves(e, f, terms[k])
+            at += 1 if isinstance(f, Fold) else 2
+        return places
+
+    def _store_turns(self, columns: Columns, field: Field) -> None:
+        """Write what was computed turn by turn."""
+        index, target = self.index[field], self.target_of(field)
+        together = self.ev.in_columns(target, index)
+        values = []
+        for columns.turn, known in enumerate(self.turns):
+            self.ev.at[columns.loop] = self.e.index(columns.turn)
+            value = self.ev.within(known, lambda: self.ev.value(field, index))
+            values.append(self.e.wide(value))
+            if not together:
+                self.ev.store(value, target, index)
+        del self.ev.at[columns.loop]
+        if together:
+            store_columns(self.e, values, self.ev.first_column(target, index), columns.rows)
 
     def _from_nothing(
         self, rest: Sequence[int], turn: Callable[..., list[Value]], carry: list[Value], folds: Sequence[Field]
@@ -378,6 +442,24 @@ def combine(e: Emitter, f: Fold, a: Value, b: Value) -> Value:
     if f.kind == "and":
         return a & b
     return a * b if f.kind == "mul" else a + b
+
+
+def in_halves(e: Emitter, f: Fold, terms: Sequence[Value]) -> Value:
+    """Return a few terms combined: those of the lower half of a power of two with those of the upper, and so on."""
+    first, *others = terms
+    if begins_with_zero(f):
+        first = combine(e, f, e.wide(neutral(e, f), first.lanes), first)
+    terms = [first, *others]
+    half = 1 << (len(terms) - 1).bit_length() >> 1
+    while half:
+        terms = [combine(e, f, x, terms[k + half]) if k + half < len(terms) else x for k, x in enumerate(terms[:half])]
+        half //= 2
+    return terms[0]
+
+
+def begins_with_zero(f: Fold) -> bool:
+    """Say whether it matters that a fold begins with its neutral number: 0 + -0.0 is 0."""
+    return f.kind == "add" and f.dtype.kind == "f"
 
 
 def _lowest(dtype: Any) -> Any:

@@ -21,6 +21,7 @@ from chainrule.compiler.show import show_loops
 from chainrule.compiler.target import host
 from chainrule.graph import Array, Graph
 from chainrule.graph.sizes import Size, evaluate
+from chainrule.run.lines import empty_in_lines
 from chainrule.run.memory import allocate, told
 from chainrule.run.profile import Profile, measure
 from chainrule.run.program import Program, late_calls
@@ -74,7 +75,7 @@ class Ready:
         """Return the memory into which the rows of input ``k`` are gathered, the same for every call."""
         found = self._batches.get(k)
         if found is None or found.shape != shape or found.dtype != dtype:
-            found = self._batches[k] = np.empty(shape, dtype)
+            found = self._batches[k] = empty_in_lines(shape, dtype)
         return found
 
     @property
