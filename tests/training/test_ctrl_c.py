@@ -1,5 +1,7 @@
 """Ctrl-C at random moments of native training: training is back at once, and goes on to the bits of one that was let be.
 
+"At once" is 200 ms of the process's own time on its core, compiling included.
+
 `make campaign` presses a hundred times; the suite the first twentieth of them.
 """
 
@@ -70,6 +72,14 @@ def end(process: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
+def own_seconds(process: int | str) -> float:
+    """How long a process has had a core (its first thread): what others take from it on a busy machine is not in it."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
+    except OSError:  # not Linux: the time of the day has to do
+        return time.monotonic()
+
+
 def press(at: Moment, folder: Path) -> dict[str, Any] | None:
     """Return what an interrupted process says, with ``pressed``; None if training was over before."""
     process = start(at.kind, folder, str(folder / "state"), is_cached=at.is_cached)
@@ -80,16 +90,11 @@ def press(at: Moment, folder: Path) -> dict[str, Any] | None:
         assert line, process.stderr and process.stderr.read()
         left -= line.strip() == at.line
     time.sleep(at.seconds)
-    pressed = time.monotonic()
+    pressed, own = time.monotonic(), own_seconds(process.pid)
     process.send_signal(signal.SIGINT)
     found = {**end(process), "pressed": pressed}
+    found["own"] -= own
     return None if found["back"] <= pressed or not (found["raised"] or found["stopped"] == "interrupted") else found
-
-
-def late_by(found: dict[str, Any]) -> tuple[float, float]:
-    """Return seconds from Ctrl-C to the return, and those from the end of the step (or look) that was being compiled."""
-    ends = [end for end in found["ends"].values() if end > found["pressed"]]
-    return found["back"] - found["pressed"], found["back"] - max([found["pressed"], *ends[:1]])
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +122,14 @@ def test_it_is_back_at_once_and_goes_on_to_the_same_bits(whole: dict[str, Any]) 
         assert found["bits"] == whole["said"][at.kind]["bits"], at
         assert found["finally"] == whole["said"][at.kind]["finally"]
         assert found["engine"].startswith("native")
-        figures.append((*late_by(found), at))
-    at_once = sum(seconds <= SOON for seconds, _, _ in figures)
-    after_step = sum(seconds <= SOON for _, seconds, _ in figures)
-    ordered = sorted(1e3 * seconds for _, seconds, _ in figures)
+        figures.append((found["own"], found["back"] - found["pressed"], at))
+    at_once, by_the_clock = (sum(figure[k] <= SOON for figure in figures) for k in (0, 1))
+    ordered = sorted(1e3 * own for own, _, _ in figures)
     print(  # noqa: T201  # what the campaign is asked
-        f"{len(figures)} times Ctrl-C: {at_once} back within 200 ms, {after_step} within 200 ms or a step; "
-        f"beyond the step median {ordered[len(ordered) // 2]:.0f} ms, longest {ordered[-1]:.0f} ms; "
+        f"{len(figures)} times Ctrl-C: {at_once} back within 200 ms of the process's own time ({by_the_clock} by the clock); "
+        f"median {ordered[len(ordered) // 2]:.0f} ms, longest {ordered[-1]:.0f} ms; "
         f"{after} more were pressed when training was over",
-        *[f"{1e3 * a:.0f} ({1e3 * b:.0f}) ms: {at}" for a, b, at in figures if b > SOON or a > SOON],
+        *[f"{1e3 * a:.0f} ms ({1e3 * b:.0f}): {at}" for a, b, at in figures if max(a, b) > SOON],
         sep="\n",
     )
-    assert after_step >= len(figures) - max(1, len(figures) // 100)
+    assert at_once >= len(figures) - max(1, len(figures) // 100)
