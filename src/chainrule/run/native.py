@@ -67,6 +67,7 @@ class Ready:
         self.numbers = bytearray(8 * len(program.dtypes) + 8)
         self.numbers_at = ctypes.addressof(ctypes.c_char.from_buffer(self.numbers))
         self._batches: dict[int, Array] = {}
+        self.batch_bytes: dict[int, int] = {}  # of the batches to gather, also of those that are not made yet
         self.lock = threading.Lock()  # of the arena and the frame: one run at a time
         self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
         self.records_at = ctypes.c_void_p(self.records.ctypes.data)
@@ -76,12 +77,13 @@ class Ready:
         found = self._batches.get(k)
         if found is None or found.shape != shape or found.dtype != dtype:
             found = self._batches[k] = empty_in_lines(shape, dtype)
+            self.batch_bytes[k] = found.nbytes
         return found
 
     @property
     def size(self) -> int:
         """How many bytes this takes."""
-        return self.arena_size + sum([batch.nbytes for batch in list(self._batches.values())])
+        return self.arena_size + sum(list(self.batch_bytes.values()))
 
 
 class NativeProgram:

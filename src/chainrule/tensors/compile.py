@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MOST_TRACES = 8
 MOST_ROWS = 1 << 20  # of one native call, in as many passes through the data
+ENOUGH_ROWS = 1 << 16  # of one pass, which is then a call of its own: their order takes memory
 ALIKE = (Tensor, np.ndarray)
 ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 N = symbol("n")
@@ -329,7 +330,8 @@ class Compiled:
             )
         found = Stacked(self.name)
         # where no batch is smaller, a pass goes on where the one before it ends
-        together = max(min(passes, MOST_ROWS // len(once)), 1) if len(once) % batch_size == 0 else 1
+        goes_on = len(once) % batch_size == 0 and len(once) < ENOUGH_ROWS
+        together = max(min(passes, MOST_ROWS // len(once)), 1) if goes_on else 1
         for first in range(0, passes, together):
             whole = len(once) * min(together, passes - first)
             taken = np.zeros(whole + batch_size, np.int64)  # with one batch more: rows are asked for ahead of their use

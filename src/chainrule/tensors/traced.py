@@ -303,8 +303,7 @@ class Traced:
         ready = cast("engines.NativeProgram", self.program).ready(sizes)
         if self.can_run_steps():
             for k, place in self._argument_inputs.items():
-                x = tensors[k]._value
-                ready.batch(place, x.shape, x.dtype)
+                ready.batch_bytes[place] = tensors[k]._value.nbytes
 
     def memory(self) -> str:
         """Say how much memory native runs take beside inputs and results; "" if that is not known."""

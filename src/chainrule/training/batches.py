@@ -102,6 +102,7 @@ class ArrayBatches:
             batch = self.batch(order[start:stop])
             if batch.weight is None or generator is None or batch.size:  # nothing is learned from weights of 0
                 yield batch
+            del batch  # before there is a next one
 
     def order(self, generator: Generator | None) -> Array:
         """Return the order of the rows in an epoch, drawn from ``generator`` (None: that of the data)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,8 +44,7 @@ def stretches(trainer: Trainer, batches: Batches, *, measured: bool) -> Iterator
     if isinstance(batches, ArrayBatches) and _may_hurry(trainer, batches):
         yield from _Hurry(trainer, batches, measured).run()
         return
-    for batch in batches.epoch(trainer.generator):
-        yield _one(trainer, batch)
+    yield from map(partial(_one, trainer), batches.epoch(trainer.generator))  # which keeps no batch
 
 
 def _one(trainer: Trainer, batch: Batch) -> Learned:
