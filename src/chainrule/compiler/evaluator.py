@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.compiler import vector_math, vector_random
-from chainrule.compiler.emit import BOOL, I64, LANES, Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import BOOL, F32, I64, LANES, Dtype, Emitter, Module, Value
 from chainrule.compiler.fields import (
     Field,
     Fixed,
@@ -180,6 +180,15 @@ class Columns:
     loaded: dict[Any, list[Value]] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass
+class Neighbours:
+    """``count`` vectors side by side, of which the one numbered ``number`` is written: random numbers are drawn for all."""
+
+    count: int
+    number: int = 0
+    drawn: dict[Any, list[Value]] = dataclasses.field(default_factory=dict)
+
+
 class Evaluator:
     """Writes values of fields into a kernel. ``lane`` is the loop along the lanes; ``at`` the indices of open loops."""
 
@@ -189,6 +198,7 @@ class Evaluator:
         self.members = members  # computed here: at which index
         self.lane = lane
         self.at: dict[int, Value] = {}
+        self.neighbours: Neighbours | None = None
         self.columns: Columns | None = None  # where a short loop is written out, turn by turn
         self._scopes: list[dict[Any, Any]] = [{}]
         self._loops: dict[Any, frozenset[int]] = {}
@@ -499,6 +509,13 @@ class Evaluator:
         flat = self._offset(_Flat(field, field.shape), index)
         if unit is not None:
             if is_one(unit) and rows_of_four and e.lanes == LANES:
+                together = self.neighbours
+                if together is not None and field.kind == "uniform" and field.dtype == F32:
+                    key = (field, _key(index))
+                    if key not in together.drawn:
+                        first = flat - LANES * together.number if together.number else flat
+                        together.drawn[key] = vector_random.neighbours(e, seed, draw, first, together.count)
+                    return together.drawn[key][together.number]
                 return vector_random.consecutive(e, field.kind, seed, draw, flat, field.dtype, **field.attributes)
             flat = e.wide(flat) + e.lane_numbers() * e.wide(e.size(unit))
         return vector_random.at(e, field.kind, seed, draw, flat, field.dtype, **field.attributes)
