@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from chainrule.compiler.emit import Dtype, Module
 from chainrule.compiler.evaluator import KERNEL, KernelEmitter
 from chainrule.compiler.fields import Field, Number
+from chainrule.compiler.interface import Items
 from chainrule.compiler.loop_kernel import LoopKernel
-from chainrule.compiler.plan import WHOLE, Entry, Items, Record, Targets, Work
+from chainrule.compiler.plan import WHOLE, Entry, Record, Targets, Work
 from chainrule.compiler.product_kernel import product_records
 from chainrule.compiler.regions import Region
 from chainrule.compiler.special_kernel import copy_record, special_record
@@ -41,7 +42,7 @@ class Build:
             e = KernelEmitter(self.module, KERNEL)
             kernel = LoopKernel(e, self.regions, region, lambda field: field)
             kernel.write()
-            self.add(e, [], kernel.items, place)
+            self.add(e, [], Items(kernel.items), place)
 
     def add(self, e: KernelEmitter, reserved: Sequence[Entry], items: Items, place: int, work: Work = WHOLE) -> None:
         """Finish a kernel, or find the equal one, and add the record that calls it."""

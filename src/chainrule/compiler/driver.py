@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from chainrule.compiler.emit import I64, LANES, Dtype, Emitter, Module, Value
+from chainrule.compiler.interface import RUN, RUN_TEAM, Team
 from chainrule.compiler.target import Target
 
-RUN, RUN_TEAM = "run", "run_team"
 SPINS = 2000  # turns of waiting before the core is offered to others
-
-
-class Team(IntEnum):
-    """What stands where in the memory that the threads of a team share; what they write has lines of its own."""
-
-    SIZE = 0
-    RECORDS = 1
-    COUNT = 2
-    STEPS = 3
-    MOVES = 4
-    NUM_MOVES = 5
-    YIELD = 6  # the address of the function that offers the core to others
-    DONE = 8  # steps
-    ARRIVED = 16  # how often a member came to the end of a record
-    RELEASED = 24  # how many records all have come to the end of
-    DECISION = 32  # whether a check had failed by then
-    FRAMES = 40  # the address of each member's frame
 
 
 RECORD_WORDS = 3  # of a record in memory: the kernel's address, that of its args, the number of items

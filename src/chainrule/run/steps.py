@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule import compiler
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
-from chainrule.compiler.emit import Module
-from chainrule.compiler.plan import FIRST_INPUT
-from chainrule.compiler.straight import Given, Rows
+from chainrule.compiler.interface import FIRST_INPUT, RUN_TEAM, Given, Rows, Team
 from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
@@ -137,7 +135,7 @@ class Steps:
         for k, shape in enumerate(ready.shapes):
             if k in program.over:
                 continue
-            dtype = program.compilation.regions.outputs[k].dtype
+            dtype = program.recipe.results[k].dtype
             y = np.empty((steps, *shape) if k in self.wanted else shape, dtype)
             frame[program.slots[k]] = y.ctypes.data
             kept.append(y)
@@ -218,10 +216,13 @@ def _gather(source: Any, target: Any) -> int:
     found = _gathers.get(key)
     if found is None:
         machine = host()
-        module = Module(machine.masks)
-        name = write_gather(module, source, target)
-        ir = module.text(machine.attributes())
-        found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)
-    loaded, name = found
-    address: int = loaded.library[name]
+
+        def write() -> tuple[str, bytes]:
+            module = compiler.Module(machine.masks)
+            compiler.write_gather(module, source, target)
+            return module.text(machine.attributes()), b""
+
+        found = _gathers[key] = load_or_build(f"gather {source.str} {target.str}".encode(), write, machine)
+    (name,) = found.library
+    address: int = found.library[name]
     return address
