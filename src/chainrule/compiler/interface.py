@@ -58,11 +58,19 @@ class Team(IntEnum):
 Twins = tuple[tuple[int, ...], ...]
 
 
+class Scaling(NamedTuple):
+    """What is done to the elements of rows where they are gathered: x → (x - ``shift``) · ``factor``, in the input's dtype."""
+
+    shift: float
+    factor: float
+
+
 class Rows(NamedTuple):
-    """An input whose batches are rows of an array: the slot of its address, and its dtype."""
+    """An input whose batches are rows of an array: the slot of its address, its dtype, and how its elements are scaled."""
 
     slot: int
     dtype: Any
+    scaling: Scaling | None = None
 
 
 class Given(NamedTuple):

@@ -182,7 +182,11 @@ class _Straight:
             )
             found += [cells.cell(x, j) for j in range(length)]
         whole = cells.gather(e, found)
-        return Cells(whole.size, [e.cast(v, source.dtype) for v in whole.vectors])
+        vectors = [e.cast(v, source.dtype) for v in whole.vectors]
+        if rows.scaling is not None:
+            shift, factor = [e.constant(number, source.dtype) for number in rows.scaling]
+            vectors = [(v - shift) * factor for v in vectors]
+        return Cells(whole.size, vectors)
 
     def _store_results(self, wanted: Sequence[int], step: Value) -> None:
         """Write the results that are wanted of every step."""

@@ -11,13 +11,14 @@ import numpy as np
 
 from chainrule import compiler
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.interface import FIRST_INPUT, RUN_TEAM, Given, Rows, Team
+from chainrule.compiler.interface import FIRST_INPUT, RUN_TEAM, Given, Rows, Scaling, Team
 from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
 from chainrule.run.straight import SECONDS_OF_KERNEL, Function, Straight, twins
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
 
+NO_SCALINGS: Mapping[int, Scaling] = {}
 GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
 
 WORTH_WAKING = 2e-3  # seconds of work from which on waking other threads may pay
@@ -32,14 +33,16 @@ ANEW = 64  # calls after which it is measured again how many threads are fastest
 class Feed(NamedTuple):
     """What differs from step to step.
 
-    ``rows``     by input: the array whose rows, in ``order``, make its batches
-    ``numbers``  by input: one number for each step
-    ``order``    the rows of all steps, one batch after the other
+    ``rows``      by input: the array whose rows, in ``order``, make its batches
+    ``numbers``   by input: one number for each step
+    ``order``     the rows of all steps, one batch after the other
+    ``scalings``  by input: how elements of its rows are scaled as they are gathered
     """
 
     rows: Mapping[int, Array]
     numbers: Mapping[int, Array]
     order: Array
+    scalings: Mapping[int, Scaling] = NO_SCALINGS
 
 
 def can_gather(array: Array, dtype: Any) -> bool:
@@ -114,10 +117,14 @@ class Steps:
                 batch = np.empty((self.size, *rows.shape[1:]), dtype)
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
-                args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size], np.int64)
-                records.append((_gather(rows.dtype, dtype), args.ctypes.data, self.size))
+                scaling = feed.scalings.get(k)
+                args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size, 0, 0], np.int64)
+                if scaling is not None:
+                    for at, number in enumerate(scaling, 6):
+                        args[at : at + 1].view(dtype)[0] = number
+                records.append((_gather(rows.dtype, dtype, scaled=scaling is not None), args.ctypes.data, self.size))
                 extra_args.append(args)
-                given_rows[k] = Rows(slots, rows.dtype)
+                given_rows[k] = Rows(slots, rows.dtype, scaling)
                 kept += [rows, batch]
             elif k in feed.numbers:
                 numbers = np.ascontiguousarray(feed.numbers[k], dtype=program.dtypes[k])
@@ -207,22 +214,22 @@ class Steps:
         return int(team[Team.DONE])
 
 
-_gathers: dict[tuple[Any, Any], Any] = {}
+_gathers: dict[tuple[Any, Any, bool], Any] = {}
 
 
-def _gather(source: Any, target: Any) -> int:
+def _gather(source: Any, target: Any, *, scaled: bool) -> int:
     """Return the address of the kernel that gathers rows of one dtype into another."""
-    key = (source, target)
+    key = (source, target, scaled)
     found = _gathers.get(key)
     if found is None:
         machine = host()
 
         def write() -> tuple[str, bytes]:
             module = compiler.Module(machine.masks)
-            compiler.write_gather(module, source, target)
+            compiler.write_gather(module, source, target, scaled=scaled)
             return module.text(machine.attributes()), b""
 
-        found = _gathers[key] = load_or_build(f"gather {source.str} {target.str}".encode(), write, machine)
+        found = _gathers[key] = load_or_build(f"gather {source.str} {target.str} {scaled}".encode(), write, machine)
     (name,) = found.library
     address: int = found.library[name]
     return address

@@ -93,7 +93,7 @@ class Straight:
             written = write()
             loaded = load_or_build(written[0].encode(), lambda: written, machine)
         else:
-            rows = sorted([(k, slot, dtype.str) for k, (slot, dtype) in given.rows.items()])
+            rows = sorted([(k, one.slot, one.dtype.str, one.scaling) for k, one in given.rows.items()])
             asked = (
                 sorted(self.sizes.items()),
                 rows,

@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.errors import DataError, NotFiniteError
 from chainrule.optim.lr_scheduler import ReduceLROnPlateau
 from chainrule.training.batches import ArrayBatches, Batches
+from chainrule.training.epochs import Epochs, may_be_one_call
 from chainrule.training.interrupt import told_of_interrupt
 from chainrule.training.progress import Progress
 from chainrule.training.replay import explain, explain_in_use
@@ -45,8 +46,10 @@ class Loop:
                 raise NotFiniteError(f"{found} before training", expected="finite numbers")
             self.write_checkpoint()
             with told_of_interrupt(lambda: trainer.stop("interrupted")):
+                many = Epochs(self) if may_be_one_call(self) else None
                 while not self.is_over():
-                    self.epoch()
+                    if many is None or not many.learn():
+                        self.epoch()
         finally:
             self.progress.close()
             trainer.history.seconds = self.seconds()
