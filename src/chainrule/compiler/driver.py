@@ -156,7 +156,7 @@ def write_gather(module: Module, source: Dtype, target: Dtype, *, scaled: bool =
     """Write the kernel that copies rows named by an order into a batch, in another dtype; return its name.
 
     args: the slots of the rows, of the order and of the batch, the offset of the batch in bytes, elements per row,
-    and how many rows later in the order memory is asked for ahead of its use: those of the next batch. With ``scaled``, also
+    and how many rows later in the order memory is asked for ahead of its use. With ``scaled``, also
     what is subtracted from each element and what the difference is multiplied by, each a number of the target's dtype.
     """
     name = f"gather.{source.name}.{target.name}{'.scaled' * scaled}"

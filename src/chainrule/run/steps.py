@@ -16,7 +16,8 @@ from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.lines import empty_in_lines
 from chainrule.run.native import NativeProgram
-from chainrule.run.straight import SECONDS_OF_KERNEL, Function, Straight, twins
+from chainrule.run.pages import use_large_pages
+from chainrule.run.straight import MANY, SECONDS_OF_KERNEL, Function, Straight, twins
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
 
 NO_SCALINGS: Mapping[int, Scaling] = {}
@@ -26,6 +27,9 @@ WORTH_WAKING = 2e-3  # seconds of work from which on waking other threads may pa
 WORTH_A_BARRIER = 2e-6  # seconds of a kernel, on the average, from which on sharing it may pay
 TRIAL = 2e-3  # seconds of work
 LOOK_AFTER = 0.1  # seconds
+AHEAD = (
+    8  # rows: so many after the one that is gathered are asked for already, those of the next batch at the end of one
+)
 FIRST_STEPS = 16  # of a call before it is known how long one takes
 FIRST_STRAIGHT_STEPS = 1 << 14  # before it is known how long one takes
 ANEW = 64  # calls after which it is measured again how many threads are fastest
@@ -63,6 +67,7 @@ class Steps:
         self._straight = Straight(program, sizes, wanted)
         self._seconds: dict[int, float] = {}  # per step, by number of threads
         self._calls = 0
+        self._in_large_pages: set[int] = set()  # the addresses of arrays for which they were asked
 
     def _parts(self, steps: int) -> list[tuple[int, int]]:
         """Return with how many threads to do how many steps: what was measured decides, and is measured again now and then.
@@ -105,7 +110,7 @@ class Steps:
         given_rows: dict[int, Rows] = {}
         written: dict[int, Array] = {}
         frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
-        order = np.concatenate([feed.order, np.zeros(self.size, np.int64)])  # the gathers look one batch ahead
+        order = np.concatenate([feed.order, np.zeros(AHEAD, np.int64)])
         order_slot = slots
         replaced = set(program.over.values())
         frame[order_slot] = order.ctypes.data
@@ -114,12 +119,15 @@ class Steps:
             slot = FIRST_INPUT + k
             if k in feed.rows:
                 rows = feed.rows[k]
+                if steps >= MANY and rows.ctypes.data not in self._in_large_pages:
+                    self._in_large_pages.add(rows.ctypes.data)
+                    use_large_pages(rows)
                 dtype = program.dtypes[k]
                 batch = empty_in_lines((self.size, *rows.shape[1:]), dtype)
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
                 scaling = feed.scalings.get(k)
-                args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size, 0, 0], np.int64)
+                args = np.array([slots, order_slot, slot, 0, batch[:1].size, AHEAD, 0, 0], np.int64)
                 if scaling is not None:
                     for at, number in enumerate(scaling, 6):
                         args[at : at + 1].view(dtype)[0] = number

@@ -97,6 +97,8 @@ class ArrayBatches:
         self.is_converted = is_small and not (form.keeps(self.X) and self.count != 1)
         if self.is_converted:
             self.X = form.inputs(self.X, f"{self.name}: X")
+        elif form.keeps(self.X):
+            self.X = np.ascontiguousarray(self.X)  # rows are gathered from memory where they lie one after the other
 
     @property
     def source(self) -> Source:
