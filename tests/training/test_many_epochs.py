@@ -120,7 +120,8 @@ def test_what_has_to_happen_between_epochs_happens(calls: list[int], tmp_path: A
 
 def test_a_callback_that_is_told_of_the_end_alone_may_listen(calls: list[int]) -> None:
     class Ends(cr.Callback):
-        seen: list[str] = []
+        def __init__(self) -> None:
+            self.seen: list[str] = []
 
         def on_train_begin(self, trainer: Any) -> None:
             self.seen.append("begin")
@@ -128,8 +129,9 @@ def test_a_callback_that_is_told_of_the_end_alone_may_listen(calls: list[int]) -
         def on_train_end(self, trainer: Any) -> None:
             self.seen.append("end")
 
-    trainer([Ends()], epochs=40).fit((X, Y))
-    assert Ends.seen == ["begin", "end"]
+    ends = Ends()
+    trainer([ends], epochs=40).fit((X, Y))
+    assert ends.seen == ["begin", "end"]
     assert calls
 
 
