@@ -121,10 +121,15 @@ class Value:
 
 
 class Module:
-    """Functions and the declarations they need. ``masks``: the machine loads and stores some lanes of a vector by itself."""
+    """Functions and the declarations they need.
 
-    def __init__(self, masks: bool = True) -> None:
+    ``masks``   the machine loads and stores some lanes of a vector by itself
+    ``lookup``  which instructions it has to look up tables in registers: see lookup.py
+    """
+
+    def __init__(self, masks: bool = True, lookup: str = "") -> None:
         self.masks = masks
+        self.lookup = lookup
         self.functions: dict[str, str] = {}
         self.declarations: dict[str, str] = {}
         self.globals: dict[str, str] = {}

@@ -14,7 +14,6 @@ A folded loop too short for a vector is written out turn by turn, for 16 rows at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -208,16 +207,12 @@ class LoopKernel:
         for f in folds:
             start.extend(self._neutral(f, lanes))
 
-        columns = self.ev.columns
-
         def turn(carry: Sequence[Value]) -> list[Value]:
             result: list[Value] = []
             for field in self.region.members:  # those of this phase, and what they are computed from
                 if field in stored:
                     index = self.index[field]
-                    value = self.ev.value(field, index)
-                    if columns is None:
-                        self.ev.store(value, self.target_of(field), index)
+                    self.ev.store(self.ev.value(field, index), self.target_of(field), index)
             at = 0
             for f in folds:
                 width = 1 if isinstance(f, Fold) else 2
@@ -228,8 +223,11 @@ class LoopKernel:
                 at += width
             return result
 
-        values = self._inner_loops(self.inner, turn, start, folds)
-        if columns is not None:
+        columns = self.ev.columns
+        if columns is None:
+            values = self._inner_loops(self.inner, turn, start, folds)
+        else:
+            values = self._short_rows(columns, folds, start)
             for field in stored:
                 self._store_turns(columns, field)
         at = 0
@@ -265,20 +263,37 @@ class LoopKernel:
                 return found
 
             return e.loop(0, e.size(self.region.dims[d]), 1, body, carry)
-        if self.ev.columns is not None:
-            return self._turn_by_turn(self.ev.columns, turn, carry)
         return self._chunks(rest[0] if rest else None, turn, carry, folds)
 
-    def _turn_by_turn(
-        self, columns: Columns, turn: Callable[[Sequence[Value]], list[Value]], carry: list[Value]
-    ) -> list[Value]:
-        """Write out a short folded loop."""
+    def _short_rows(self, columns: Columns, folds: Sequence[Field], start: Sequence[Value]) -> list[Value]:
+        """Return what a short folded loop, written out, gives: sums in halves, places from the first to the last."""
+        e = self.e
+        terms: list[list[Value]] = [[] for _ in folds]
+        places = list(start)
+
+        def turn() -> None:
+            at = 0
+            for k, f in enumerate(folds):
+                ((x, index),) = self._folded(f)
+                value = e.wide(self.ev.value(x, index))
+                if isinstance(f, Fold):
+                    terms[k].append(value)
+                    at += 1
+                else:
+                    places[at : at + 2] = self._combine_in(f, places[at : at + 2], value, index)
+                    at += 2
+
         self._hoist()
         for columns.turn, known in enumerate(self.turns):
-            self.ev.at[columns.loop] = self.e.index(columns.turn)
-            carry = self.ev.within(known, partial(turn, carry))
+            self.ev.at[columns.loop] = e.index(columns.turn)
+            self.ev.within(known, turn)
         del self.ev.at[columns.loop]
-        return carry
+        at = 0
+        for k, f in enumerate(folds):
+            if isinstance(f, Fold):
+                places[at] = in_halves(e, f, terms[k])
+            at += 1 if isinstance(f, Fold) else 2
+        return places
 
     def _store_turns(self, columns: Columns, field: Field) -> None:
         """Write what was computed turn by turn."""
@@ -437,6 +452,24 @@ def combine(e: Emitter, f: Fold, a: Value, b: Value) -> Value:
     if f.kind == "and":
         return a & b
     return a * b if f.kind == "mul" else a + b
+
+
+def in_halves(e: Emitter, f: Fold, terms: Sequence[Value]) -> Value:
+    """Return a few terms combined: those of the lower half of a power of two with those of the upper, and so on."""
+    first, *others = terms
+    if begins_with_zero(f):
+        first = combine(e, f, e.wide(neutral(e, f), first.lanes), first)
+    terms = [first, *others]
+    half = 1 << (len(terms) - 1).bit_length() >> 1
+    while half:
+        terms = [combine(e, f, x, terms[k + half]) if k + half < len(terms) else x for k, x in enumerate(terms[:half])]
+        half //= 2
+    return terms[0]
+
+
+def begins_with_zero(f: Fold) -> bool:
+    """Say whether it matters that a fold begins with its neutral number: 0 + -0.0 is 0."""
+    return f.kind == "add" and f.dtype.kind == "f"
 
 
 def _lowest(dtype: Any) -> Any:

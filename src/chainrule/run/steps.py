@@ -234,7 +234,7 @@ def _gather(source: Any, target: Any, *, scaled: bool) -> int:
         machine = host()
 
         def write() -> tuple[str, bytes]:
-            module = compiler.Module(machine.masks)
+            module = compiler.Module(machine.masks, machine.lookup)
             compiler.write_gather(module, source, target, scaled=scaled)
             return module.text(machine.attributes()), b""
 
