@@ -381,7 +381,7 @@ class Evaluator:
         if stride is None:
             return e.load(self.address(field, index), field.dtype)
         if is_one(stride):
-            return e.load(self.address(field, index), field.dtype, LANES, e.mask)
+            return e.load(self.address(field, index), field.dtype, e.lanes, e.mask)
         places = e.lane_numbers() * e.wide(e.size(stride))
         return self.load_at(self.address(field, index), places, field.dtype)
 
@@ -390,15 +390,15 @@ class Evaluator:
         e = self.e
         if dtype.kind == "b":
             return e.ne(self.load_at(base, places, np.dtype(np.uint8)), 0)
-        kind = Value(e, "", dtype, LANES).type
+        kind = Value(e, "", dtype, e.lanes).type
         scalar = Value(e, "", dtype).type
         pointers = e.raw(f"getelementptr {scalar}, ptr {base}, {places!r}")
         mask = e.mask.name if e.mask is not None else "splat (i1 true)"
         suffix = {"float": "f32", "double": "f64"}.get(scalar, scalar)
-        name = f"llvm.masked.gather.v{LANES}{suffix}.v{LANES}p0"
-        at = (f"<{LANES} x ptr> align {dtype.itemsize}", pointers)
-        call = e.module.masked(name, kind, at, (f"<{LANES} x i1>", mask), (kind, "zeroinitializer"))
-        return e.op(call, dtype, LANES)
+        name = f"llvm.masked.gather.v{e.lanes}{suffix}.v{e.lanes}p0"
+        at = (f"<{e.lanes} x ptr> align {dtype.itemsize}", pointers)
+        call = e.module.masked(name, kind, at, (f"<{e.lanes} x i1>", mask), (kind, "zeroinitializer"))
+        return e.op(call, dtype, e.lanes)
 
     def in_columns(self, field: Field, index: Index) -> bool:
         """Say whether the loop that is written out goes along the rows of a field, and the lanes from row to row."""
@@ -434,9 +434,9 @@ class Evaluator:
         pointers = e.raw(f"getelementptr {scalar}, ptr {self.address(target, index)}, {places!r}")
         mask = e.mask.name if e.mask is not None else "splat (i1 true)"
         suffix = {"float": "f32", "double": "f64"}.get(scalar, scalar)
-        name = f"llvm.masked.scatter.v{LANES}{suffix}.v{LANES}p0"
-        at = (f"<{LANES} x ptr> align {value.dtype.itemsize}", pointers)
-        e.line(e.module.masked(name, "void", (value.type, value.name), at, (f"<{LANES} x i1>", mask)))
+        name = f"llvm.masked.scatter.v{e.lanes}{suffix}.v{e.lanes}p0"
+        at = (f"<{e.lanes} x ptr> align {value.dtype.itemsize}", pointers)
+        e.line(e.module.masked(name, "void", (value.type, value.name), at, (f"<{e.lanes} x i1>", mask)))
 
     def _reshaped(self, field: Reshape, index: Index) -> Value:
         """Return an element of a reshaped field: the same row-major place in its memory."""
@@ -452,7 +452,7 @@ class Evaluator:
         if stride is None:
             return e.load(base, root.dtype)
         if is_one(stride):
-            return e.load(base, root.dtype, LANES, e.mask)
+            return e.load(base, root.dtype, e.lanes, e.mask)
         return self.load_at(base, e.lane_numbers() * e.wide(e.size(stride)), root.dtype)
 
     def _gathered(self, field: Gather, index: Index) -> Value:
@@ -476,7 +476,7 @@ class Evaluator:
         if total.lanes == 1 and lanes_in_rest is None:
             return e.load(e.offset(e.pointer(root), total, root.dtype), root.dtype)
         if total.lanes == 1 and lanes_in_rest is not None and is_one(lanes_in_rest):
-            return e.load(e.offset(e.pointer(root), total, root.dtype), root.dtype, LANES, e.mask)
+            return e.load(e.offset(e.pointer(root), total, root.dtype), root.dtype, e.lanes, e.mask)
         if lanes_in_rest is not None:
             total = e.wide(total) + e.lane_numbers() * e.wide(e.size(lanes_in_rest))
         return self.load_at(e.pointer(root), total, root.dtype)
@@ -498,7 +498,7 @@ class Evaluator:
         ) and all(not isinstance(at.offset, Size) and at.offset == 0 for at in index)
         flat = self._offset(_Flat(field, field.shape), index)
         if unit is not None:
-            if is_one(unit) and rows_of_four:
+            if is_one(unit) and rows_of_four and e.lanes == LANES:
                 return vector_random.consecutive(e, field.kind, seed, draw, flat, field.dtype, **field.attributes)
             flat = e.wide(flat) + e.lane_numbers() * e.wide(e.size(unit))
         return vector_random.at(e, field.kind, seed, draw, flat, field.dtype, **field.attributes)

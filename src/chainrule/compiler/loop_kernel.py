@@ -20,13 +20,16 @@ import numpy as np
 
 from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
 from chainrule.compiler.evaluator import Columns, Evaluator, Index, KernelEmitter, index_of
-from chainrule.compiler.fields import Field, Fold, Place, same
+from chainrule.compiler.fields import Field, Fold, Map, Place, same
 from chainrule.compiler.interleave import store_columns
 from chainrule.compiler.regions import Region, Regions, folds_short_rows, lane_of, phases, runs_inside
 from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
 CHUNK_OF_ROWS = 256  # of a sum along another axis
+LONG = frozenset(
+    ["pow", "exp", "log", "expm1", "log1p", "tanh", "sigmoid", "sin", "cos"]
+)  # functions of many instructions
 
 
 class LoopKernel:
@@ -179,6 +182,8 @@ class LoopKernel:
         for phase in range(max(self.phase.values(), default=0) + 1):
             now = [f for f in members if self.phase[f] == phase]
             outside = [f for f in now if f not in self.in_loop and not isinstance(f, (Fold, Place))]
+            if not self.region.dims:
+                self._side_by_side(outside)
             for field in outside:
                 value = self.ev.value(field, self.index[field])
                 self.ev.know(field, self.index[field], value)
@@ -189,6 +194,33 @@ class LoopKernel:
             if folds or stored:
                 self._fold(folds, stored)
         return []
+
+    def _side_by_side(self, numbers: Sequence[Field]) -> None:
+        """Compute single numbers that one function gives, each from its own operands, in the lanes of a vector."""
+        e, rank = self.e, dict[Field, int]()
+        groups: dict[tuple[int, str, Any], list[Map]] = {}
+        for field in numbers:
+            before = max([rank.get(r.field, 0) for r in self.regions.readings(field)], default=0)
+            rank[field] = before
+            if isinstance(field, Map) and field.dtype.kind == "f" and field.primitive.name in LONG:
+                rank[field] = before + 1
+                groups.setdefault((before, field.primitive.name, field.dtype), []).append(field)
+        for _, group in sorted(groups.items(), key=lambda item: item[0][0]):
+            for start in range(0, len(group), LANES):
+                part = group[start : start + LANES]
+                rows = [[self.ev.value(x, i) for x, i in self.ev.parts(field, self.index[field])] for field in part]
+                lanes = 1 << (len(part) - 1).bit_length()
+                if lanes == 1 or part[0].attributes:
+                    continue
+                operands = []
+                for column in zip(*rows, strict=True):
+                    vector = e.wide(column[0], lanes)
+                    for k, x in enumerate(column[1:], 1):
+                        vector = e.with_lane(vector, k, x)
+                    operands.append(vector)
+                result = part[0].primitive.lower(e, *operands)
+                for k, field in enumerate(part):
+                    self.ev.know(field, self.index[field], e.lane(result, k))
 
     def _store(self, field: Field) -> None:
         if field in self.region.stored:
