@@ -3,6 +3,8 @@
     python benchmarks/start.py
     python benchmarks/start.py --processes 10 --programs chainrule-fit sklearn --json start.json
 
+first   what the first call of a compiled training step takes, up to its result: 784-128-64-10 (ReLU, 128 rows) and 20
+        hidden layers of 64 (tanh, 64 rows), cross-entropy and Adam; llvmlite's import is in it
 xor     2-4-1 until each output is within 0.1 of its target (scikit-learn by L-BFGS, which it advises for few rows)
 digits  64-64-10 on scikit-learn's 1,797 handwritten digits until at least 97 % of 360 others are right, looked at after
         each epoch of batches of 32
@@ -168,6 +170,33 @@ else:
     sys.exit("not trained in 100 epochs")
 """
 
+FIRST = """
+import chainrule as cr
+from chainrule import nn
+cr.manual_seed(0)
+sizes, make, rows = {sizes}, nn.{activation}, {rows}
+layers = [part for n, m in zip(sizes, sizes[1:]) for part in (nn.Linear(n, m), make())]
+model = nn.Sequential(*layers[:-1])
+optimizer = cr.optim.Adam(model.parameters(), lr=1e-3)
+x = cr.from_numpy(np.random.default_rng(0).standard_normal((rows, sizes[0])).astype(np.float32))
+t = cr.from_numpy(np.arange(rows) % 10)
+@cr.compile
+def step(x, t):
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x), t)
+    loss.backward()
+    optimizer.step()
+    return loss
+now()
+began = time.process_time()
+step(x, t)
+now()
+times.append(times[-2] + time.process_time() - began)
+"""
+FIRSTS = {
+    "784-128-64-10": FIRST.format(sizes=[784, 128, 64, 10], activation="ReLU", rows=128),
+    "64-64 x 20-10": FIRST.format(sizes=[64] * 21 + [10], activation="Tanh", rows=64),
+}
 EAGER = {"compile": "", "fused": ""}
 FUSED = {"compile": "", "fused": ", fused=True"}
 COMPILED = {"compile": "@cr.compile", "fused": ""}
@@ -187,6 +216,7 @@ PROGRAMS: dict[str, dict[str, str]] = {
         "digits": TORCH_DIGITS + LOOP_DIGITS.format(**FUSED),
     },
 }
+TASKS = ("first", "xor", "digits")
 NEEDS = {"sklearn": "sklearn", "torch-eager": "torch"}
 
 
@@ -213,11 +243,33 @@ def run(program: str, folder: Path, cache: Path) -> list[float]:
     return [at - began for at in json.loads(done.stdout)]
 
 
+def first_calls(processes: int, place: Path) -> list[dict[str, Any]]:
+    """Measure the first call of each network with an empty and a warm cache; print a table and return the figures."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for number in range(processes + 1):  # the first is not counted: it fills the caches
+        for name, program in FIRSTS.items():
+            for cache in ("empty", "warm"):
+                own = place / "first" / (f"empty-{number}" if cache == "empty" else "warm") / name
+                own.mkdir(parents=True, exist_ok=True)
+                before, after, worked, _ = run(program, place, own)
+                if number:
+                    found.setdefault((name, cache), []).append((after - before, worked - before))
+    print(f"\nthe first call, ms, medians of {processes} processes")
+    print(f"  {'':<20}{'cache':>7}{'passed':>10}{'CPU time':>12}")
+    results = []
+    for (name, cache), values in found.items():
+        passed, worked = (1e3 * statistics.median(column) for column in zip(*values, strict=True))
+        print(f"  {name:<20}{cache:>7}{passed:>10.0f}{worked:>12.0f}")
+        results.append({"task": "first", "network": name, "cache": cache, "ms": passed, "cpu_ms": worked})
+    return results
+
+
 def main() -> None:
     """Measure, print, and write the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--programs", nargs="+", choices=list(PROGRAMS), default=list(PROGRAMS), metavar="NAME")
     parser.add_argument("--processes", type=int, default=10, help="of each kind")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     told = parser.parse_args()
     show_at_once()
@@ -225,8 +277,8 @@ def main() -> None:
         os.sched_setaffinity(0, cpus(1))  # inherited by what is started
     machine = about_the_machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    tasks = ["xor", "digits"]
-    if importlib.util.find_spec("sklearn") is None:
+    tasks = list(told.tasks)
+    if "digits" in tasks and importlib.util.find_spec("sklearn") is None:
         print("  without digits: sklearn not installed (pip install 'chainrule[peers]')")
         tasks.remove("digits")
     found: dict[tuple[str, str, str], list[list[float]]] = {}
@@ -235,6 +287,8 @@ def main() -> None:
         folder = Path(place)
         if "digits" in tasks:
             write_digits(folder)
+        results = first_calls(told.processes, folder) if "first" in tasks else []
+        tasks = [task for task in tasks if task != "first"]
         kinds = []
         for name in told.programs:
             if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
@@ -256,7 +310,6 @@ def main() -> None:
                     continue
                 if number:
                     found.setdefault(kind, []).append(times)
-    results: list[dict[str, Any]] = []
     for task in tasks:
         print(f"\n{task}, ms from the start of the process, medians of {told.processes}")
         print(f"  {'':<20}{'cache':>7}{'imported':>10}{'first step':>12}{'trained':>10}")

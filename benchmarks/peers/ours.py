@@ -140,8 +140,8 @@ class Images:
         cr.manual_seed(0)
         network = images.NETWORK
         model = torch_shaped.model(cr, network)
-        self.data = (images.as_floats(found.x), found.y)
-        self.val = (images.as_floats(found.val_x), found.val_y)
+        self.data = (found.x, found.y)
+        self.val = (found.val_x, found.val_y)
         self.clock = Epochs()
         self.trainer = cr.Trainer(
             model,
@@ -149,6 +149,7 @@ class Images:
             optimizer=torch_shaped.optimizer(cr, network, model.parameters()),
             batch_size=network.batch,
             metrics=["accuracy"],
+            normalize=(0, 255),
             epochs=1,
             keep_best=False,
             progress=False,

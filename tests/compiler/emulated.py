@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.compiler import loader, object_file, target
-from chainrule.compiler.driver import RUN, RUN_TEAM, Team
+from chainrule.compiler.interface import ARENA, FIRST_INPUT, RUN, RUN_TEAM, STATUS, Given, Team
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.pipeline import Compilation
-from chainrule.compiler.plan import ARENA, FIRST_INPUT, STATUS, Layout
-from chainrule.compiler.straight import Given, write_straight
+from chainrule.compiler.straight import write_straight
 from chainrule.graph import Graph
 from chainrule.graph.sizes import Size, evaluate
 from chainrule.run.program import late_calls
@@ -108,7 +107,7 @@ class Emulated:
     def run(self, inputs: Sequence[Any], sizes: dict[str, int], threads: int = 0) -> list[Any]:
         """Return the outputs for these inputs: of kernels, with ``threads`` of so many that share them, or of ``STRAIGHT``."""
         compilation, targets = self.compilation, self.compilation.targets
-        layout = Layout(targets, compilation.records, compilation.build.scratch, sizes)
+        layout = compilation.recipe().layout(sizes)
         memory = bytearray()
 
         def put(array: Any) -> int:

@@ -153,7 +153,9 @@ def planned(
     if dot and a.strides[1] == b.strides[0] == size and pays(k):
         dots = choose_dots(n, k, registers, dtype)
         args = [*dot_args(a[None], b[None]), 2, 0, c.strides[0] // size, 0]
-        return [Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count_dots(dots, m, n))]
+        return [
+            Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count_dots(dots, m, n).number())
+        ]
     packed_a = packs and pays_to_pack_a(m, n, k, dtype)
     packed_b = b.strides[1] != size or (packs and pays_to_pack_b(m, n, k, dtype))
     tile = choose_tile(m, n, k, registers, dtype)
@@ -187,7 +189,7 @@ def planned(
         place = [2, cut.column * size, c.strides[0] // size]
         args[Entry.PARTIAL : Entry.PARTIAL_BATCH] = place
         kernel = product_kernel(part, dtype, store, target, cut.term > 0)
-        calls.append(Call(kernel, "kernel", arrays, [*args, *place, 0], count_tiles(part, m, cut.columns)))
+        calls.append(Call(kernel, "kernel", arrays, [*args, *place, 0], count_tiles(part, m, cut.columns).number()))
     return calls
 
 

@@ -94,7 +94,7 @@ def multiply(a, b, tile, *, packed=None, packed_a=None, target=HOST, pieces=1, c
     if resume is not None:
         arrays.append(resume)
         args[Entry.PARTIAL], args[Entry.PARTIAL_ROW], args[Entry.PARTIAL_BATCH] = 3, n, m * n
-    count = count_tiles(tile, m, n, batches)
+    count = count_tiles(tile, m, n, batches).number()
     call = Call(
         product_kernel(tile, a.dtype, store, target, resume is not None),
         "kernel",
@@ -226,7 +226,7 @@ def test_dot_products_are_right_and_have_the_same_bits_for_all_tiles(shape, dtyp
         (Dots(3, 4, 8), AVX2, 7),
     ]:
         c = np.full((batches, m, n + 5), 7, dtype)
-        count = count_dots(dots, m, n, batches)
+        count = count_dots(dots, m, n, batches).number()
         args = [*dot_args(a, b), 2, 0, n + 5, m * (n + 5)]
         call = Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count)
         for piece in range(pieces):
@@ -298,7 +298,7 @@ def test_an_update_in_place_sees_every_element_once(shape, dtype, deferred):
         tile = tile.with_columns(inputs)._replace(deferred=deferred)
         arrays = [g, x, *(s.copy() for s in state), rates.astype(dtype)]
         args = product_args(tile, g.T[None], x[None]) + [2, 0, 3, 0, 4, 0, 5, 0, inputs + 3]
-        count = count_tiles(tile, outputs, inputs)
+        count = count_tiles(tile, outputs, inputs).number()
         call = Call(product_kernel(tile, dtype, adam, target), "kernel", arrays, args, count)
         for piece in range(pieces):
             call(count * piece // pieces, count * (piece + 1) // pieces)

@@ -105,3 +105,15 @@ def test_loops_beside_an_axis_without_elements_are_not_gone_through() -> None:
         return (*ends, *swept, *sorted_, -x, x, op.concat(x, x, axis=0), op.permute(x, axes=(5, 4, 3, 2, 1, 0)) * 2)
 
     beside(function, x)
+
+
+@pytest.mark.parametrize("first", [2, 5, 16, 64])
+def test_a_product_with_the_batch_as_columns_is_whole_for_more_of_them_than_in_the_first_run(first: int) -> None:
+    inputs = [graph_input(name, (N, 4), F32) for name in "ab"]
+    with recording(Recording()):
+        graph = Graph(inputs, (op.contract(*inputs, batch=((), ()), contracted=((1,), (1,))),))
+    program = NativeProgram(graph, None, {"n": first})
+    for n in (2, 3, 15, 16, 17, 32, 33, 64):
+        a, b = numbers(n, 4), numbers(n, 4, seed=1)
+        program.ready({"n": n}).arena[:] = 255
+        assert_close(program.run([a, b], {"n": n})[0], a @ b.T, length=4)

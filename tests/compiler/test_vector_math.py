@@ -13,7 +13,7 @@ import pytest
 
 from chainrule.compiler import vector_math
 from chainrule.compiler.emit import F32, F64, Emitter, Module, Value
-from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.interface import Unlowered
 from chainrule.graph import primitives
 from chainrule.ops.rules import Elementwise
 from tests.compiler.native import AVX2, HOST

@@ -1,1 +1,46 @@
-"""From a graph to machine code: passes, loops, LLVM."""
+"""From a graph to machine code: passes, loops, LLVM.
+
+What makes code is loaded when code is made: a graph whose code is on disk runs without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chainrule.compiler.cost import cost_of
+    from chainrule.compiler.driver import write_gather
+    from chainrule.compiler.emit import Module
+    from chainrule.compiler.pipeline import Compilation
+    from chainrule.compiler.register_evaluator import estimate
+    from chainrule.compiler.show import show_loops, show_records
+    from chainrule.compiler.straight import write_straight
+
+_LATER = {
+    "Compilation": "pipeline",
+    "Module": "emit",
+    "cost_of": "cost",
+    "estimate": "register_evaluator",
+    "show_loops": "show",
+    "show_records": "show",
+    "write_gather": "driver",
+    "write_straight": "straight",
+}
+
+__all__ = [
+    "Compilation",
+    "Module",
+    "cost_of",
+    "estimate",
+    "show_loops",
+    "show_records",
+    "write_gather",
+    "write_straight",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

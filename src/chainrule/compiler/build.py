@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from chainrule.compiler.alike import Made, form_of, records_like
 from chainrule.compiler.emit import Dtype, Module
 from chainrule.compiler.evaluator import KERNEL, KernelEmitter
 from chainrule.compiler.fields import Field, Number
+from chainrule.compiler.interface import Items
 from chainrule.compiler.loop_kernel import LoopKernel
-from chainrule.compiler.plan import WHOLE, Entry, Items, Record, Targets, Work
+from chainrule.compiler.plan import WHOLE, Entry, Record, Targets, Work
 from chainrule.compiler.product_kernel import product_records
 from chainrule.compiler.regions import Region
 from chainrule.compiler.special_kernel import copy_record, special_record
@@ -27,6 +29,7 @@ class Build:
         self.module = Module(machine.masks, machine.lookup)
         self.records: list[Record] = []
         self.scratch: list[tuple[Field, int]] = []
+        self._made: dict[str, Made] = {}  # of products, by their form
         for place, region in enumerate(targets.order):
             self._write(region, place)
         for field, source in targets.copied:
@@ -34,14 +37,29 @@ class Build:
 
     def _write(self, region: Region, place: int) -> None:
         if region.product is not None:
-            product_records(self, region, place)
+            self._write_product(region, place)
         elif region.special is not None:
             special_record(self, region, place)
         else:
             e = KernelEmitter(self.module, KERNEL)
             kernel = LoopKernel(e, self.regions, region, lambda field: field)
             kernel.write()
-            self.add(e, [], kernel.items, place)
+            self.add(e, [], Items(kernel.items), place)
+
+    def _write_product(self, region: Region, place: int) -> None:
+        """Write the kernels of a product, or find those of one of the same form."""
+        form = form_of(self.targets, region)
+        made = None if form is None else self._made.get(form.key)
+        if form is not None and made is not None:
+            records, scratch = records_like(made, form, place)
+            self.records += records
+            self.scratch += [(x, place) for x in scratch]
+            return
+        first, first_scratch = len(self.records), len(self.scratch)
+        product_records(self, region, place)
+        if form is not None:
+            own = [x for x, _ in self.scratch[first_scratch:]]
+            self._made[form.key] = Made(form.fields, tuple(self.records[first:]), tuple(own))
 
     def add(self, e: KernelEmitter, reserved: Sequence[Entry], items: Items, place: int, work: Work = WHOLE) -> None:
         """Finish a kernel, or find the equal one, and add the record that calls it."""

@@ -1,7 +1,7 @@
 """Machine code kept on disk, so that the second run of a program starts without LLVM.
 
 An entry is a file in the folder $CHAINRULE_CACHE, else ``chainrule/native`` in the user's cache folder. Its name is a hash of
-all that its code follows from: what the caller compiles, the source of the compiler, the version of LLVM, the target. So an
+all that its code follows from: what the caller compiles (a graph, or text in LLVM's language), the source of the compiler, the version of LLVM, the target. So an
 entry is never wrong, only unused, and the oldest go when the folder grows too large.
 
 Code that is loaded is run. The folder must belong to the user, and nobody else may be able to write to it; the same is asked of
@@ -75,11 +75,13 @@ def load_or_build(
     build: Callable[[], tuple[str, bytes]],
     target: Target,
     symbols: Mapping[str, int] | None = None,
+    read: Callable[[bytes], object] = bytes,
 ) -> Loaded:
     """Return the code for ``key``: from disk, or from the text in LLVM's language that ``build()`` returns with metadata.
 
     ``key`` must tell apart whatever makes ``build`` return something else, except the source of chainrule's compiler, LLVM
     and the target, which are added here. ``symbols``: addresses for what the code calls, as ``Library`` takes them.
+    ``read`` is called with the metadata; an entry for which it raises NativeError is built again.
 
     Raises:
         NativeError: LLVM refuses the text, or the code calls what is not in ``symbols``.
@@ -92,10 +94,12 @@ def load_or_build(
             if entry is not None:
                 metadata, code = entry
                 with contextlib.suppress(NativeError):  # of another machine, say: made anew
+                    read(metadata)
                     return Loaded(Library(code, symbols), metadata, from_cache=True)
     except _Unusable as unusable:
         note = str(unusable)
     ir, metadata = build()
+    read(metadata)
     code = object_code(ir, target)
     library = Library(code, symbols)
     if not note:
@@ -161,7 +165,7 @@ def _source() -> bytes:
     """
     package = Path(__file__).resolve().parent.parent
     found = [os.fsencode(package)]
-    for folder in ("compiler", "ops", "graph"):
+    for folder in ("compiler", "ops", "graph", "run"):
         try:
             with os.scandir(package / folder) as files:
                 rows = sorted((file.name, file.stat()) for file in files if file.name.endswith(".py"))

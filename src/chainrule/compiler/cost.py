@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from chainrule.compiler.fields import Field, Fold, Map, Number, Place, Random
-from chainrule.compiler.plan import Record, Targets, as_number
+from chainrule.compiler.interface import as_number
+from chainrule.compiler.plan import Record, Targets
 from chainrule.compiler.regions import CHEAP, Region
 from chainrule.graph.sizes import Dim, numel
 
@@ -26,7 +27,7 @@ class Cost(NamedTuple):
     bytes: int
 
 
-def cost(targets: Targets, record: Record, sizes: dict[str, int]) -> Cost:
+def cost_of(targets: Targets, record: Record, sizes: dict[str, int]) -> Cost:
     """Return what a record costs for these sizes."""
     region = targets.order[record.region] if record.region < len(targets.order) else None
     work = record.work

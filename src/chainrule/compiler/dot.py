@@ -14,6 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from chainrule.compiler.interface import Items
+from chainrule.graph.sizes import Dim
+
 from .emit import I64, LANES, Dtype, Emitter, Module, Value
 from .product import Entry, Epilogue, Registers, buffer, entry
 
@@ -52,9 +55,9 @@ def choose_dots(n: int | None, k: int | None, registers: Registers, dtype: Dtype
     return Dots(rows, columns, lanes, n is None or n % LANES > 0, k is not None and k % LANES == 0)
 
 
-def count_dots(dots: Dots, m: int, n: int, batches: int = 1) -> int:
+def count_dots(dots: Dots, m: Dim, n: Dim, batches: Dim = 1) -> Items:
     """Return how many items of work there are: ``rows`` of C by 16 columns."""
-    return batches * -(-m // dots.rows) * -(-n // LANES)
+    return Items(batches * ((n + (LANES - 1)) // LANES), m, dots.rows)
 
 
 def dot_product(

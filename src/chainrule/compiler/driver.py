@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from chainrule.compiler.emit import I64, LANES, Dtype, Emitter, Module, Value
+from chainrule.compiler.interface import RUN, RUN_TEAM, Team
 from chainrule.compiler.target import Target
 
-RUN, RUN_TEAM = "run", "run_team"
 SPINS = 2000  # turns of waiting before the core is offered to others
-
-
-class Team(IntEnum):
-    """What stands where in the memory that the threads of a team share; what they write has lines of its own."""
-
-    SIZE = 0
-    RECORDS = 1
-    COUNT = 2
-    STEPS = 3
-    MOVES = 4
-    NUM_MOVES = 5
-    YIELD = 6  # the address of the function that offers the core to others
-    DONE = 8  # steps
-    ARRIVED = 16  # how often a member came to the end of a record
-    RELEASED = 24  # how many records all have come to the end of
-    DECISION = 32  # whether a check had failed by then
-    FRAMES = 40  # the address of each member's frame
 
 
 RECORD_WORDS = 3  # of a record in memory: the kernel's address, that of its args, the number of items
@@ -171,13 +152,14 @@ def restore_denormals(e: Emitter, machine: Target, state: str) -> None:
         e.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {state})")
 
 
-def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
+def write_gather(module: Module, source: Dtype, target: Dtype, *, scaled: bool = False) -> str:
     """Write the kernel that copies rows named by an order into a batch, in another dtype; return its name.
 
     args: the slots of the rows, of the order and of the batch, the offset of the batch in bytes, elements per row,
-    and how many rows later in the order memory is asked for ahead of its use: those of the next batch.
+    and how many rows later in the order memory is asked for ahead of its use. With ``scaled``, also
+    what is subtracted from each element and what the difference is multiplied by, each a number of the target's dtype.
     """
-    name = f"gather.{source.name}.{target.name}"
+    name = f"gather.{source.name}.{target.name}{'.scaled' * scaled}"
     if name in module.functions:
         return name
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
@@ -185,6 +167,11 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
     rows, order, batch = [e.raw(f"load ptr, ptr {e.offset('%frame', words[k], I64)}, align 8") for k in range(3)]
     batch = e.raw(f"getelementptr i8, ptr {batch}, i64 {words[3].name}")
     length = words[4]
+    shift, factor = [e.load(e.offset("%args", 6 + k, I64), target) if scaled else None for k in range(2)]
+
+    def converted(x: Value) -> Value:
+        y = e.cast(x, target)
+        return y if shift is None or factor is None else (y - shift) * factor
 
     def row(i: Value) -> None:
         place = e.load(e.offset(order, i, I64), I64)
@@ -193,7 +180,7 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
         def part(j: Value) -> None:
             mask = e.lane_numbers() < e.wide(length - j)
             x = e.load(e.offset(from_, j, source), source, LANES, mask)
-            e.store(e.cast(x, target), e.offset(to, j, target), mask)
+            e.store(converted(x), e.offset(to, j, target), mask)
 
         whole = e.bits("and", length, -LANES)
         later = e.load(e.offset(order, i + words[5], I64), I64)
@@ -202,7 +189,7 @@ def write_gather(module: Module, source: Dtype, target: Dtype) -> str:
         def block(j: Value) -> None:
             e.prefetch(e.offset(ahead, j, source), locality=2)
             x = e.load(e.offset(from_, j, source), source, LANES)
-            e.store(e.cast(x, target), e.offset(to, j, target))
+            e.store(converted(x), e.offset(to, j, target))
 
         e.loop(0, whole, LANES, block)
         e.loop(whole, length, LANES, part)

@@ -300,10 +300,6 @@ class Order(Field):
         self.descending = descending
 
 
-class Unlowered(Exception):  # a reason, caught by the pipeline
-    """A primitive that has no native code: the reason is told to the user."""
-
-
 class Lowering:
     """What the ``lower`` rules of primitives that are not elementwise are given: it builds fields."""
 

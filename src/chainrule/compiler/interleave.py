@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 
 from chainrule.compiler.emit import LANES, Dtype, Emitter, Value
 
@@ -21,12 +22,28 @@ def load_columns(e: Emitter, start: str, width: int, dtype: Dtype, rows: Value |
 
 
 def store_columns(e: Emitter, columns: Sequence[Value], start: str, rows: Value | None) -> None:
-    """Write what ``load_columns`` returns back."""
+    """Write what ``load_columns`` returns back.
+
+    The elements of a column go to the lanes that they have in memory, and each vector of memory is blended of the columns. 16
+    divided by the greatest common divisor of ``width`` and 16 rows have lanes of their own; after them the lanes come again.
+    """
     width = len(columns)
+    distinct = LANES // math.gcd(width, LANES)
+    moved: dict[tuple[int, int], Value] = {}  # by column and group of rows
+    for column, x in enumerate(columns):
+        for group in range(LANES // distinct):
+            row_of = {(row * width + column) % LANES: row for row in range(group * distinct, (group + 1) * distinct)}
+            moved[column, group] = e.shuffle(x, None, [row_of.get(lane, 0) for lane in range(LANES)])
     for k, mask in enumerate(_masks(e, width, rows)):
-        places = range(LANES * k, LANES * (k + 1))
-        x = _together(e, columns, [LANES * (place % width) + place // width for place in places])
-        e.store(x, e.offset(start, LANES * k, x.dtype), mask)
+        lanes: dict[tuple[int, int], list[int]] = {}
+        for lane in range(LANES):
+            row, column = divmod(LANES * k + lane, width)
+            lanes.setdefault((column, row // distinct), []).append(lane)
+        first, *others = lanes
+        vector = moved[first]
+        for other in others:
+            vector = _blend(e, vector, moved[other], lanes[other])
+        e.store(vector, e.offset(start, LANES * k, vector.dtype), mask)
 
 
 def _masks(e: Emitter, width: int, rows: Value | None) -> list[Value | None]:
@@ -38,17 +55,28 @@ def _masks(e: Emitter, width: int, rows: Value | None) -> list[Value | None]:
 
 
 def _together(e: Emitter, vectors: Sequence[Value], places: Sequence[int]) -> Value:
-    """Return one vector of these elements of ``vectors``, counted through all of them: one shuffle for each but the first."""
-    sources = sorted({place // LANES for place in places})
-    first = sources[0]
-    result, order = vectors[first], [place - LANES * first for place in places]
-    if len(sources) == 1:
-        return e.shuffle(result, None, order)
-    arrived = [place // LANES == first for place in places]
-    order = [k if here else 0 for k, here in zip(order, arrived, strict=True)]
-    for source in sources[1:]:
-        new = [place // LANES == source for place in places]
-        order = [LANES + place % LANES if fresh else k for place, fresh, k in zip(places, new, order, strict=True)]
-        result = e.shuffle(result, vectors[source], order)
-        order = list(range(LANES))
+    """Return one vector of these elements of ``vectors``, counted through all of them.
+
+    Elements that stand in different lanes are blended, which takes less than a shuffle, where they are; then the lanes are
+    put in order: one shuffle for each blend.
+    """
+    blends: list[tuple[Value, dict[int, int]]] = []  # and which place is in which of its lanes
+    for source in sorted({place // LANES for place in places}):
+        own = {place % LANES: place for place in places if place // LANES == source}
+        if blends and blends[-1][1].keys().isdisjoint(own):
+            before, lanes = blends[-1]
+            blends[-1] = _blend(e, before, vectors[source], own), {**lanes, **own}
+        else:
+            blends.append((vectors[source], own))
+    result, lanes = blends[0]
+    lane_of = {place: lane for lane, place in lanes.items()}
+    result = e.shuffle(result, None, [lane_of.get(place, 0) for place in places])
+    for other, lanes in blends[1:]:
+        lane_of = {place: LANES + lane for lane, place in lanes.items()}
+        result = e.shuffle(result, other, [lane_of.get(place, k) for k, place in enumerate(places)])
     return result
+
+
+def _blend(e: Emitter, a: Value, b: Value, of_b: Container[int]) -> Value:
+    """Return ``a`` with those lanes of ``b``."""
+    return e.shuffle(a, b, [LANES + lane if lane in of_b else lane for lane in range(LANES)])

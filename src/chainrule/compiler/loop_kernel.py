@@ -123,6 +123,16 @@ class LoopKernel:
             del self.ev.at[lane]
             return result
 
+        if folds_short_rows(self.region):  # long as it is written out, it stands once: with a mask for all turns
+            assert not values  # of the outer loops nothing is carried
+
+            def rows(i: Value) -> None:
+                nonlocal left
+                left = stop - i
+                turn(i, e.lane_numbers() < e.wide(left), ())
+
+            e.loop(start, stop, LANES, rows)
+            return values
         if number is None or number >= LANES:
             first = e.index(start) if isinstance(start, int) else start
             whole = first + e.bits("and", stop - first, -LANES)

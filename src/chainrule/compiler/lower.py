@@ -22,9 +22,9 @@ from chainrule.compiler.fields import (
     Scatter,
     Source,
     Sweep,
-    Unlowered,
     same_sizes,
 )
+from chainrule.compiler.interface import Unlowered
 from chainrule.compiler.products import contraction
 from chainrule.errors import RuleMissing
 from chainrule.graph import Graph, Node, Primitive, primitive

@@ -5,7 +5,10 @@ fields    every node by the lower rule of its primitive; equal fields are one   
 regions   which fields one kernel computes together, and which are computed again       (regions)
 targets   which memory each stored field has; an order in which inputs may be replaced  (plan)
 kernels   LLVM's text of each region, and the records that call them                     (build)
+recipe    the same records as plain data, beside which the code is kept on disk          (recipe)
 code      machine code, from the disk cache if it is there                               (cache)
+
+A graph whose code is on disk (its name follows from the graph: graph_key) goes through none of them.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ from collections.abc import Mapping, Sequence
 
 from chainrule.compiler.build import Build
 from chainrule.compiler.driver import write_driver
-from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.interface import Unsuitable
 from chainrule.compiler.lower import Lowered
 from chainrule.compiler.plan import Record, Targets
+from chainrule.compiler.recipe import Recipe, recipe_of
 from chainrule.compiler.regions import Regions
+from chainrule.compiler.register_evaluator import estimate
 from chainrule.compiler.target import Target
 from chainrule.graph import Graph, Node
+from chainrule.graph.sizes import Size
 
 
 class Compilation:
@@ -31,6 +37,8 @@ class Compilation:
     ) -> None:
         self.seconds: dict[str, float] = {}
         self.machine = machine
+        self.graph = graph
+        self.hints = hints
         start = time.perf_counter()
         self.lowered = Lowered(graph, nodes)
         start = self._took("fields", start)
@@ -53,5 +61,13 @@ class Compilation:
         """The calls of a run."""
         return self.build.records
 
-
-__all__ = ["Compilation", "Unlowered"]
+    def recipe(self) -> Recipe:
+        """Return what a run needs beside the code."""
+        straight: int | str | None = None
+        sizes = [size for source in self.lowered.sources for size in source.shape if isinstance(size, Size)]
+        if self.hints or not sizes:
+            try:
+                straight = estimate(self.regions, self.hints)
+            except Unsuitable as unsuitable:
+                straight = str(unsuitable)
+        return recipe_of(self.targets, self.records, self.build.scratch, self.graph, straight)

@@ -9,19 +9,13 @@ Sizes may be symbols: offsets and entries are worked out for numbers once the ba
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from chainrule.compiler.fields import Field, Fixed, Fold, Place, Source, same_sizes
+from chainrule.compiler.interface import FIRST_INPUT, Items
 from chainrule.compiler.regions import Region, Regions, phases, runs_inside
-from chainrule.graph.primitive import Array
-from chainrule.graph.sizes import Dim, Size, evaluate, numel
-
-STATUS, ARENA, FIRST_INPUT = 0, 1, 2
-ALIGNMENT = 64
-APART = 192  # bytes between values, so that their lines do not fall into the same sets of the cache
+from chainrule.graph.sizes import Dim
 
 
 class Entry(NamedTuple):
@@ -30,9 +24,6 @@ class Entry(NamedTuple):
     kind: str
     field: Field | None = None
     size: Dim = 0
-
-
-Items = Dim | Callable[[Callable[[Dim], int]], int]  # a size, or what gives the number once sizes are numbers
 
 
 class Work(NamedTuple):
@@ -188,31 +179,6 @@ class Targets:
         for field, _ in self.copied:
             self.lives[field] = (self.lives[field][0], len(self.order))
 
-    def offsets(self, sizes: dict[str, int], scratch: Sequence[tuple[Field, int]] = ()) -> tuple[dict[Field, int], int]:
-        """Return where each field of the arena begins, in bytes, and how large the arena is."""
-        wanted = [(field, life) for field, life in self.lives.items()]
-        wanted += [(field, (at, at)) for field, at in scratch]
-        placed: list[tuple[int, int, int, int]] = []  # first, last, begin, end
-        offsets: dict[Field, int] = {}
-        end = 0
-        for field, (first, last) in sorted(wanted, key=lambda x: x[1][0]):
-            size = int(as_number(numel(field.shape), sizes)) * field.dtype.itemsize
-            need = -(-(size + APART) // ALIGNMENT) * ALIGNMENT
-            at = 0
-            for _, _, begin, stop in sorted((p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]):
-                if at + need <= begin:
-                    break
-                at = max(at, stop)
-            offsets[field] = at
-            placed.append((first, last, at, at + need))
-            end = max(end, at + need)
-        return offsets, end
-
-
-def as_number(size: Dim, sizes: dict[str, int]) -> int:
-    """Return a size where each symbol is a number."""
-    return int(evaluate(size, sizes)) if isinstance(size, Size) else int(size)
-
 
 def _sorted(after: Sequence[set[int]]) -> list[int] | None:
     """Return an order in which each comes after those it names, the given one where it is free; None if there is none."""
@@ -231,34 +197,3 @@ def _sorted(after: Sequence[set[int]]) -> list[int] | None:
             if left[j] == 0:
                 heapq.heappush(ready, j)
     return order if len(order) == len(after) else None
-
-
-class Layout:
-    """The entries of all records as numbers, for given sizes."""
-
-    def __init__(
-        self, targets: Targets, records: Sequence[Record], scratch: Sequence[tuple[Field, int]], sizes: dict[str, int]
-    ) -> None:
-        offsets, self.arena_size = targets.offsets(sizes, scratch)
-        starts: list[int] = []
-        values: list[int] = []
-        for record in records:
-            starts.append(len(values))
-            for entry in record.entries:
-                if entry.kind == "slot":
-                    assert entry.field is not None
-                    values.append(targets.slot.get(entry.field, ARENA))
-                elif entry.kind == "offset":
-                    assert entry.field is not None
-                    base = 0 if entry.field in targets.slot else offsets[entry.field]
-                    values.append(base + as_number(entry.size, sizes) * entry.field.dtype.itemsize)
-                else:
-                    values.append(as_number(entry.size, sizes))
-        self.args: Array = np.array(values or [0], dtype=np.int64)
-        self.starts = starts
-        self.items = [
-            record.items(lambda size: as_number(size, sizes))
-            if callable(record.items)
-            else as_number(record.items, sizes)
-            for record in records
-        ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.compiler import dot
@@ -10,6 +9,7 @@ from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, p
 from chainrule.compiler.emit import LANES, Emitter, Module, Value
 from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, index_of, view_of
 from chainrule.compiler.fields import Field, is_one, same
+from chainrule.compiler.interface import Items
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record, Work
 from chainrule.compiler.product import PRODUCT_ARGS, write_product
@@ -130,9 +130,7 @@ class _ProductRecords:
         epilogue, _ = self._epilogue(e, Cut(0, self.n, 0, k))
         dot.write_dot_product(e, dots, self.dtype, epilogue)
 
-        def count(number: Callable[[Dim], int]) -> int:
-            return dot.count_dots(dots, number(self.m), number(self.n), number(self.batches))
-
+        count = dot.count_dots(dots, self.m, self.n, self.batches)
         self.build.add(e, entries, count, self.place, self._work(Cut(0, self.n, 0, k), ""))
 
     def _work(self, cut: Cut, part: str, packed: tuple[Panels | None, ...] = ()) -> Work:
@@ -185,9 +183,7 @@ class _ProductRecords:
         epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
         write_product(e, tile, self.dtype, epilogue, prefetch, resume=resumes)
 
-        def count(number: Callable[[Dim], int]) -> int:
-            return count_tiles(tile, number(self.m), number(cut.columns), number(self.batches))
-
+        count = count_tiles(tile, self.m, cut.columns, self.batches)
         part = "" if same(cut.columns, self.n) and same(cut.terms, self.k) else "a block of the "
         self.build.add(e, entries, count, self.place, self._work(cut, part, (packed_a, packed_b)))
 
@@ -267,7 +263,7 @@ class _ProductRecords:
         )
         strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
         work = Work("packing for the ", 0, self.batches * cut.terms * cut.columns)
-        build.records.append(Record(build.named(module.functions[KERNEL]), entries, strips, self.place, work))
+        build.records.append(Record(build.named(module.functions[KERNEL]), entries, Items(strips), self.place, work))
         return into
 
 

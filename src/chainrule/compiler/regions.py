@@ -123,6 +123,8 @@ class Regions:
         self.order = in_order(outputs)
         self.buffered: set[Field] = set()  # somebody reads them as memory
         self.computed: set[Field] = set()
+        self._readings: dict[Field, list[Reading]] = {}  # those known, as long as what is computed stays the same
+        self.known_phases: dict[Region, dict[Field, int]] | None = None  # those known, once regions stay as they are
         self._computed()
         self._numbers: list[Region] = []  # those without loops
         self.fold_axes: dict[Field, Axes] = {}  # of a fold: the loops along which the axes of its input run
@@ -132,6 +134,7 @@ class Regions:
                 self._assign(field)
         self._sink()
         self._find_stored()
+        self.known_phases = {}
 
     # -- what needs a region -------------------------------------------------------------------------------------------
 
@@ -184,7 +187,10 @@ class Regions:
 
     def readings(self, field: Field) -> list[Reading]:
         """Return what ``field`` reads: computed fields, and where, through all that readers compute themselves."""
-        found: list[Reading] = []
+        known = self._readings.get(field)
+        if known is not None:
+            return known
+        found = self._readings[field] = []
         axes: Axes = tuple(range(field.ndim))
         if isinstance(field, (Fold, Place)):
             axes = tuple(range(field.inputs[0].ndim))
@@ -379,6 +385,7 @@ class Regions:
             if leaves and operations <= MOST_SUNK and len(large) <= 2:
                 again[field] = operations
                 in_memory.discard(field)
+                self._readings.clear()
                 for step in steps:
                     self.computed.discard(step)
                     home = self.home.pop(step)
@@ -476,6 +483,8 @@ def runs_inside(region: Region, field: Field) -> bool:
 
 def phases(regions: Regions, region: Region) -> dict[Field, int]:
     """Return how many folds, one after the other, each member of a region waits for."""
+    if regions.known_phases is not None and region in regions.known_phases:
+        return regions.known_phases[region]
     phase: dict[Field, int] = {}
     for field in region.members:
         at = 0
@@ -483,6 +492,8 @@ def phases(regions: Regions, region: Region) -> dict[Field, int]:
             if reading.field in phase:
                 at = max(at, phase[reading.field] + (1 if isinstance(reading.field, (Fold, Place)) else 0))
         phase[field] = at
+    if regions.known_phases is not None:
+        regions.known_phases[region] = phase
     return phase
 
 

@@ -35,10 +35,11 @@ from chainrule.compiler.fields import (
     SizeOf,
     Source,
 )
+from chainrule.compiler.interface import Unsuitable
 from chainrule.compiler.loop_kernel import CHUNK_OF_LANES, CHUNK_OF_ROWS, begins_with_zero, combine, in_halves, neutral
 from chainrule.compiler.product import CHUNK
 from chainrule.compiler.regions import CHEAP, Regions, folds_short_rows, lane_of
-from chainrule.compiler.straight_emitter import MOST_INSTRUCTIONS, StraightEmitter, Unsuitable
+from chainrule.compiler.straight_emitter import MOST_INSTRUCTIONS, StraightEmitter
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 Array = np.ndarray[Any, Any]

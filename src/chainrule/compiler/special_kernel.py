@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.compiler.emit import I64, LANES, Value
 from chainrule.compiler.evaluator import KERNEL, STILL, At, Evaluator, Index, KernelEmitter, operand
 from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Source, Sweep, is_one, same
+from chainrule.compiler.interface import Items
 from chainrule.compiler.plan import Work
 from chainrule.graph.sizes import Dim, Shape, numel
 
@@ -102,7 +103,7 @@ def _copy(
         loops.ev.store(value, target, where(loops.index))
 
     loops.write(body)
-    build.add(loops.e, [], loops.items, place, Work(part, 0, numel(shape)))
+    build.add(loops.e, [], Items(loops.items), place, Work(part, 0, numel(shape)))
 
 
 def copy_record(build: Build, x: Field, target: Source, place: int) -> None:
@@ -176,7 +177,7 @@ def _scatter(build: Build, field: Scatter, place: int) -> None:
 
     loops.write(body, alone=True)
     elements = numel(shape)
-    build.add(e, [], 1, place, Work("", elements if field.adds else 0, elements))
+    build.add(e, [], Items(1), place, Work("", elements if field.adds else 0, elements))
 
 
 def _sweep(build: Build, field: Sweep, place: int) -> None:
@@ -215,7 +216,7 @@ def _sweep(build: Build, field: Sweep, place: int) -> None:
         e.loop(0, e.size(size), 1, turn, start)
 
     loops.write(body)
-    build.add(e, [], loops.items, place, Work("", numel(x.shape), numel(x.shape)))
+    build.add(e, [], Items(loops.items), place, Work("", numel(x.shape), numel(x.shape)))
 
 
 def _order(build: Build, field: Order, place: int) -> None:
@@ -287,4 +288,4 @@ def _order(build: Build, field: Order, place: int) -> None:
         e.loop(0, n, 1, give)
 
     loops.write(body, alone=True)
-    build.add(e, [], 1, place, Work("", numel(x.shape), numel(x.shape)))
+    build.add(e, [], Items(1), place, Work("", numel(x.shape), numel(x.shape)))

@@ -15,44 +15,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from chainrule.compiler import cells
 from chainrule.compiler.cells import Cell, Cells, spread
 from chainrule.compiler.driver import flush_denormals, restore_denormals
-from chainrule.compiler.emit import I64, Dtype, Module, Value
+from chainrule.compiler.emit import I64, Module, Value
 from chainrule.compiler.fields import Field, Fixed, Source
+from chainrule.compiler.interface import STRAIGHT, Given, Twins
 from chainrule.compiler.plan import Targets
 from chainrule.compiler.register_evaluator import RegisterEvaluator, Sizes, shape_of
 from chainrule.compiler.straight_emitter import StraightEmitter
 from chainrule.compiler.target import Target
-
-STRAIGHT = "straight"
-Twins = tuple[tuple[int, ...], ...]
-
-
-class Rows(NamedTuple):
-    """An input whose batches are rows of an array: the slot of its address, and its dtype."""
-
-    slot: int
-    dtype: Dtype
-
-
-class Given(NamedTuple):
-    """What a function is written for.
-
-    ``rows``        by input: where the rows of its batches are
-    ``numbers``     inputs that are a number for each step
-    ``order_slot``  the slot of the order of the rows
-    ``twins``       inputs of one element that are written in place, by groups: those of a group are equal at the first step
-    """
-
-    rows: Mapping[int, Rows]
-    numbers: frozenset[int]
-    order_slot: int
-    twins: Twins = ()
 
 
 def write_straight(
@@ -207,7 +182,11 @@ class _Straight:
             )
             found += [cells.cell(x, j) for j in range(length)]
         whole = cells.gather(e, found)
-        return Cells(whole.size, [e.cast(v, source.dtype) for v in whole.vectors])
+        vectors = [e.cast(v, source.dtype) for v in whole.vectors]
+        if rows.scaling is not None:
+            shift, factor = [e.constant(number, source.dtype) for number in rows.scaling]
+            vectors = [(v - shift) * factor for v in vectors]
+        return Cells(whole.size, vectors)
 
     def _store_results(self, wanted: Sequence[int], step: Value) -> None:
         """Write the results that are wanted of every step."""

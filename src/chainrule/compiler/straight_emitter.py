@@ -12,14 +12,11 @@ from typing import Any
 from chainrule.compiler import vector_math
 from chainrule.compiler.cells import first_lanes
 from chainrule.compiler.emit import Dtype, Emitter, Module, Value
+from chainrule.compiler.interface import Unsuitable
 from chainrule.compiler.vector_tools import any_lane
 
 MOST_INSTRUCTIONS = 3000  # of the body: beyond, code for whole loops is as fast and takes less time to make
 NAMES = re.compile(r"%[\w.]+")
-
-
-class Unsuitable(Exception):  # a reason, caught where another way is at hand
-    """A program that straight-line code does not suit: why."""
 
 
 class StraightEmitter(Emitter):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .emit import LANES, Dtype
+from chainrule.compiler.emit import LANES, Dtype
+from chainrule.compiler.interface import Items
+from chainrule.graph.sizes import Dim
 
 NARROW = (4, 8, LANES)  # lanes of a last vector
 
@@ -42,18 +44,16 @@ class Tile(NamedTuple):
     def with_columns(self, n: int | None) -> Tile:
         """Return the tile for C of ``n`` columns, or of any number of columns (None)."""
         if n is None:
-            return self._replace(tail=self.vectors, masked=self.vectors)
+            return self._replace(tail=self.vectors, masked=self.vectors, only_tail=False, last=LANES)
         tail = -(-(n % self.width) // LANES)
         rest = n % LANES or LANES
         last = next(lanes for lanes in NARROW if rest <= lanes)
         return self._replace(tail=tail, masked=int(rest < last), last=last, only_tail=0 < n < self.width)
 
 
-def count_tiles(tile: Tile, m: int, n: int, batches: int = 1) -> int:
+def count_tiles(tile: Tile, m: Dim, n: Dim, batches: Dim = 1) -> Items:
     """Return how many tiles there are, the largest ``end`` of a call."""
-    row_tiles = m if m < tile.rows and not tile.packed_a else -(-m // tile.rows)
-    column_tiles = n // tile.width + (tile.tail > 0)
-    return batches * row_tiles * column_tiles
+    return Items(batches * (n // tile.width + (tile.tail > 0)), m, tile.rows, not tile.packed_a)
 
 
 class Registers(NamedTuple):

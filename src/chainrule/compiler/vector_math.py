@@ -14,7 +14,7 @@ from chainrule.compiler import vector_logarithm as logarithm
 from chainrule.compiler import vector_special as special
 from chainrule.compiler import vector_trigonometry as trigonometry
 from chainrule.compiler.emit import Emitter, Value
-from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.interface import Unlowered
 from chainrule.compiler.vector_power import power
 
 Rule = Callable[..., Value]  # (emitter, operands)

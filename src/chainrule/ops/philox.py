@@ -99,10 +99,16 @@ def normal_float64(seed: int, draw: int, count: int, *, iteration: int = 0, star
 def permutation(seed: int, draw: int, count: int, *, iteration: int = 0) -> NDArray[np.int64]:
     """Return 0 … count - 1 in random order, int64: the stable argsort of as many 32-bit words.
 
-    Two equal words keep their order, so a pair is in order with probability ½ + 2**-33.
+    Two equal words keep their order, so a pair is in order with probability ½ + 2**-33. ``count`` is at most 2**32.
     """
-    words = random_words(seed, draw, count, iteration=iteration)
-    return np.argsort(words, kind="stable").astype(np.int64, copy=False)
+    if count > 1 << 32:
+        raise ValueError(f"permutation: got {count}; expected at most {1 << 32}")
+    words = random_words(seed, draw, count, iteration=iteration).astype(np.uint64)
+    words <<= _HALF_WORD  # sorted with its place behind it, a word takes a tenth of the time that a stable argsort does
+    words |= np.arange(count, dtype=np.uint64)
+    words.sort()
+    words &= np.uint64(_LOW)
+    return words.view(np.int64)
 
 
 def bounded_integers(

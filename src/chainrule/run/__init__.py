@@ -12,6 +12,7 @@ from chainrule.run.interpret import Evaluating, evaluate, explain, number, value
 from chainrule.run.program import Program
 
 if TYPE_CHECKING:
+    from chainrule.compiler.interface import Scaling
     from chainrule.run.engine import Chosen, choose, engine_name, is_off
     from chainrule.run.native import NativeProgram
     from chainrule.run.origin import Origin, find_origin
@@ -29,6 +30,7 @@ _LATER = {
     "Prepared": "chainrule.run.prepared",
     "prepare": "chainrule.run.prepared",
     "Feed": "chainrule.run.steps",
+    "Scaling": "chainrule.compiler.interface",
     "Steps": "chainrule.run.steps",
     "can_gather": "chainrule.run.steps",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "Origin",
     "Prepared",
     "Program",
+    "Scaling",
     "Steps",
     "can_gather",
     "choose",

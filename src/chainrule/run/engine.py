@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.interface import Unlowered
 from chainrule.compiler.target import unsupported
 from chainrule.graph import Graph
 from chainrule.run.native import NativeProgram

@@ -7,24 +7,29 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import compiler
 from chainrule.compiler.array_call import address
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.driver import RUN
+from chainrule.compiler.graph_key import graph_key
+from chainrule.compiler.interface import ARENA, FIRST_INPUT, RUN, STATUS
 from chainrule.compiler.llvm import assembly
-from chainrule.compiler.pipeline import Compilation
-from chainrule.compiler.plan import ARENA, FIRST_INPUT, STATUS, Layout
-from chainrule.compiler.show import show_loops
+from chainrule.compiler.recipe import read_recipe
 from chainrule.compiler.target import host
 from chainrule.graph import Array, Graph
-from chainrule.graph.sizes import Size, evaluate
+from chainrule.graph.sizes import evaluate
 from chainrule.run.lines import empty_in_lines
 from chainrule.run.memory import allocate, told
 from chainrule.run.profile import Profile, measure
 from chainrule.run.program import Program, late_calls
+
+if TYPE_CHECKING:
+    from chainrule.compiler import Compilation
+    from chainrule.compiler.cache import Loaded
+    from chainrule.compiler.recipe import Recipe
 
 MOST_LAYOUTS = 64  # of batch sizes that are kept ready
 
@@ -33,9 +38,9 @@ class Ready:
     """A layout with its memory: what a run needs beside the addresses of inputs and outputs."""
 
     def __init__(self, program: NativeProgram, sizes: dict[str, int]) -> None:
-        compilation = program.compilation
+        recipe = program.recipe
         self.sizes = dict(sizes)
-        layout = Layout(compilation.targets, compilation.records, compilation.build.scratch, sizes)
+        layout = recipe.layout(sizes)
         self.args = layout.args
         self.arena_size = layout.arena_size
         memory = allocate(self.arena_size + 4096, program.graph.name, sizes)
@@ -44,25 +49,20 @@ class Ready:
         self.status = np.zeros(8, dtype=np.int64)
         first = self.args.ctypes.data
         words = [
-            (program.library[record.kernel], first + 8 * at, items)
-            for record, at, items in zip(compilation.records, layout.starts, layout.items, strict=True)
+            (program.library[call.kernel], first + 8 * at, items)
+            for call, at, items in zip(recipe.calls, layout.starts, layout.items, strict=True)
         ]
         self.records = np.array(words or [(0, 0, 0)], dtype=np.int64)
         self.count = len(words)
-        self.frame = np.zeros(compilation.targets.num_slots, dtype=np.int64)
+        self.frame = np.zeros(recipe.num_slots, dtype=np.int64)
         self.frame[STATUS] = self.status.ctypes.data
         self.frame[ARENA] = self.arena.ctypes.data
-        for field in compilation.targets.fixed:
-            self.frame[compilation.targets.slot[field]] = field.array.ctypes.data
-        outputs = compilation.lowered.outputs
-        self.shapes = [
-            tuple([int(evaluate(n, sizes)) if isinstance(n, Size) else int(n) for n in field.shape])
-            for field in outputs
-        ]
+        for slot, array in program.constants:
+            self.frame[slot] = array.ctypes.data
         self.outputs = [
-            (program.slots[k], program.over.get(k, -1), shape, field.dtype)
-            for k, (shape, field) in enumerate(zip(self.shapes, outputs, strict=True))
+            (y.slot, program.over.get(k, -1), evaluate(y.shape, sizes), y.dtype) for k, y in enumerate(recipe.results)
         ]
+        self.shapes = [shape for _, _, shape, _ in self.outputs]
         self.seen: list[Any] = [None] * len(program.dtypes)  # the arrays whose addresses stand in the frame
         self.numbers = bytearray(8 * len(program.dtypes) + 8)
         self.numbers_at = ctypes.addressof(ctypes.c_char.from_buffer(self.numbers))
@@ -94,29 +94,51 @@ class NativeProgram:
     ) -> None:
         self.graph = graph
         self.in_place = dict(in_place or {})
-        self.compilation = Compilation(graph, late_calls(graph), self.in_place, host(), hints or {})
-        ir = self.compilation.ir
+        self.hints = dict(hints or {})
+        self._compilation: Compilation | None = None
         start = time.perf_counter()
-        loaded = load_or_build(ir.encode(), lambda: (ir, b""), host())
+        self.key = graph_key(graph, self.in_place, self.hints)
+        self.loaded, self.recipe = self._load()
         self.seconds = time.perf_counter() - start
-        self.loaded = loaded
-        self.library = loaded.library
+        self.library = self.loaded.library
+        self.constants = self.recipe.constants(graph)
         function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
         self.run_address = self.library[RUN]
         self._run = function(self.run_address)
         self._ready: dict[tuple[int, ...], Ready] = {}
-        self._hints = dict(hints or {})
         self.last: Ready | None = None  # of the last run
         self._interpreted: Program | None = None
         self.notes: dict[str, str] = {}  # what else was made of it, or why not, for the report
-        targets = self.compilation.targets
         self.dtypes = [node.dtype for node in graph.inputs]
         self.over = self.in_place
-        self.slots = [targets.slot.get(field, 0) for field in self.compilation.regions.outputs]
+        self.slots = [y.slot for y in self.recipe.results]
+
+    def _load(self) -> tuple[Loaded, Recipe]:
+        """Return code and recipe, by the graph; by LLVM's text where the graph has no key, after all passes then."""
+        if self.key is None:
+            ir = self.compilation.ir
+            return load_or_build(ir.encode(), lambda: (ir, b""), host()), self.compilation.recipe()
+        found: list[Recipe] = []
+        loaded = load_or_build(
+            self.key,
+            lambda: (self.compilation.ir, self.compilation.recipe().to_bytes()),
+            host(),
+            read=lambda metadata: found.append(read_recipe(metadata)),
+        )
+        return loaded, found[-1]
+
+    @property
+    def compilation(self) -> Compilation:
+        """What the passes made, made now if the code came from the disk."""
+        if self._compilation is None:
+            self._compilation = compiler.Compilation(
+                self.graph, late_calls(self.graph), self.in_place, host(), self.hints
+            )
+        return self._compilation
 
     def loops(self) -> str:
         """Return the kernels as text: their loops, what each computes, and where it goes."""
-        return show_loops(self.compilation.targets)
+        return compiler.show_loops(self.compilation.targets)
 
     def llvm(self) -> str:
         """Return LLVM's text of all kernels."""
@@ -128,11 +150,10 @@ class NativeProgram:
 
     def report(self) -> list[str]:
         """Say how many kernels there are, and how long compiling took."""
-        compilation = self.compilation
-        kernels = len({record.kernel for record in compilation.records})
-        took = sum(compilation.seconds.values()) + self.seconds
+        calls = self.recipe.calls
+        kernels = len({call.kernel for call in calls})
         origin = "from the cache" if self.loaded.from_cache else "compiled"
-        lines = [f"native: {len(compilation.records)} calls of {kernels} kernels, {origin} in {1e3 * took:.0f} ms"]
+        lines = [f"native: {len(calls)} calls of {kernels} kernels, {origin} in {1e3 * self.seconds:.0f} ms"]
         if self._ready:
             lines.append(self.memory())
         lines += [what + note for what, note in self.notes.items()]
@@ -154,7 +175,7 @@ class NativeProgram:
         """
         last = self.last
         if last is None:
-            return measure(self, Ready(self, self._hints), None)
+            return measure(self, Ready(self, self.hints), None)
         return measure(self, Ready(self, last.sizes), last)
 
     def ready(self, sizes: dict[str, int]) -> Ready:

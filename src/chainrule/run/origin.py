@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.fields import Unlowered
+from chainrule.compiler.interface import Unlowered
 from chainrule.graph import Graph, Node, primitive
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.run.native import NativeProgram

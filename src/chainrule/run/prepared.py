@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from chainrule.compiler.array_call import WORD, Block, run_on_arrays
-from chainrule.compiler.plan import FIRST_INPUT
+from chainrule.compiler.interface import FIRST_INPUT
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
 

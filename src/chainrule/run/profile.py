@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.cost import cost
-from chainrule.compiler.fields import Source
-from chainrule.compiler.plan import FIRST_INPUT, as_number
-from chainrule.compiler.show import show_records
+from chainrule import compiler
+from chainrule.compiler.interface import FIRST_INPUT, as_number
 from chainrule.graph import Array
 from chainrule.run.lines import in_lines
 from chainrule.run.peak import Peak, peak
 
 if TYPE_CHECKING:
+    from chainrule.compiler.fields import Source
     from chainrule.run.native import NativeProgram, Ready
 
 BATCH = 3e-4  # seconds in one call of the driver
@@ -112,12 +111,12 @@ def measure(program: NativeProgram, ready: Ready, last: Ready | None) -> Profile
     inputs.put_back()
     most = peak()
     kernels: list[Kernel] = []
-    words = show_records(targets, compilation.records)
+    words = compiler.show_records(targets, compilation.records)
     for k, (record, what) in enumerate(zip(compilation.records, words, strict=True)):
         seconds, is_whole = _time(program, ready, inputs, ready.records[k : k + 1])
         if not is_whole:  # what it wrote may be an index out of range, which its readers take for granted
             return Profile(tuple(kernels), sizes, None, most)
-        flops, size = cost(targets, record, sizes)
+        flops, size = compiler.cost_of(targets, record, sizes)
         items = int(ready.records[k, 2])
         kernels.append(Kernel(record.region, what, items, flops, size, seconds, most.seconds(flops, size)))
     inputs.put_back()

@@ -9,23 +9,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule import compiler
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.driver import RUN_TEAM, Team, write_gather
-from chainrule.compiler.emit import Module
-from chainrule.compiler.plan import FIRST_INPUT
-from chainrule.compiler.straight import Given, Rows
+from chainrule.compiler.interface import FIRST_INPUT, RUN_TEAM, Given, Rows, Scaling, Team
 from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
-from chainrule.run.straight import SECONDS_OF_KERNEL, Function, Straight, twins
+from chainrule.run.pages import use_large_pages
+from chainrule.run.straight import MANY, SECONDS_OF_KERNEL, Function, Straight, twins
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
 
+NO_SCALINGS: Mapping[int, Scaling] = {}
 GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
 
 WORTH_WAKING = 2e-3  # seconds of work from which on waking other threads may pay
 WORTH_A_BARRIER = 2e-6  # seconds of a kernel, on the average, from which on sharing it may pay
 TRIAL = 2e-3  # seconds of work
 LOOK_AFTER = 0.1  # seconds
+AHEAD = (
+    8  # rows: so many after the one that is gathered are asked for already, those of the next batch at the end of one
+)
 FIRST_STEPS = 16  # of a call before it is known how long one takes
 FIRST_STRAIGHT_STEPS = 1 << 14  # before it is known how long one takes
 ANEW = 64  # calls after which it is measured again how many threads are fastest
@@ -34,14 +37,16 @@ ANEW = 64  # calls after which it is measured again how many threads are fastest
 class Feed(NamedTuple):
     """What differs from step to step.
 
-    ``rows``     by input: the array whose rows, in ``order``, make its batches
-    ``numbers``  by input: one number for each step
-    ``order``    the rows of all steps, one batch after the other; if there are more, those of the next batch
+    ``rows``      by input: the array whose rows, in ``order``, make its batches
+    ``numbers``   by input: one number for each step
+    ``order``     the rows of all steps, one batch after the other; if there are more, those of the next batch
+    ``scalings``  by input: how elements of its rows are scaled as they are gathered
     """
 
     rows: Mapping[int, Array]
     numbers: Mapping[int, Array]
     order: Array
+    scalings: Mapping[int, Scaling] = NO_SCALINGS
 
 
 def can_gather(array: Array, dtype: Any) -> bool:
@@ -61,6 +66,7 @@ class Steps:
         self._straight = Straight(program, sizes, wanted)
         self._seconds: dict[int, float] = {}  # per step, by number of threads
         self._calls = 0
+        self._in_large_pages: set[int] = set()  # the addresses of arrays for which they were asked
 
     def _parts(self, steps: int) -> list[tuple[int, int]]:
         """Return with how many threads to do how many steps: what was measured decides, and is measured again now and then.
@@ -104,8 +110,8 @@ class Steps:
         written: dict[int, Array] = {}
         frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
         order = np.ascontiguousarray(feed.order, np.int64)
-        if len(order) < (steps + 1) * self.size:  # the gathers look one batch ahead
-            order = np.concatenate([order, np.zeros(self.size, np.int64)])
+        if len(order) < steps * self.size + AHEAD:  # the gathers look ahead
+            order = np.concatenate([order, np.zeros(AHEAD, np.int64)])
         order_slot = slots
         replaced = set(program.over.values())
         frame[order_slot] = order.ctypes.data
@@ -114,14 +120,21 @@ class Steps:
             slot = FIRST_INPUT + k
             if k in feed.rows:
                 rows = feed.rows[k]
+                if steps >= MANY and rows.ctypes.data not in self._in_large_pages:
+                    self._in_large_pages.add(rows.ctypes.data)
+                    use_large_pages(rows)
                 dtype = program.dtypes[k]
                 batch = ready.batch(k, (self.size, *rows.shape[1:]), dtype)
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
-                args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size], np.int64)
-                records.append((_gather(rows.dtype, dtype), args.ctypes.data, self.size))
+                scaling = feed.scalings.get(k)
+                args = np.array([slots, order_slot, slot, 0, batch[:1].size, AHEAD, 0, 0], np.int64)
+                if scaling is not None:
+                    for at, number in enumerate(scaling, 6):
+                        args[at : at + 1].view(dtype)[0] = number
+                records.append((_gather(rows.dtype, dtype, scaled=scaling is not None), args.ctypes.data, self.size))
                 extra_args.append(args)
-                given_rows[k] = Rows(slots, rows.dtype)
+                given_rows[k] = Rows(slots, rows.dtype, scaling)
                 kept += [rows, batch]
             elif k in feed.numbers:
                 numbers = np.ascontiguousarray(feed.numbers[k], dtype=program.dtypes[k])
@@ -139,7 +152,7 @@ class Steps:
         for k, shape in enumerate(ready.shapes):
             if k in program.over:
                 continue
-            dtype = program.compilation.regions.outputs[k].dtype
+            dtype = program.recipe.results[k].dtype
             y = np.empty((steps, *shape) if k in self.wanted else shape, dtype)
             frame[program.slots[k]] = y.ctypes.data
             kept.append(y)
@@ -211,19 +224,22 @@ class Steps:
         return int(team[Team.DONE])
 
 
-_gathers: dict[tuple[Any, Any], Any] = {}
+_gathers: dict[tuple[Any, Any, bool], Any] = {}
 
 
-def _gather(source: Any, target: Any) -> int:
+def _gather(source: Any, target: Any, *, scaled: bool) -> int:
     """Return the address of the kernel that gathers rows of one dtype into another."""
-    key = (source, target)
+    key = (source, target, scaled)
     found = _gathers.get(key)
     if found is None:
         machine = host()
-        module = Module(machine.masks, machine.lookup)
-        name = write_gather(module, source, target)
-        ir = module.text(machine.attributes())
-        found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)
-    loaded, name = found
-    address: int = loaded.library[name]
+
+        def write() -> tuple[str, bytes]:
+            module = compiler.Module(machine.masks, machine.lookup)
+            compiler.write_gather(module, source, target, scaled=scaled)
+            return module.text(machine.attributes()), b""
+
+        found = _gathers[key] = load_or_build(f"gather {source.str} {target.str} {scaled}".encode(), write, machine)
+    (name,) = found.library
+    address: int = found.library[name]
     return address

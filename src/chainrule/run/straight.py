@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from chainrule import compiler
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.register_evaluator import estimate
-from chainrule.compiler.straight import STRAIGHT, Given, Twins, write_straight
-from chainrule.compiler.straight_emitter import Unsuitable
+from chainrule.compiler.interface import STRAIGHT, Given, Twins, Unsuitable
 from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.run.native import NativeProgram
@@ -63,9 +63,18 @@ class Straight:
 
     def _time_to_make(self) -> float:
         if self._needed is None:
-            instructions = estimate(self.program.compilation.regions, self.sizes)
+            instructions = self._estimate()
             self._needed = SECONDS_TO_MAKE + SECONDS_OF_INSTRUCTION * instructions
         return self._needed
+
+    def _estimate(self) -> int:
+        """Return about how many instructions there are; raise Unsuitable."""
+        known = self.program.recipe.straight
+        if known is None or self.sizes != self.program.hints:
+            return compiler.estimate(self.program.compilation.regions, self.sizes)
+        if isinstance(known, str):
+            raise Unsuitable(known)
+        return known
 
     def _what(self) -> str:
         """Return what the report says of: the steps of these sizes."""
@@ -75,8 +84,26 @@ class Straight:
     def _make(self, given: Given) -> _Made:
         program, machine = self.program, host()
         start = time.perf_counter()
-        ir, equal = write_straight(program.compilation.targets, self.sizes, given, self.wanted, machine)
-        loaded = load_or_build(ir.encode(), lambda: (ir, b""), machine)
+
+        def write() -> tuple[str, bytes]:
+            ir, equal = compiler.write_straight(program.compilation.targets, self.sizes, given, self.wanted, machine)
+            return ir, json.dumps(equal).encode()
+
+        if program.key is None:
+            written = write()
+            loaded = load_or_build(written[0].encode(), lambda: written, machine)
+        else:
+            rows = sorted([(k, one.slot, one.dtype.str, one.scaling) for k, one in given.rows.items()])
+            asked = (
+                sorted(self.sizes.items()),
+                rows,
+                sorted(given.numbers),
+                given.order_slot,
+                given.twins,
+                self.wanted,
+            )
+            loaded = load_or_build(b"straight" + program.key + repr(asked).encode(), write, machine)
+        equal: Twins = tuple([tuple(group) for group in json.loads(loaded.metadata)])
         origin = "from the cache" if loaded.from_cache else "compiled"
         took = time.perf_counter() - start
         program.notes[self._what()] = f"straight-line code, {origin} in {1e3 * took:.0f} ms"

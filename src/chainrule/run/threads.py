@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -151,6 +152,7 @@ def pool() -> Pool:
     return _pool
 
 
+@functools.cache
 def yield_address() -> int:
     """Return the address of the C function that offers the core to other threads."""
     return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0

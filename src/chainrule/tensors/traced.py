@@ -355,11 +355,13 @@ class Traced:
         steps: int,
         wanted: Sequence[int],
         between: Callable[[int], Any] | None = None,
+        scalings: Mapping[int, engines.Scaling] | None = None,
     ) -> tuple[int, dict[int, Any]]:
         """Run ``steps`` times on batches of rows (by argument), and write what each run assigns.
 
         ``tensors`` are arguments of the right shapes, ``order`` the rows of all batches, ``wanted`` the results to keep of
-        every run; ``between`` is called once per run, and may change rates. Returns how many runs were done, and the arrays of these results.
+        every run; ``between`` is called once per run, and may change rates; ``scalings`` says how rows (by argument) are scaled.
+        Returns how many runs were done, and the arrays of these results.
         """
         key = (tuple(sizes.items()), tuple(wanted))
         if key not in self._steps:
@@ -386,10 +388,12 @@ class Traced:
             elif between is not None:
                 numbers[first + k] = np.array([row[k] for row in told])
         gathered = {self._argument_inputs[k]: array for k, array in rows.items() if k in self._argument_inputs}
+        places = self._argument_inputs
+        scaled = {places[k]: scaling for k, scaling in (scalings or {}).items() if k in places}
         runner = self._steps.get(key)
         if runner is None:
             runner = self._steps[key] = engines.Steps(cast("engines.NativeProgram", self.program), sizes, wanted)
-        done, results = runner.run(values, engines.Feed(gathered, numbers, order), steps)
+        done, results = runner.run(values, engines.Feed(gathered, numbers, order, scaled), steps)
         for find in self._written:
             x = find(tensors)
             if x is not None:

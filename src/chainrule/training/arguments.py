@@ -31,6 +31,18 @@ def check_number(name: str, value: Any, *, least: float = -math.inf, above: floa
         raise ArgumentError(f"{name}={value!r}", expected=f"a number{limit}")
 
 
+def check_normalize(normalize: Any) -> None:
+    """Raise unless it is None or (mean, std): finite numbers, the second one above 0."""
+    if normalize is None:
+        return
+    if not isinstance(normalize, (tuple, list)) or len(normalize) != 2:
+        raise ArgumentError(f"normalize={normalize!r}", expected="(mean, std), two numbers, or None")
+    for name, value in zip(("mean", "std"), normalize, strict=True):
+        if value is None:
+            raise ArgumentError(f"normalize={normalize!r}: the {name} is None", expected="a number")
+        check_number(f"normalize: {name}", value, **({"above": 0.0} if name == "std" else {}))
+
+
 def check_by(schedule_by: Any) -> None:
     """Raise unless a schedule can be stepped by that."""
     if schedule_by not in (None, "epoch", "batch"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from chainrule.training.rows import Rows as Rows
 from chainrule.utils.data import DataLoader
 from chainrule.utils.data.dataset import arrays_of
 
+if TYPE_CHECKING:
+    from chainrule.run import Scaling
+
 MOST_CONVERTED = 1 << 30  # bytes: inputs that would take more in the model's dtype are converted batch by batch
 
 
@@ -29,6 +32,13 @@ class Batch(NamedTuple):
     y: Tensor
     weight: Tensor | None
     size: float
+
+
+class Source(NamedTuple):
+    """Arrays of all inputs, targets and weights, as they lie in memory, and what is done to inputs as they are gathered."""
+
+    rows: tuple[Array, Array, Array | None]
+    scaling: Scaling | None = None
 
 
 Check = Callable[[Array, str], None]  # of targets, and whose they are
@@ -78,14 +88,22 @@ class ArrayBatches:
         return self.rows.X[:2], self.rows.y
 
     def prepare(self, form: Form, check: Check) -> None:
-        """Check all targets, and convert everything now, unless the inputs would take much more memory than they do."""
+        """Check all targets, and convert everything now; not inputs in bytes, or that would take much more memory then."""
         check(self.rows.y, self.name)
         self.form = form
         self.X, self.y = self.rows.X, form.targets(self.rows.y, f"{self.name}: y")
         self.row_weight = form.weights(self.weight)
-        self.is_converted = self.X.size * form.dtype.itemsize <= max(MOST_CONVERTED, self.X.nbytes)
+        is_small = self.X.size * form.dtype.itemsize <= max(MOST_CONVERTED, self.X.nbytes)
+        self.is_converted = is_small and not (form.keeps(self.X) and self.count != 1)
         if self.is_converted:
             self.X = form.inputs(self.X, f"{self.name}: X")
+        elif form.keeps(self.X):
+            self.X = np.ascontiguousarray(self.X)  # rows are gathered from memory where they lie one after the other
+
+    @property
+    def source(self) -> Source:
+        """What native code gathers batches from."""
+        return Source((self.X, self.y, self.row_weight), None if self.is_converted else self.form.scaling)
 
     def epoch(self, generator: Generator | None) -> Iterator[Batch]:
         """Yield the batches, in an order drawn from ``generator`` (None: in the order of the rows).
@@ -94,8 +112,7 @@ class ArrayBatches:
         """
         starts = batch_starts(len(self.rows), self.batch_size)
         if generator is not None and len(starts) == 1:
-            weight = None if self.row_weight is None else _read_only(self.row_weight)
-            yield self._batch(_read_only(self.X), _read_only(self.y), weight)
+            yield self.whole()
             return
         order = self.order(generator)
         for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
@@ -110,6 +127,11 @@ class ArrayBatches:
             return np.arange(len(self.rows))
         generator.draw += 1
         return philox.permutation(generator.seed_value, generator.draw - 1, len(self.rows))
+
+    def whole(self) -> Batch:
+        """Return the batch of all rows, which cannot be written to."""
+        weight = None if self.row_weight is None else _read_only(self.row_weight)
+        return self._batch(_read_only(self.X), _read_only(self.y), weight)
 
     def batch(self, rows: Array) -> Batch:
         """Return the batch of these rows."""

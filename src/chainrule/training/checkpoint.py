@@ -25,7 +25,7 @@ KIND = "chainrule training state"
 FORMAT = 1
 BITS_DEPEND_ON = ("engine", "numpy", "blas", "blas_threads", "cpu", "system")
 SETTINGS = (  # what changes the weights from here on; numbers of epochs, metrics and limits do not
-    "loss", "batch_size", "schedule", "schedule_by", "clip_norm", "l1", "l2", "class_weight", "monitor", "min_delta",
+    "loss", "batch_size", "schedule", "schedule_by", "clip_norm", "l1", "l2", "class_weight", "monitor", "min_delta", "normalize",
 )  # fmt: skip
 
 

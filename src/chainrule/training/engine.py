@@ -9,11 +9,11 @@ from chainrule.errors import TraceError
 from chainrule.graph import Array
 from chainrule.tensors.compile import Compiled, compile
 from chainrule.tensors.tensor import Tensor
-from chainrule.training.batches import Batch
+from chainrule.training.batches import Batch, Source
 from chainrule.training.step import Step
 
 Found = tuple[Tensor, Tensor]
-Rows = tuple[Array, Array, Array | None]  # inputs, targets, weights
+Several = tuple[int, Array, Array | None]  # how many batches were done, their errors, their outputs if wanted
 
 
 class Engine:
@@ -30,14 +30,25 @@ class Engine:
         return self._step.run(batch)
 
     def learn_from(
-        self, like: Batch, rows: Rows, order: Array, steps: int, *, outputs: bool, between: Callable[[int], None] | None
-    ) -> tuple[int, Array, Array | None] | None:
-        """Learn from ``steps`` batches of rows in one native call; None where that cannot be.
+        self,
+        like: Batch,
+        source: Source | None,
+        order: Array,
+        steps: int,
+        *,
+        outputs: bool,
+        between: Callable[[int], None] | None,
+    ) -> Several | None:
+        """Learn from ``steps`` batches in one native call; None where that cannot be.
 
-        ``like`` is a batch of the same size, ``rows`` all inputs, targets and weights, ``order`` the rows of these batches.
-        Returns how many were learned from, their errors, and their outputs if these are wanted.
+        ``like`` is a batch of the same size; ``order`` has the rows of ``source`` that are in these batches. Without a
+        source each batch is ``like``. Returns how many were learned from, their errors, and their outputs if these are wanted.
         """
-        return self._step.run_steps(like, rows, order, steps, outputs=outputs, between=between)
+        return self._step.run_steps(like, source, order, steps, outputs=outputs, between=between)
+
+    def look_from(self, like: Batch, source: Source, order: Array, steps: int) -> Several | None:
+        """Return errors and outputs of ``steps`` batches, in one native call; None where that cannot be."""
+        return self._look.run_steps(like, source, order, steps, outputs=True, between=None)
 
     def told(self) -> str:
         """Say in a line what runs the steps: native code, or why that is not so; "" if nobody asked for it."""
@@ -83,21 +94,33 @@ class _Runner:
         return self.call.engine()
 
     def run_steps(
-        self, like: Batch, rows: Rows, order: Array, steps: int, *, outputs: bool, between: Callable[[int], None] | None
-    ) -> tuple[int, Array, Array | None] | None:
+        self,
+        like: Batch,
+        source: Source | None,
+        order: Array,
+        steps: int,
+        *,
+        outputs: bool,
+        between: Callable[[int], None] | None,
+    ) -> Several | None:
         if not isinstance(self.call, Compiled):
             return None
         found = self.call.traced_for(like.X, like.y, like.weight)
         if found is None:
             return None
         traced, tensors, sizes = found
-        given = dict(enumerate([array for array in rows if array is not None]))
+        given: dict[int, Array] = {}
+        scalings = {}
+        if source is not None:
+            given = dict(enumerate([array for array in source.rows if array is not None]))
+            scalings = {} if source.scaling is None else {0: source.scaling}
         if not traced.can_run_steps():
             return None
         fits = all(engines.can_gather(array, tensors[k]._value.dtype) for k, array in given.items())
         if not fits:
             return None
-        done, results = traced.run_steps(tensors, given, order, sizes, steps, [0, 1] if outputs else [0], between)
+        wanted = [0, 1] if outputs else [0]
+        done, results = traced.run_steps(tensors, given, order, sizes, steps, wanted, between, scalings)
         return done, results[0], results.get(1)
 
     def origin(self, batch: Batch, layer: str) -> engines.Origin | None:

@@ -13,6 +13,7 @@ from chainrule.errors import DataError, NotFiniteError
 from chainrule.graph import Array
 from chainrule.optim.lr_scheduler import ReduceLROnPlateau
 from chainrule.training.batches import ArrayBatches, Batches
+from chainrule.training.epochs import Epochs, may_be_one_call
 from chainrule.training.interrupt import Heard, told_of_interrupt
 from chainrule.training.progress import Progress
 from chainrule.training.replay import explain, explain_in_use
@@ -62,8 +63,10 @@ class Loop:
                 if found := first_nonfinite(trainer.tensors()):
                     raise NotFiniteError(f"{found} before training", expected="finite numbers")
                 self.write_checkpoint()
+                many = Epochs(self) if may_be_one_call(self) else None
                 while not self.is_over():
-                    self.epoch()
+                    if many is None or not many.learn():
+                        self.epoch()
             finally:
                 self.heard.raises_from = math.inf  # what is put back and kept is so as a whole
                 self.progress.close()

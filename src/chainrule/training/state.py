@@ -57,9 +57,14 @@ def standing(trainer: Trainer) -> Standing:
     )
 
 
-def put_back(trainer: Trainer, kept: Standing) -> None:
-    """Let training stand where it stood; epochs of the history after that are dropped."""
+def put_back(trainer: Trainer, kept: Standing) -> bool:
+    """Let training stand where it stood; epochs of the history after that are dropped.
+
+    Returns whether the optimizer's state is in the same tensors as before: a trace that holds on to them goes on to hold.
+    """
+    before = state_tensors(trainer.optimizer)
     trainer.optimizer.load_state_dict(kept.optimizer)  # raises, before anything is changed, if it does not fit
+    after = state_tensors(trainer.optimizer)
     set_weights(trainer.tensors(), kept.weights)
     if trainer.scheduler is not None and kept.schedule is not None:
         trainer.scheduler.load_state_dict(copied(kept.schedule))
@@ -67,6 +72,15 @@ def put_back(trainer: Trainer, kept: Standing) -> None:
         generator.set_state(state)
     trainer.best = None if kept.best is None else kept.best.copy()
     trainer.history.cut(kept.epochs, None if kept.best is None else kept.best.epoch)
+    return len(before) == len(after) and all(a is b for a, b in zip(before, after, strict=True))
+
+
+def state_tensors(optimizer: Optimizer) -> list[Tensor]:
+    """Return the tensors that an optimizer keeps, and those that its options are."""
+    places = [*optimizer.state.values(), *optimizer.param_groups]
+    return [
+        value for place in places for name, value in place.items() if isinstance(value, Tensor) and name != "params"
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

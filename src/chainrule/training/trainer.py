@@ -20,11 +20,11 @@ from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.generator import Generator, drawing_from
 from chainrule.tensors.tensor import Tensor
 from chainrule.training import checkpoint as files
-from chainrule.training.arguments import check_by, check_number, check_place, check_whole
-from chainrule.training.batches import ArrayBatches, Batch, Batches, batches_of, rows_of
+from chainrule.training.arguments import check_by, check_normalize, check_number, check_place, check_whole
+from chainrule.training.batches import ArrayBatches, Batch, Batches, Source, batches_of, rows_of
 from chainrule.training.best import Best, best_by
 from chainrule.training.callbacks import Callback, as_callback
-from chainrule.training.engine import Engine, Rows
+from chainrule.training.engine import Engine, Several
 from chainrule.training.form import Form
 from chainrule.training.history import History
 from chainrule.training.loop import Loop
@@ -49,8 +49,9 @@ from chainrule.training.state import (
     standing,
 )
 from chainrule.training.step import Penalty, training_step, validation_step
+from chainrule.training.stretches import looks
 
-LOOKED_AT = 1024  # rows per batch, at least, where nothing is learned
+LOOKED_AT = 256  # rows per batch, at least, where nothing is learned: what a layer makes of them stays in a near cache
 
 
 class Trainer:
@@ -72,6 +73,8 @@ class Trainer:
     ``clip_norm``     the gradient's norm is limited to this
     ``l1, l2``        penalties on the weights, added to the error
     ``class_weight``  "balanced", or a dict from class to weight: the training rows of a class count that much
+    ``normalize``     (mean, std): inputs are (X - mean) / std wherever the trainer reads them, training, validation and
+                      prediction alike; images in bytes stay bytes in memory. (0, 255): from 0 to 1
     ``seed``          of batch order and dropout; the same seed gives the same bits
     ``callbacks``     Callback objects, or functions (trainer, epoch, row) called after each epoch
     ``progress``      False: show nothing
@@ -106,6 +109,7 @@ class Trainer:
         l1: float = 0.0,
         l2: float = 0.0,
         class_weight: str | Mapping[int, float] | None = None,
+        normalize: tuple[float, float] | None = None,
         seed: int = 0,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
@@ -128,6 +132,7 @@ class Trainer:
         check_whole("checkpoint_every", checkpoint_every, 1)
         check_place(checkpoint)
         check_by(schedule_by)
+        check_normalize(normalize)
         schedule = "constant" if schedule is None else schedule
         check_schedule(schedule)
         if loss is not None:
@@ -143,6 +148,7 @@ class Trainer:
         self.schedule, self.schedule_by = schedule, schedule_by
         self.clip_norm, self.l1, self.l2 = clip_norm, l1, l2
         self.class_weight, self.seed = class_weight, seed
+        self.normalize = None if normalize is None else (float(normalize[0]), float(normalize[1]))
         self.callbacks: list[Callback] = [as_callback(callback) for callback in callbacks]
         self.progress, self.compile, self.keep_best = progress, compile, keep_best
         self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
@@ -162,8 +168,9 @@ class Trainer:
         # What is called once before the first step of a fit, with what compiles that step.
         self.before_learning: Callable[[Callable[[], None]], None] | None = None
         self.tensors = ModelTensors(model)
-        self._form = Form.of(model)
+        self._form = Form.of(model, self.normalize)
         self._engine: Engine | None = None
+        self.seconds_of_step = 0.0  # of one of many in a call, as measured last
         self._batches: Batches | None = None
         self.steps_by_batch = False
 
@@ -230,13 +237,18 @@ class Trainer:
     def learn(self, batch: Batch) -> tuple[float, Tensor]:
         """Improve the model by a batch; return the loss and the outputs before the improvement."""
         assert self._engine is not None  # fit made it
-        if self.before_learning is not None:
-            before, self.before_learning = self.before_learning, None
-            before(partial(self._engine.prepare, batch))
+        self._compile_for(batch)
         error, outputs = self._engine.learn(batch)
         if self.steps_by_batch and self.scheduler is not None:
             self.scheduler.step()
         return float(error._value), outputs
+
+    def _compile_for(self, like: Batch) -> None:
+        """Compile the step before the first one of a fit, for batches like this one."""
+        assert self._engine is not None  # fit made it
+        if self.before_learning is not None:
+            before, self.before_learning = self.before_learning, None
+            before(partial(self._engine.prepare, like))
 
     def engine(self) -> str:
         """Say in a line what runs the training steps: native code and the memory it takes, or why that is not so; "" if nobody asked for it."""
@@ -257,13 +269,14 @@ class Trainer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def learn_from(
-        self, like: Batch, rows: Rows, order: Array, steps: int, *, outputs: bool
+        self, like: Batch, source: Source, order: Array, steps: int, *, outputs: bool
     ) -> tuple[int, Array, Array | None, float] | None:
         """Improve the model by several batches in one native call (see ``Engine.learn_from``); None where that cannot be.
 
         Returns how many, their losses and outputs, and the learning rate of the last one.
         """
         assert self._engine is not None  # fit made it
+        self._compile_for(like)
         rates = [self.rate]
         scheduler = self.scheduler if self.steps_by_batch else None
 
@@ -273,25 +286,54 @@ class Trainer:
                 scheduler.step()
 
         found = self._engine.learn_from(
-            like, rows, order, steps, outputs=outputs, between=None if scheduler is None else between
+            like, source, order, steps, outputs=outputs, between=None if scheduler is None else between
         )
         return None if found is None else (*found, rates[0])
+
+    def learn_again(self, batch: Batch, times: int, rates: list[float]) -> Array | None:
+        """Improve the model by the same batch several times in one native call, an epoch each; None where that cannot be.
+
+        Returns their losses; the learning rate of each epoch is added to ``rates`` if it follows a schedule.
+        """
+        assert self._engine is not None  # fit made it
+        self._compile_for(batch)
+        scheduler = self.scheduler
+
+        def between(step: int) -> None:
+            assert scheduler is not None  # else nobody calls this
+            rates.append(self.rate)
+            scheduler.step()
+
+        order = np.zeros(0, np.int64)
+        found = self._engine.learn_from(
+            batch, None, order, times, outputs=False, between=None if scheduler is None else between
+        )
+        return None if found is None or found[0] < times else found[1]
+
+    def look_at(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return error and outputs of a batch; nothing is learned."""
+        assert self._engine is not None  # fit or evaluate made it
+        return self._engine.look(batch)
+
+    def look_from(self, like: Batch, source: Source, order: Array, steps: int) -> Several | None:
+        """Return the same of several batches in one native call (see ``Engine.look_from``); None where that cannot be."""
+        assert self._engine is not None  # fit or evaluate made it
+        return self._engine.look_from(like, source, order, steps)
 
     def look(
         self, batches: ArrayBatches, prefix: str, is_given_up: Callable[[], bool] = lambda: False
     ) -> dict[str, float]:
         """Return loss and metrics on rows, in eval mode, by names that begin with ``prefix``; {} if it is given up."""
-        assert self._engine is not None  # fit or evaluate made it
         total = size = 0.0
         outputs = []
         with self._in_use():
-            for batch in batches.epoch(None):
+            for seen in looks(self, batches):
                 if is_given_up():
                     return {}
-                error, output = self._engine.look(batch)
-                if batch.size:
-                    total, size = total + float(error._value) * batch.size, size + batch.size
-                outputs.append(output._value)
+                for loss, weight in zip(seen.losses.tolist(), seen.sizes.tolist(), strict=True):
+                    if weight:
+                        total, size = total + loss * weight, size + weight
+                outputs.append(seen.outputs)
         return {f"{prefix}loss": total / size, **self.measured(batches.rows.y, np.concatenate(outputs), prefix)}
 
     def measured(self, targets: Array, outputs: Array, prefix: str) -> dict[str, float]:
@@ -317,10 +359,8 @@ class Trainer:
 
     def go_back(self) -> None:
         """Let model, optimizer, schedule, random numbers and history be where training stands."""
-        if self.kept is not None:
-            put_back(self, self.kept)
-            if self._engine is not None:
-                self._engine.forget()
+        if self.kept is not None and not put_back(self, self.kept) and self._engine is not None:
+            self._engine.forget()
 
     def tell(self, event: str, *args: Any) -> None:
         """Tell the callbacks."""

@@ -1,0 +1,96 @@
+"""What the compiler and those who run its code agree on. Whoever runs code that is on disk needs no more of the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from chainrule.graph.sizes import Dim, Size, evaluate
+
+STATUS, ARENA, FIRST_INPUT = (
+    0,
+    1,
+    2,
+)  # slots of the frame: what a failed check sets, the arena, the inputs from there on
+RUN, RUN_TEAM = "run", "run_team"  # the functions of the driver
+STRAIGHT = "straight"  # the function of straight-line code
+NO_SIZES: Mapping[str, int] = {}
+
+
+class Items(NamedTuple):
+    """How much work a record has: ``each`` for every group of ``tile`` rows, or (``few``) for every row if they are fewer."""
+
+    each: Dim
+    rows: Dim = 1
+    tile: int = 1
+    few: bool = False
+
+    def number(self, sizes: Mapping[str, int] = NO_SIZES) -> int:
+        """Return it as a number."""
+        rows = as_number(self.rows, sizes)
+        groups = rows if self.few and rows < self.tile else -(-rows // self.tile)
+        return as_number(self.each, sizes) * groups
+
+
+def as_number(size: Dim, sizes: Mapping[str, int]) -> int:
+    """Return a size where each symbol is a number."""
+    return int(evaluate(size, sizes)) if isinstance(size, Size) else int(size)
+
+
+class Team(IntEnum):
+    """What stands where in the memory that the threads of a team share; what they write has lines of its own."""
+
+    SIZE = 0
+    RECORDS = 1
+    COUNT = 2
+    STEPS = 3
+    MOVES = 4
+    NUM_MOVES = 5
+    YIELD = 6  # the address of the function that offers the core to others
+    DONE = 8  # steps
+    ARRIVED = 16  # how often a member came to the end of a record
+    RELEASED = 24  # how many records all have come to the end of
+    DECISION = 32  # whether a check had failed by then
+    FRAMES = 40  # the address of each member's frame
+
+
+Twins = tuple[tuple[int, ...], ...]
+
+
+class Scaling(NamedTuple):
+    """What is done to the elements of rows where they are gathered: x → (x - ``shift``) · ``factor``, in the input's dtype."""
+
+    shift: float
+    factor: float
+
+
+class Rows(NamedTuple):
+    """An input whose batches are rows of an array: the slot of its address, its dtype, and how its elements are scaled."""
+
+    slot: int
+    dtype: Any
+    scaling: Scaling | None = None
+
+
+class Given(NamedTuple):
+    """What a function is written for.
+
+    ``rows``        by input: where the rows of its batches are
+    ``numbers``     inputs that are a number for each step
+    ``order_slot``  the slot of the order of the rows
+    ``twins``       inputs of one element that are written in place, by groups: those of a group are equal at the first step
+    """
+
+    rows: Mapping[int, Rows]
+    numbers: frozenset[int]
+    order_slot: int
+    twins: Twins = ()
+
+
+class Unlowered(Exception):  # a reason, caught by the pipeline
+    """A primitive that has no native code: the reason is told to the user."""
+
+
+class Unsuitable(Exception):  # a reason, caught where another way is at hand
+    """A program that straight-line code does not suit: why."""
