@@ -108,17 +108,21 @@ def main() -> None:
     say_looks(trainer)
     tells = Tells()
     trainer.callbacks.append(tells)
-    raised = False
+    raised = was_over = False
     began = time.monotonic()
     try:
-        say("begin")
-        trainer.fit(data, val=val)
-    except KeyboardInterrupt:
-        raised = True
+        try:
+            say("begin")
+            trainer.fit(data, val=val)
+        except KeyboardInterrupt:
+            raised = True
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:  # fit had returned
+        was_over = True
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     back, own = time.monotonic(), own_seconds()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     told = {
-        "raised": raised, "stopped": trainer.history.stopped, "partial": trainer.history.partial,
+        "raised": raised, "was_over": was_over, "stopped": trainer.history.stopped, "partial": trainer.history.partial,
         "epochs": len(trainer.history), "seconds": back - began, "back": back, "own": own, "engine": tells.engine,
     }  # fmt: skip
     if file:

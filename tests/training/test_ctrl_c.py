@@ -94,7 +94,8 @@ def press(at: Moment, folder: Path) -> dict[str, Any] | None:
     process.send_signal(signal.SIGINT)
     found = {**end(process), "pressed": pressed}
     found["own"] -= own
-    return None if found["back"] <= pressed or not (found["raised"] or found["stopped"] == "interrupted") else found
+    heard = found["raised"] or found["stopped"] == "interrupted"
+    return found if heard and not found["was_over"] and found["back"] > pressed else None
 
 
 @pytest.fixture(scope="module")
