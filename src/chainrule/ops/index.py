@@ -7,6 +7,7 @@ count from the end.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from chainrule.errors import IndexingError
 from chainrule.graph import Array, Gradients, Node, Primitive, Spec, no_gradient, op
 from chainrule.graph.sizes import Dim, Shape, broadcast_shapes
+from chainrule.ops.lines import LARGE, zeros_in_lines
 from chainrule.ops.rules import Axes, Need, one_dtype, zeros_like
 
 
@@ -140,6 +142,11 @@ class Full(Primitive):
         return Spec(shape, np.dtype(dtype))
 
     def evaluate(self, *, shape: tuple[int, ...], dtype: Any, value: float) -> Array:
+        if math.prod(shape) * np.dtype(dtype).itemsize >= LARGE:  # many parameters are made so
+            y = zeros_in_lines(shape, dtype)
+            if value:
+                y[...] = value
+            return y
         return np.full(shape, value, dtype=dtype) if value else np.zeros(shape, dtype=dtype)
 
     def lower(self, e: Any, *, shape: Shape, dtype: Any, value: float) -> Any:

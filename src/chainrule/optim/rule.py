@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.graph import Array, Node
+from chainrule.ops.lines import LARGE, zeros_in_lines
 from chainrule.tensors.dtypes import default_float
 from chainrule.tensors.tensor import Tensor, concrete
 
@@ -37,7 +38,10 @@ def mean_towards(mean: Node, x: Node, beta: Node) -> Node:
 
 def zeros_like(parameter: Tensor) -> Tensor:
     """Return a tensor of zeros with the shape, dtype and memory order of a parameter."""
-    return Tensor(np.zeros_like(concrete_value(parameter)))
+    value = concrete_value(parameter)
+    if value.nbytes >= LARGE and value.flags.c_contiguous:
+        return Tensor(zeros_in_lines(value.shape, value.dtype))
+    return Tensor(np.zeros_like(value))
 
 
 def one_number(value: float = 0.0) -> Tensor:

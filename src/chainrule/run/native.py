@@ -21,7 +21,7 @@ from chainrule.compiler.recipe import read_recipe
 from chainrule.compiler.target import host
 from chainrule.graph import Array, Graph
 from chainrule.graph.sizes import evaluate
-from chainrule.run.lines import empty_in_lines
+from chainrule.ops.lines import empty_in_lines
 from chainrule.run.memory import allocate, told
 from chainrule.run.profile import Profile, measure
 from chainrule.run.program import Program, late_calls

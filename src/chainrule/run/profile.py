@@ -16,7 +16,7 @@ import numpy as np
 from chainrule import compiler
 from chainrule.compiler.interface import FIRST_INPUT, as_number
 from chainrule.graph import Array
-from chainrule.run.lines import in_lines
+from chainrule.ops.lines import in_lines
 from chainrule.run.peak import Peak, peak
 
 if TYPE_CHECKING:

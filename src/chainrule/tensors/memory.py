@@ -17,9 +17,9 @@ import numpy as np
 from chainrule.errors import DtypeError, InPlaceError, ShapeError
 from chainrule.graph import Array, Node, Primitive, Storage, primitive
 from chainrule.graph.sizes import Shape, broadcast_shapes, same_shape
+from chainrule.ops.lines import CACHE_LINE, in_lines
 from chainrule.ops.shape import inverse
 from chainrule.run import evaluate
-from chainrule.run.lines import CACHE_LINE, in_lines
 from chainrule.tensors.apply import apply, traced
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import CATEGORY

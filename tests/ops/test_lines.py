@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.run.lines import CACHE_LINE, empty_in_lines, in_lines
+from chainrule.ops.lines import CACHE_LINE, empty_in_lines, in_lines
 from chainrule.tensors.memory import settle
 
 

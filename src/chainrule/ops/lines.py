@@ -1,0 +1,42 @@
+"""Arrays that begin where a cache line does: each vector of theirs then lies in one line, and is read at once.
+
+It takes a microsecond more than NumPy's own allocation, which begins 16 bytes later in a page: for what is large, or lasts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule.graph import Array
+
+CACHE_LINE = 64  # bytes
+LARGE = 1 << 16  # bytes
+
+
+def empty_in_lines(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of no particular numbers."""
+    return _in_lines(np.empty, shape, dtype)
+
+
+def zeros_in_lines(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of zeros."""
+    return _in_lines(np.zeros, shape, dtype)
+
+
+def _in_lines(allocate: Callable[..., Array], shape: tuple[int, ...], dtype: Any) -> Array:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = allocate(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    found: Array = memory[start : start + size].view(dtype).reshape(shape)
+    return found
+
+
+def in_lines(array: Array) -> Array:
+    """Return a copy in row-major order."""
+    copy = empty_in_lines(array.shape, array.dtype)
+    copy[...] = array
+    return copy
