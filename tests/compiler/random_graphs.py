@@ -262,6 +262,7 @@ class Case(NamedTuple):
     in_place: dict[int, int]
     known: dict[Node, Known]
     batches: tuple[int, ...]
+    redrawn: int = 0  # operations that would have read or made what rounding decides
 
     def inputs(self, n: int) -> list[Any]:
         return [self.known[x].values[n] for x in self.graph.inputs]
@@ -276,6 +277,7 @@ class Maker:
         self.special = self.chance(0.15)
         self.batches = BATCHES if self.symbolic else (0,)
         self.recorder = Recording()
+        self.redrawn = 0
         self.inputs: list[Node] = []
         self.known: dict[Node, Known] = {}
         self.pool: list[Node] = []
@@ -946,6 +948,7 @@ class Maker:
             try:
                 (self.one(favourites) if self.chance(0.4) else self.one(kinds))()
             except Unfit:
+                self.redrawn += 1
                 self.pool = [x for x in self.pool if x in before]
                 self.inputs = inputs
         return self.finish()
@@ -974,7 +977,7 @@ class Maker:
         if not outputs:
             outputs = [self.pool[-1]]
         self.random.shuffle(outputs) if not in_place else None
-        return Case(Graph(self.inputs, outputs), in_place, self.known, self.batches)
+        return Case(Graph(self.inputs, outputs), in_place, self.known, self.batches, self.redrawn)
 
     def update(self, x: Node) -> list[tuple[Node, Node]]:
         """Return an output of the shape and dtype of an input that may be written over it."""
@@ -1193,11 +1196,16 @@ def text(case: Case) -> str:
     return f"{show(case.graph)}\n  in place: {places or 'nothing'}; n in {case.batches}"
 
 
-def check_seeds(seeds: Sequence[int], *, group: int = 6) -> None:
-    """Judge the graphs of these seeds, several to a compilation; of what fails, show the smallest."""
+def check_seeds(seeds: Sequence[int], *, group: int = 6) -> int:
+    """Judge the graphs of these seeds, several to a compilation; of what fails, show the smallest.
+
+    Return how many operations were drawn again.
+    """
+    redrawn = 0
     for start in range(0, len(seeds), group):
         some = seeds[start : start + group]
         cases = [random_case(seed) for seed in some]
+        redrawn += sum(case.redrawn for case in cases)
         try:
             judge(together(cases))
             continue
@@ -1211,6 +1219,7 @@ def check_seeds(seeds: Sequence[int], *, group: int = 6) -> None:
         except Exception as error:  # noqa: BLE001
             message = f"{type(error).__name__}: {error}"
         raise AssertionError(f"seed {seed}: {message}\n{text(small)}")
+    return redrawn
 
 
 def seeds_of(batch: int, count: int) -> list[int]:
