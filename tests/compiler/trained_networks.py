@@ -14,7 +14,7 @@ import chainrule as cr
 
 from .native import assert_native
 from .random_graphs import bits
-from .random_networks import Data, Plan, Redrawn, Result, build, data, differences, drawn, plan
+from .random_networks import ALLOWED, Data, Plan, Redrawn, Result, build, data, differences, drawn, plan
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def check_many_steps(seed: int) -> None:
 
 def judge(ours: Result, single: Result, double: Result, engine: str) -> None:
     """Fail unless every number is as near to float64 as four times the worst of its tensor in PyTorch's float32."""
-    if found := differences(ours, single, double, 4.0):
+    if found := differences(ours, single, double, ALLOWED):
         raise AssertionError(f"{engine}: " + "; ".join(found))
 
 
@@ -129,5 +129,5 @@ def differences_of_planted_faults(seed: int) -> dict[str, list[str]]:
         if x.dtype.kind == "f" and x.size:
             wrong = np.array(x)
             wrong.flat[np.abs(wrong).argmax()] *= 1.0001
-            found[name] = differences(Result(double.losses, double.state | {name: wrong}), single, double, 4.0)
+            found[name] = differences(Result(double.losses, double.state | {name: wrong}), single, double, ALLOWED)
     return found
