@@ -195,6 +195,19 @@ def test_wrong_arguments_are_told() -> None:
         threads.set_num_threads(2.0)  # type: ignore[arg-type]  # the error is what is tested
 
 
+def test_no_rows_are_told() -> None:
+    _, _, step = build()
+    x, y = rows()
+    with pytest.raises(ArgumentError, match=r"step.over: got arrays without rows; expected at least one row"):
+        step.over(x[:0], y[:0], batch_size=32)
+    with pytest.raises(ArgumentError, match=r"step.over: got an empty order; expected the number of at least one row"):
+        step.over(x, y, batch_size=32, order=[])
+    with pytest.raises(
+        ArgumentError, match=r"step.over: got row -1 in the order of 200 rows; expected numbers from 0 to 199"
+    ):
+        step.over(x, y, batch_size=32, order=[3, -1])
+
+
 def test_outputs_of_a_smaller_last_batch_cannot_be_stacked() -> None:
     model = nn.Linear(3, 2)
     outputs = cr.compile(model)
