@@ -6,6 +6,7 @@ the lanes: what depends on it is a vector, everything else one number, computed 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,7 +27,9 @@ from chainrule.compiler.fields import (
     SizeOf,
     Source,
     is_one,
+    same,
 )
+from chainrule.compiler.interleave import load_columns
 from chainrule.compiler.regions import Regions
 from chainrule.errors import VerifyError
 from chainrule.graph.sizes import Dim, Shape, Size
@@ -166,6 +169,17 @@ class KernelEmitter(Emitter):
         return Value(self, self.call(full, *map(repr, values), result=kind), dtype)
 
 
+@dataclasses.dataclass
+class Columns:
+    """A loop of ``width`` turns that is written out for 16 rows at once, of which ``rows`` exist (None: all)."""
+
+    loop: int
+    width: int
+    rows: Value | None
+    turn: int = 0
+    loaded: dict[Any, list[Value]] = dataclasses.field(default_factory=dict)
+
+
 class Evaluator:
     """Writes values of fields into a kernel. ``lane`` is the loop along the lanes; ``at`` the indices of open loops."""
 
@@ -175,6 +189,7 @@ class Evaluator:
         self.members = members  # computed here: at which index
         self.lane = lane
         self.at: dict[int, Value] = {}
+        self.columns: Columns | None = None  # where a short loop is written out, turn by turn
         self._scopes: list[dict[Any, Any]] = [{}]
         self._loops: dict[Any, frozenset[int]] = {}
 
@@ -183,6 +198,14 @@ class Evaluator:
     def inside(self, write: Callable[[], Any]) -> Any:
         """Write code whose values do not outlive it (the body of a loop)."""
         self._scopes.append({})
+        try:
+            return write()
+        finally:
+            self._scopes.pop()
+
+    def within(self, scope: dict[Any, Any], write: Callable[[], Any]) -> Any:
+        """Write code that knows, and adds to, what ``scope`` holds."""
+        self._scopes.append(scope)
         try:
             return write()
         finally:
@@ -347,6 +370,13 @@ class Evaluator:
     def load(self, field: Field, index: Index) -> Value:
         """Return what stands in memory."""
         e = self.e
+        columns = self.columns
+        if columns is not None and self.in_columns(field, index):
+            key = (field, _key(index))
+            if key not in columns.loaded:
+                start = self.first_column(field, index)
+                columns.loaded[key] = load_columns(e, start, columns.width, field.dtype, columns.rows)
+            return columns.loaded[key][columns.turn]
         stride = self.lane_stride(field.shape, index)
         if stride is None:
             return e.load(self.address(field, index), field.dtype)
@@ -369,6 +399,22 @@ class Evaluator:
         at = (f"<{LANES} x ptr> align {dtype.itemsize}", pointers)
         call = e.module.masked(name, kind, at, (f"<{LANES} x i1>", mask), (kind, "zeroinitializer"))
         return e.op(call, dtype, LANES)
+
+    def in_columns(self, field: Field, index: Index) -> bool:
+        """Say whether the loop that is written out goes along the rows of a field, and the lanes from row to row."""
+        columns = self.columns
+        return (
+            columns is not None
+            and len(index) > 1
+            and index[-1] == At(columns.loop)
+            and index[-2] == At(self.lane, index[-2].offset)
+            and same(field.shape[-1], columns.width)
+            and self.lane not in [at.loop for at in index[:-2]]
+        )
+
+    def first_column(self, field: Field, index: Index) -> str:
+        """Return the address of the first element of the row of the first lane."""
+        return self.address(field, (*index[:-1], STILL))
 
     def store(self, value: Value, target: Field, index: Index) -> None:
         """Write a value to the memory of ``target`` at ``index``."""

@@ -8,19 +8,22 @@
 
 A value of an earlier phase that is not in memory is computed again. A fold adds up 16 lanes (or rows) in rising order, in
 chunks of a fixed size, chunk after chunk, and the lanes in halves at the end: the order follows from the sizes alone.
+A folded loop too short for a vector is written out turn by turn, for 16 rows at once; their values outlive the phase.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
-from chainrule.compiler.evaluator import Evaluator, Index, KernelEmitter, index_of
+from chainrule.compiler.evaluator import Columns, Evaluator, Index, KernelEmitter, index_of
 from chainrule.compiler.fields import Field, Fold, Place, same
-from chainrule.compiler.regions import Region, Regions, lane_of, phases, runs_inside
+from chainrule.compiler.interleave import store_columns
+from chainrule.compiler.regions import Region, Regions, folds_short_rows, lane_of, phases, runs_inside
 from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
@@ -45,6 +48,8 @@ class LoopKernel:
         self.in_loop = {f for f in region.members if runs_inside(region, f)}
         self.phase = phases(regions, region)
         self.items: Dim = 1
+        self.rows: Value | None = None  # how many lanes exist, where some may not
+        self.turns: list[dict[Any, Any]] = []  # of a short loop: what each of them knows
 
     # -- loops ---------------------------------------------------------------------------------------------------------------
 
@@ -102,12 +107,15 @@ class LoopKernel:
         if number is not None and number <= LANES and isinstance(start, int):  # one vector: values outlive the phase
             self.ev.at[lane] = e.index(0)
             e.mask = None if number == LANES else e.first_lanes(stop)
+            self.rows = None if number == LANES else stop
             return list(write(carry) or [])
         values = list(carry)
+        left: Value | None = None
 
         def turn(i: Value | int, mask: Value | None, now: Sequence[Value]) -> Sequence[Value]:
             self.ev.at[lane] = i if isinstance(i, Value) else e.index(i)
             e.mask = mask
+            self.rows = None if mask is None else left
             result = list(self.ev.inside(lambda: write(now)) or [])
             e.mask = None
             del self.ev.at[lane]
@@ -153,6 +161,12 @@ class LoopKernel:
 
     def _body(self, _: Sequence[Value]) -> Sequence[Value]:
         members = self.region.members
+        if folds_short_rows(self.region):
+            (loop,) = self.inner
+            width = self.region.dims[loop]
+            assert not isinstance(width, Size)
+            self.ev.columns = Columns(loop, width, self.rows)
+            self.turns = [{} for _ in range(width)]
         for phase in range(max(self.phase.values(), default=0) + 1):
             now = [f for f in members if self.phase[f] == phase]
             outside = [f for f in now if f not in self.in_loop and not isinstance(f, (Fold, Place))]
@@ -184,12 +198,16 @@ class LoopKernel:
         for f in folds:
             start.extend(self._neutral(f, lanes))
 
+        columns = self.ev.columns
+
         def turn(carry: Sequence[Value]) -> list[Value]:
             result: list[Value] = []
             for field in self.region.members:  # those of this phase, and what they are computed from
                 if field in stored:
                     index = self.index[field]
-                    self.ev.store(self.ev.value(field, index), self.target_of(field), index)
+                    value = self.ev.value(field, index)
+                    if columns is None:
+                        self.ev.store(value, self.target_of(field), index)
             at = 0
             for f in folds:
                 width = 1 if isinstance(f, Fold) else 2
@@ -201,6 +219,9 @@ class LoopKernel:
             return result
 
         values = self._inner_loops(self.inner, turn, start, folds)
+        if columns is not None:
+            for field in stored:
+                self._store_turns(columns, field)
         at = 0
         for f in folds:
             width = 1 if isinstance(f, Fold) else 2
@@ -234,7 +255,35 @@ class LoopKernel:
                 return found
 
             return e.loop(0, e.size(self.region.dims[d]), 1, body, carry)
+        if self.ev.columns is not None:
+            return self._turn_by_turn(self.ev.columns, turn, carry)
         return self._chunks(rest[0] if rest else None, turn, carry, folds)
+
+    def _turn_by_turn(
+        self, columns: Columns, turn: Callable[[Sequence[Value]], list[Value]], carry: list[Value]
+    ) -> list[Value]:
+        """Write out a short folded loop."""
+        self._hoist()
+        for columns.turn, known in enumerate(self.turns):
+            self.ev.at[columns.loop] = self.e.index(columns.turn)
+            carry = self.ev.within(known, partial(turn, carry))
+        del self.ev.at[columns.loop]
+        return carry
+
+    def _store_turns(self, columns: Columns, field: Field) -> None:
+        """Write what was computed turn by turn."""
+        index, target = self.index[field], self.target_of(field)
+        together = self.ev.in_columns(target, index)
+        values = []
+        for columns.turn, known in enumerate(self.turns):
+            self.ev.at[columns.loop] = self.e.index(columns.turn)
+            value = self.ev.within(known, lambda: self.ev.value(field, index))
+            values.append(self.e.wide(value))
+            if not together:
+                self.ev.store(value, target, index)
+        del self.ev.at[columns.loop]
+        if together:
+            store_columns(self.e, values, self.ev.first_column(target, index), columns.rows)
 
     def _from_nothing(
         self, rest: Sequence[int], turn: Callable[..., list[Value]], carry: list[Value], folds: Sequence[Field]

@@ -94,6 +94,14 @@ class Prefetch(Protocol):
         """Write the instructions."""
 
 
+class Column(NamedTuple):
+    """A vector of each row of a tile: how many lanes its register has, and which of them, and of 16, exist (None: all)."""
+
+    lanes: int = LANES
+    exist: Value | None = None
+    mask: Value | None = None
+
+
 class Where(NamedTuple):
     """A tile among the others: the row and column of C where it begins, and which of its rows are its own."""
 
@@ -164,17 +172,17 @@ class _Product:
             self.row_tiles = e.select(self.few, m, self.row_tiles)
         if not tile.tail:
             panels = e.arithmetic("div", self.entry(Entry.N), tile.width)
-            self.walk(begin, end, panels, tile.vectors, 0)
+            self.walk(begin, end, panels, tile.vectors)
         elif tile.only_tail:
-            self.walk(begin, end, None, tile.tail, tile.masked)
+            self.walk(begin, end, None, tile.tail)
         else:
             panels = e.arithmetic("div", self.entry(Entry.N), tile.width)
             whole = self.entry(Entry.BATCHES) * self.row_tiles * panels
-            self.walk(begin, e.minimum(end, whole), panels, tile.vectors, 0)
-            self.walk(e.maximum(begin - whole, 0), end - whole, None, tile.tail, tile.masked)
+            self.walk(begin, e.minimum(end, whole), panels, tile.vectors)
+            self.walk(e.maximum(begin - whole, 0), end - whole, None, tile.tail)
         e.finish()
 
-    def walk(self, begin: Value, end: Value, panels: Value | None, vectors: int, masked: int) -> None:
+    def walk(self, begin: Value, end: Value, panels: Value | None, vectors: int) -> None:
         """Do the tiles [begin, end) of those that have ``vectors`` vectors: of all panels of B, or of the last alone."""
         e, rows = self.e, self.tile.rows
 
@@ -206,20 +214,21 @@ class _Product:
             b = batch * self.entry(Entry.B_BATCH) + panel * self.entry(Entry.B_PANEL)
             a = address(e, e.offset(buffer(e, Entry.A), a, self.dtype))
             b = address(e, e.offset(buffer(e, Entry.B), b, self.dtype))
-            masks = self.masks(where, vectors, masked)
+            columns = self.columns(where, vectors, is_tail=panels is None)
             if self.prefetch and not deferred:
                 e.loop(where.start, where.stop, 1, lambda i: self.prefetch_row(where, vectors, i))
-            self.multiply(a, b, where, masks, self.where(pending) if deferred else None)
+            self.multiply(a, b, where, columns, self.where(pending) if deferred else None)
             if deferred:
                 return here
-            self.dispose(where, masks)
+            self.dispose(where, columns)
             return []
 
-        deferred = self.tile.deferred and not masked and vectors == self.tile.vectors
+        deferred = self.tile.deferred and vectors == self.tile.vectors
         none = [e.index(0), e.index(0), e.index(0), e.index(0 if self.tile.packed_a else rows)] if deferred else []
         last = e.loop(begin, end, 1, turn, none)
         if deferred:
-            self.dispose(self.where(last), [None] * vectors)
+            where = self.where(last)
+            self.dispose(where, self.columns(where, vectors, is_tail=panels is None))
 
     def where(self, numbers: Sequence[Value]) -> Where:
         """Return a tile given by its row, column and batch, and the end of its own rows, or their start if A is not packed."""
@@ -227,27 +236,32 @@ class _Product:
         zero, rows = self.e.index(0), self.e.index(self.tile.rows)
         return Where(row, column, batch, *((zero, bound) if self.tile.packed_a else (bound, rows)))
 
-    def masks(self, where: Where, vectors: int, masked: int) -> list[Value | None]:
-        """Return for each vector of a tile which of its lanes exist, None if all do."""
-        e, masks = self.e, list[Value | None]([None] * vectors)
-        for j in range(vectors - masked, vectors):
-            masks[j] = e.lane_numbers() < e.wide(self.entry(Entry.N) - where.column - j * LANES)
-        return masks
+    def columns(self, where: Where, vectors: int, *, is_tail: bool) -> list[Column]:
+        """Return the vectors of a row of a tile."""
+        e, tile = self.e, self.tile
+        found = [Column()] * vectors
+        if is_tail:
+            for j in range(vectors - tile.masked, vectors):
+                left = self.entry(Entry.N) - where.column - j * LANES
+                lanes = tile.last if j == vectors - 1 else LANES
+                exist, mask = [e.lane_numbers(lanes=width) < e.wide(left, width) for width in (lanes, LANES)]
+                found[j] = Column(lanes, exist, mask)
+        return found
 
     def at(self, memory: str, vector: Value | int) -> str:
         """Return the address of a vector of the tile's own memory."""
         return self.e.offset(memory, vector * LANES, self.dtype)
 
-    def multiply(self, a: Value, b: Value, where: Where, masks: list[Value | None], pending: Where | None) -> None:
+    def multiply(self, a: Value, b: Value, where: Where, columns: list[Column], pending: Where | None) -> None:
         """Write the sums of a tile to ``self.sums``; dispose of those of the tile ``pending`` meanwhile."""
         e, rows, dtype = self.e, self.tile.rows, self.dtype
         k = self.entry(Entry.K)
         chunks = e.maximum(e.arithmetic("div", k + (CHUNK - 1), CHUNK), 1)
         several = chunks > 1
         if self.resume:
-            self.load_partial(where, masks)
+            self.load_partial(where, columns)
         else:
-            e.when(several, lambda: self.clear(rows * len(masks)))
+            e.when(several, lambda: self.clear(rows * len(columns)))
         # Rows 0 to 8 of A are reached from the first by odd multiples of the row stride, times 1, 2, 4 or 8.
         if self.tile.packed_a:
             self.a_step = e.index(LANES * dtype.itemsize)
@@ -256,11 +270,10 @@ class _Product:
             self.a_odd = {odd: stride * odd if odd > 1 else stride for odd in (1, 3, 5, 7, 9) if odd < rows}
             self.a_step = self.entry(Entry.A_K) * dtype.itemsize
         self.b_step = self.entry(Entry.B_K) * dtype.itemsize
-        zero = e.wide(e.constant(0, dtype))
-        zeros = [zero] * (rows * len(masks))
+        zeros = [e.wide(e.constant(0, dtype), column.lanes) for column in columns] * rows
 
         def terms(start: Value | int, stop: Value, now: list[Value]) -> list[Value]:
-            return e.loop(start, stop, 1, lambda _, *now: self.term(list(now), masks), now)
+            return e.loop(start, stop, 1, lambda _, *now: self.term(list(now), columns), now)
 
         def chunk(number: Value, a: Value, b: Value, *stop: Value) -> list[Value]:
             length = e.minimum(k - number * CHUNK, CHUNK)
@@ -268,9 +281,9 @@ class _Product:
 
                 def turn(i: Value, start: Value, *now: Value) -> list[Value]:
                     waits = e.compare("ge", i, pending.start) & (i < stop[0])
-                    e.when(waits, lambda: self.dispose_row(pending, masks, i))
+                    e.when(waits, lambda: self.dispose_row(pending, columns, i))
                     if self.prefetch:
-                        self.prefetch_row(where, len(masks), i)
+                        self.prefetch_row(where, len(columns), i)
                     end = e.arithmetic("div", length * (i + 1), rows)
                     return [end, *terms(start, end, list(now))]
 
@@ -287,18 +300,18 @@ class _Product:
 
         e.loop(0, chunks, 1, chunk, [a, b, pending.stop] if pending else [a, b], at_least_once=True)
 
-    def term(self, now: list[Value], masks: list[Value | None]) -> list[Value]:
+    def term(self, now: list[Value], columns: list[Column]) -> list[Value]:
         """Add the products of one k to the sums."""
         e, dtype = self.e, self.dtype
         a, b, sums = now[0], now[1], now[2:]
         row_of_b = pointer(e, b)
-        columns = [e.load(e.offset(row_of_b, j * LANES, dtype), dtype, LANES, mask) for j, mask in enumerate(masks)]
+        row = [e.load(e.offset(row_of_b, LANES * j, dtype), dtype, x.lanes, x.exist) for j, x in enumerate(columns)]
         base, new = pointer(e, a), []
         for i in range(self.tile.rows):
             if i and i % 9 == 0 and not self.tile.packed_a:
                 base = e.raw(f"getelementptr i8, ptr {base}, i64 {self.a_odd[9].name}")
-            x = e.wide(e.load(self.row_of_a(base, i), dtype))
-            new += [e.fma(x, y, sums[i * len(masks) + j]) for j, y in enumerate(columns)]
+            x = e.load(self.row_of_a(base, i), dtype)
+            new += [e.fma(e.wide(x, y.lanes), y, sums[i * len(row) + j]) for j, y in enumerate(row)]
         return [a + self.a_step, b + self.b_step, *new]
 
     def row_of_a(self, base: str, i: int) -> str:
@@ -318,7 +331,7 @@ class _Product:
         e, zero = self.e, self.e.wide(self.e.constant(0, self.dtype))
         e.loop(0, count, 1, lambda q: e.store(zero, self.at(self.before, q)), at_least_once=True)
 
-    def load_partial(self, where: Where, masks: list[Value | None]) -> None:
+    def load_partial(self, where: Where, columns: list[Column]) -> None:
         """Begin with what earlier chunks gave. The rows that are not the tile's own are not read."""
         e, dtype, partial = self.e, self.dtype, buffer(self.e, Entry.PARTIAL)
         place = where.batch * self.entry(Entry.PARTIAL_BATCH) + where.column
@@ -326,9 +339,9 @@ class _Product:
 
         def row(i: Value) -> None:
             start = e.offset(partial, (where.row + i) * stride + place, dtype)
-            for j, mask in enumerate(masks):
-                value = e.load(e.offset(start, j * LANES, dtype), dtype, LANES, mask)
-                e.store(value, self.at(self.before, i * len(masks) + j))
+            for j, column in enumerate(columns):
+                value = e.load(e.offset(start, j * LANES, dtype), dtype, LANES, column.mask)
+                e.store(value, self.at(self.before, i * len(columns) + j))
 
         e.loop(where.start, where.stop, 1, row, at_least_once=True)
 
@@ -344,17 +357,20 @@ class _Product:
 
         e.loop(0, count, 1, vector, at_least_once=True)
 
-    def dispose(self, where: Where, masks: list[Value | None]) -> None:
+    def dispose(self, where: Where, columns: list[Column]) -> None:
         """Call the epilogue for the tile's own rows."""
-        self.e.loop(where.start, where.stop, 1, lambda i: self.dispose_row(where, masks, i))
+        self.e.loop(where.start, where.stop, 1, lambda i: self.dispose_row(where, columns, i))
 
-    def dispose_row(self, where: Where, masks: list[Value | None], i: Value) -> None:
+    def dispose_row(self, where: Where, columns: list[Column], i: Value) -> None:
         """Call the epilogue for one row."""
         e = self.e
-        for j, mask in enumerate(masks):
-            value = e.load(self.at(self.sums, i * len(masks) + j), self.dtype, LANES)
+        for j, x in enumerate(columns):
+            value = e.load(self.at(self.sums, i * len(columns) + j), self.dtype, x.lanes)
+            if x.lanes < LANES:
+                none = e.wide(e.constant(0, self.dtype), x.lanes)
+                value = e.shuffle(value, none, [min(lane, x.lanes) for lane in range(LANES)])
             column = where.column + j * LANES if j else where.column
-            self.epilogue(e, where.row + i, column, value, mask, where.batch)
+            self.epilogue(e, where.row + i, column, value, x.mask, where.batch)
 
     def prefetch_row(self, where: Where, vectors: int, i: Value) -> None:
         """Ask for what the epilogue of one row will need."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from chainrule.compiler.emit import LANES
 from chainrule.compiler.fields import (
     Assemble,
     Field,
@@ -36,7 +37,7 @@ from chainrule.compiler.fields import (
     same,
     same_sizes,
 )
-from chainrule.graph.sizes import Dim
+from chainrule.graph.sizes import Dim, Size
 
 CHEAP = frozenset(
     [
@@ -72,6 +73,7 @@ CHEAP = frozenset(
 FAILING = frozenset(["index_within"])
 DIVIDING = frozenset(["floor_divide", "trunc_divide", "remainder", "fmod"])
 MOST_AGAIN = 12  # operations that are done again by each reader rather than kept
+MOST_SUNK = 4  # operations on what a region has computed that are done again rather than kept
 MOST_MEMBERS = 100  # of a region: no kernel grows with the length of a chain
 LOOK_BACK = 6  # regions that are considered for a field that reads nothing of them
 Axes = tuple[int | None, ...]
@@ -150,7 +152,7 @@ class Regions:
         for field in self.order:
             if isinstance(field, Map) and field not in computed:
                 total = sum(cost.get(x, 0) for x in field.inputs) + (1 if field.primitive.name in CHEAP else 8)
-                if not field.shape or total > MOST_AGAIN or any(self._reads_computed(x) for x in field.inputs):
+                if not field.shape or total > MOST_AGAIN or not self._is_at_hand(field, total):
                     computed.add(field)
                 else:
                     cost[field] = total
@@ -171,10 +173,14 @@ class Regions:
             x = x.inputs[0]
         return x
 
-    def _reads_computed(self, x: Field) -> bool:
-        while isinstance(x, (Move, Reshape)) and x not in self.computed:
-            x = x.inputs[0]
-        return x in self.computed
+    def _is_at_hand(self, field: Field, operations: int) -> bool:
+        """Say whether all that ``field`` reads is there before any loop: given, or single numbers if it is little work."""
+        for x in field.inputs:
+            while isinstance(x, (Move, Reshape)) and x not in self.computed:
+                x = x.inputs[0]
+            if x in self.computed and (x.shape or operations > MOST_SUNK):
+                return False
+        return True
 
     def readings(self, field: Field) -> list[Reading]:
         """Return what ``field`` reads: computed fields, and where, through all that readers compute themselves."""
@@ -370,7 +376,7 @@ class Regions:
             operations = 1 + sum(again.get(x, 0) for x in field.inputs)
             in_reach = all(isinstance(r.field, (Source, Fixed)) or r.field in in_memory for r in readings)
             large = [r for r in readings if len(r.field.shape) >= field.ndim]
-            if in_reach and readings and operations <= 4 and len(large) <= 2:
+            if in_reach and readings and operations <= MOST_SUNK and len(large) <= 2:
                 again[field] = operations
                 in_memory.discard(field)
                 self.computed.discard(field)
@@ -415,13 +421,25 @@ def aligned(x: Field, axes: Axes) -> Axes:
 
 
 def lane_of(region: Region) -> int | None:
-    """Return the loop along the lanes: the last one if it is folded or none is, else the last that is not folded."""
+    """Return the loop along the lanes: the last one if it is folded or none is, else the last that is not folded.
+
+    A last loop too short for a vector is folded along the one before it: 16 rows side by side.
+    """
     if not region.dims:
         return None
     last = len(region.dims) - 1
+    if folds_short_rows(region):
+        return region.outer[-1]
     if last in region.inner or not region.inner:
         return last
     return region.outer[-1] if region.outer else max(region.inner)
+
+
+def folds_short_rows(region: Region) -> bool:
+    """Say whether the last loop alone is folded, and has at most as many turns as a vector has lanes."""
+    last = len(region.dims) - 1
+    size = region.dims[last] if region.dims else 0
+    return region.inner == {last} and bool(region.outer) and not isinstance(size, Size) and 0 < size <= LANES
 
 
 def fits_loops(region: Region, loops: set[int]) -> bool:

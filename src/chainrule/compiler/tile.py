@@ -10,12 +10,15 @@ from typing import NamedTuple
 
 from .emit import LANES, Dtype
 
+NARROW = (4, 8, LANES)  # lanes of a last vector
+
 
 class Tile(NamedTuple):
     """How much of C a tile holds: ``rows`` × 16 ``vectors``.
 
     Where N is not a multiple, the last tile of a row has ``tail`` vectors, and lanes of its last ``masked`` vectors may be
     missing. ``tail`` and ``masked`` follow from N (``with_columns``), or suit every N when both equal ``vectors``.
+    ``last``: the lanes of the last vector of the tail, fewer where a register of half or a quarter of the width holds them.
     ``only_tail``: N is less than the width, every tile is the last of its row.
     ``deferred``: the epilogue of a tile runs between the multiply-adds of the next.
     ``packed_a``: A is packed in panels of 16 rows, of which ``rows`` must be a divisor.
@@ -28,6 +31,7 @@ class Tile(NamedTuple):
     only_tail: bool = False
     deferred: bool = False
     packed_a: bool = False
+    last: int = LANES
 
     @property
     def width(self) -> int:
@@ -39,7 +43,9 @@ class Tile(NamedTuple):
         if n is None:
             return self._replace(tail=self.vectors, masked=self.vectors)
         tail = -(-(n % self.width) // LANES)
-        return self._replace(tail=tail, masked=int(n % LANES > 0), only_tail=0 < n < self.width)
+        rest = n % LANES or LANES
+        last = next(lanes for lanes in NARROW if rest <= lanes)
+        return self._replace(tail=tail, masked=int(rest < LANES), last=last, only_tail=0 < n < self.width)
 
 
 def count_tiles(tile: Tile, m: int, n: int, batches: int = 1) -> int:
@@ -76,23 +82,27 @@ def choose_tile(
     m, columns, k = m_hint or 192, n or 384, max(k_hint or 256, 1)
     deferred = registers.bits == 512 and (in_place or k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
 
+    narrowest = min(registers.bits, 256) / registers.bits  # of 512 bits, two of half the width take as long as one
+
+    def size(vectors: int, last: int = LANES) -> float:  # in registers
+        return (vectors - 1) * per_vector + max(last * per_vector / LANES, narrowest)
+
     def fits(rows: int, vectors: int) -> bool:  # sums, a row of B and a broadcast element of A
         return (rows * vectors + vectors) * per_vector + 1 <= registers.number
 
-    def cycles(rows: int, vectors: int) -> float:
-        sums = rows * vectors * per_vector / per_cycle
-        loads = rows / 2 + vectors * per_vector / per_cycle
+    def cycles(rows: int, width: float) -> float:
+        sums = rows * width / per_cycle
+        loads = rows / 2 + width / per_cycle
         after = sums if deferred else 6 * sums - 30  # what the sums of the next tile do not hide
         return k * max(sums, loads, shortest) + max(after, 10) + 10
 
     def total(tile: Tile) -> float:
         row_tiles = m if m < tile.rows else -(-m // tile.rows)
-        whole = columns // tile.width * cycles(tile.rows, tile.vectors)
-        tail = cycles(tile.rows, tile.tail) if tile.tail else 0
+        whole = columns // tile.width * cycles(tile.rows, size(tile.vectors))
+        tail = cycles(tile.rows, size(tile.tail, tile.last)) if tile.tail else 0
         code = tile.vectors + (0 if tile.only_tail else tile.tail)
         return row_tiles * (whole + tail) * (1 + 0.01 * code)
 
     highest = 24 if m_hint else 8  # of few rows the fewest are wasted, however many there will be
     shapes = [(rows, vectors) for vectors in range(1, 9) for rows in range(1, highest + 1) if fits(rows, vectors)]
-    tile = min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)
-    return tile._replace(deferred=False) if tile.only_tail and tile.masked else tile
+    return min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)

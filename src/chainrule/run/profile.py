@@ -18,6 +18,7 @@ from chainrule.compiler.fields import Source
 from chainrule.compiler.plan import FIRST_INPUT, as_number
 from chainrule.compiler.show import show_records
 from chainrule.graph import Array
+from chainrule.run.lines import in_lines
 from chainrule.run.peak import Peak, peak
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _copy(source: Source, k: int, sizes: dict[str, int], last: Ready | None) -> 
     seen = last.seen[k]
     x = None if seen is None else seen()
     if x is not None and x.shape == shape:
-        return np.array(x, dtype=source.dtype, order="C")
+        return in_lines(x) if x.dtype == source.dtype else np.array(x, dtype=source.dtype, order="C")
     if last.frame[FIRST_INPUT + k] == last.numbers_at + 8 * k:
         return np.frombuffer(bytes(last.numbers), source.dtype, 1, 8 * k).copy()
     return np.zeros(shape, source.dtype)

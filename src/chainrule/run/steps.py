@@ -16,6 +16,7 @@ from chainrule.compiler.plan import FIRST_INPUT
 from chainrule.compiler.straight import Given, Rows
 from chainrule.compiler.target import host
 from chainrule.graph import Array
+from chainrule.run.lines import empty_in_lines
 from chainrule.run.native import NativeProgram
 from chainrule.run.straight import SECONDS_OF_KERNEL, Function, Straight, twins
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
@@ -113,7 +114,7 @@ class Steps:
             if k in feed.rows:
                 rows = feed.rows[k]
                 dtype = program.dtypes[k]
-                batch = np.empty((self.size, *rows.shape[1:]), dtype)
+                batch = empty_in_lines((self.size, *rows.shape[1:]), dtype)
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
                 args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size], np.int64)

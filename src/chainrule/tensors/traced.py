@@ -16,7 +16,7 @@ from chainrule.tensors.again import Again, again
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.bindings import Grad, current_generator
 from chainrule.tensors.guards import Guards, Name, label_of
-from chainrule.tensors.memory import refresh
+from chainrule.tensors.memory import refresh, settle
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
 from chainrule.tensors.trace import Trace
 
@@ -320,6 +320,13 @@ class Traced:
         ``tensors`` are arguments of the right shapes, ``order`` the rows of all batches, ``wanted`` the results to keep of
         every run; ``between`` is called once per run, and may change rates. Returns how many runs were done, and the arrays of these results.
         """
+        key = (tuple(sizes.items()), tuple(wanted))
+        if key not in self._steps:
+            for find in self._written:
+                x = find(tensors)
+                if x is not None:
+                    settle(x)
+                    del x
         values = self.inputs(tensors)
         assert values is not None  # holds() said so
         nodes = [node for several, _ in self._numbers for node in several]
@@ -338,7 +345,6 @@ class Traced:
             elif between is not None:
                 numbers[first + k] = np.array([row[k] for row in told])
         gathered = {self._argument_inputs[k]: array for k, array in rows.items() if k in self._argument_inputs}
-        key = (tuple(sizes.items()), tuple(wanted))
         runner = self._steps.get(key)
         if runner is None:
             runner = self._steps[key] = engines.Steps(cast("engines.NativeProgram", self.program), sizes, wanted)
