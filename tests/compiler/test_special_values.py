@@ -407,6 +407,39 @@ def test_a_label_beyond_the_classes_is_refused_and_the_parameters_are_untouched(
         assert_close(p, q, length=20)
 
 
+SMALL_GRADIENTS: dict[str, Callable[[Any, Any], Any]] = {
+    "elu": lambda x, zero: F.elu(x),
+    "selu": lambda x, zero: F.selu(x),
+    "celu": lambda x, zero: F.celu(x, alpha=0.7),
+    "expm1": lambda x, zero: x.expm1(),
+    "softplus": lambda x, zero: F.softplus(x),
+    "binary cross-entropy": lambda x, zero: F.binary_cross_entropy_with_logits(x, zero, reduction="sum"),
+    "binary cross-entropy, weighted": lambda x, zero: F.binary_cross_entropy_with_logits(
+        x, zero, reduction="sum", pos_weight=zero + 3
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_GRADIENTS)
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_a_gradient_keeps_its_digits_where_it_is_small(name: str, native: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adaptive optimizer divides by it: all of them count."""
+    monkeypatch.setenv("CHAINRULE_COMPILE", native)
+
+    @cr.compile
+    def gradient(x: Any) -> Any:
+        z = x.detach().requires_grad_()
+        SMALL_GRADIENTS[name](z, cr.zeros_like(x)).sum().backward()
+        return z.grad
+
+    x = np.linspace(-40, -8, 201)
+    found = gradient(cr.tensor(x.astype(np.float32))).numpy()
+    exact = gradient(cr.tensor(x.astype(np.float32).astype(np.float64))).numpy()
+    assert (exact > 0).all()
+    assert (exact < 1e-3).all()
+    np.testing.assert_allclose(found, exact, rtol=5e-6)  # x itself is rounded: 40 * 6e-8
+
+
 @pytest.mark.parametrize("native", ["0", "1"])
 def test_a_wrong_label_is_told_as_in_eager_mode(native: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINRULE_COMPILE", native)
