@@ -121,7 +121,7 @@ class Adam:
     def __call__(self, e: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
         place = row * self.stride + column
         places = [e.offset(p, place, F32) for p in self.places]
-        p, m, v = (e.load(x, F32, 16, mask) for x in places)
+        p, m, v = (e.load(x, F32, value.lanes, mask) for x in places)
         beta1, rest1, beta2, rest2, step, epsilon = self.rates
         m = e.fma(value, rest1, m * beta1)
         v = e.fma(value * rest2, value, v * beta2)

@@ -17,6 +17,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 def memory(field: str) -> float:
     """Return a field of /proc/self/status (VmRSS, VmHWM) in MB; the peak from getrusage where there is no /proc."""
@@ -78,7 +80,7 @@ def main() -> None:
     losses = []
     if told["check"]:
         checked = make(subject.without_dropout())
-        losses = getattr(checked, "run_in_order", checked.run)(told["check"])
+        losses = np.asarray(getattr(checked, "run_in_order", checked.run)(told["check"])).tolist()
         peer = checked if subject.without_dropout() == subject else make(subject)
         del checked
     else:
@@ -90,7 +92,10 @@ def main() -> None:
         found = peer.run(passes)
         seconds = time.perf_counter() - began
         answer(
-            seconds=getattr(peer, "seconds", seconds), found=found[-1:], peak=memory("VmHWM") - bare, imported=imported
+            seconds=getattr(peer, "seconds", seconds),
+            found=np.asarray(found[-1:]).tolist(),
+            peak=memory("VmHWM") - bare,
+            imported=imported,
         )
 
 

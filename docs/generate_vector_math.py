@@ -1,11 +1,13 @@
 """Write the polynomials of native code's functions: src/chainrule/compiler/vector_coefficients.py. Needs mpmath.
 
 Each polynomial interpolates at the Chebyshev nodes of its interval, computed with 80 digits. What is fitted is what is left
-of the function after its first terms, so that the rounding of the coefficients weighs little.
+of the function after its first terms, so that the rounding of the coefficients weighs little. (tanh of float32 is fitted piece
+by piece: its tables hold a coefficient of every piece.)
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +148,22 @@ def _erfc_tail(u: Any) -> Any:
     return mp.exp(x * x) * mp.erfc(x) * (x + TAIL_SHIFT)
 
 
+def tanh_tables() -> dict[str, list[Any]]:
+    """Return tables of the polynomials Σ c[k] (|x| - center)^k of tanh |x|, one for each half of an octave from 2**-5 to 8.
+
+    The first reaches down to 0, the last up to where tanh is 1. Where in a table a polynomial stands say the lowest bits of
+    the exponent and the first of the fraction: four bits, 0100 for the first.
+    """
+    low, last, terms = mpf(2) ** -5, mpf("9.02"), 7
+    ends = [mpf(0), *[low * mpf(2) ** (k // 2) * (mpf("1.5") if k % 2 else 1) for k in range(1, 16)], last]
+    rows = [[mpf(0), mpf(0), mpf(1), mpf(0), mpf(-1) / 3, mpf(0), mpf(2) / 15, mpf(0)]]  # an odd one around 0
+    for start, end in itertools.pairwise(ends[1:]):
+        center = (start + end) / 2
+        rows.append([center, *fit(Fit(mp.tanh, start, end, {SINGLE: terms}, float(center)), terms)])
+    rows = rows[12:] + rows[:12]
+    return {f"TANH_{k - 1}" if k else "TANH_CENTER": [row[k] for row in rows] for k in range(terms + 1)}
+
+
 def lines_of(name: str, coefficients: list[Any], precision: str) -> str:
     """Return the assignment of one polynomial, rounded to its precision."""
     kind = np.float32 if precision == SINGLE else np.float64
@@ -182,6 +200,8 @@ def text() -> str:
             if "--errors" in sys.argv:
                 print(f"{name:24} {precision:8} {terms:3} terms, off by {worst(f, found):.1e}")
             parts.append(lines_of(name, found, precision))
+    for name, numbers in tanh_tables().items():
+        parts.append(lines_of(name, numbers, SINGLE))
     return "\n".join(parts)
 
 

@@ -1,8 +1,8 @@
 """Who is measured. A peer's module has a class ``Peer`` (or one for each of its ways):
 
     Peer(network)        builds the model with ``network.weights()`` and takes ``network.rows()`` into its own form
-    peer.run(passes)     trains on all batches, in order, that many times; returns the losses, of each batch or,
-                         where the library tells no more, of each pass
+    peer.run(passes)     trains on all batches, in order, that many times; returns the losses as a list or an array, of
+                         each batch or, where the library tells no more, of each pass
     peer.seconds         what the last run took, where the whole call holds more than the training
     refuses(network)     why a network cannot be run, or ""
     versions()           of what is used

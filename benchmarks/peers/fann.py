@@ -6,6 +6,7 @@ It has squared error, tanh and sigmoid: what the network ``xor-squared`` has.
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import numpy as np
 from c_code import compiled
@@ -80,10 +81,10 @@ class Peer:
             start += inputs + 1
         self.library = library
 
-    def run(self, passes: int) -> list[float]:
+    def run(self, passes: int) -> Any:
         losses = np.empty(passes, np.float32)
         self.library.train(ctypes.c_long(passes), _pointer(losses))
-        return losses.tolist()
+        return losses
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:

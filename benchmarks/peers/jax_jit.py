@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax_network
 import numpy as np
@@ -25,11 +27,11 @@ class Peer:
         self.batches = [([part[k] for part in inputs], targets[k]) for k in range(len(targets))]
         self.step = jax.jit(training.step, donate_argnums=0)
 
-    def run(self, passes: int) -> list[float]:
+    def run(self, passes: int) -> Any:
         losses = []
         for _ in range(passes):
             for inputs, targets in self.batches:
                 self.state, loss = self.step(self.state, inputs, targets)
                 losses.append(loss)
         jax.block_until_ready(self.state)
-        return np.asarray(jax.device_get(losses)).tolist()
+        return np.asarray(jax.device_get(losses))

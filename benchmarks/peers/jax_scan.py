@@ -42,10 +42,10 @@ class Peer:
 
         self.steps, self.batches = steps, batches
 
-    def run(self, passes: int) -> list[float]:
+    def run(self, passes: int) -> Any:
         self.state, losses = self.steps(self.state, self.rows, passes * self.batches)
         jax.block_until_ready(self.state)
-        return np.asarray(losses).tolist()
+        return np.asarray(losses)
 
 
 class ByHand(Peer):

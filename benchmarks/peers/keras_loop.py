@@ -46,11 +46,11 @@ class Peer:
             inputs = [jnp.asarray(part[k]) for part in rows.columns()]
             self.batches.append((inputs if len(inputs) > 1 else inputs[0], jnp.asarray(rows.targets[k])))
 
-    def run(self, passes: int) -> list[float]:
+    def run(self, passes: int) -> Any:
         losses = []
         for _ in range(passes):
             for x, y in self.batches:
                 self.state, loss = self.step(self.state, x, y)
                 losses.append(loss)
         jax.block_until_ready(self.state)
-        return np.asarray(jax.device_get(losses)).tolist()
+        return np.asarray(jax.device_get(losses))

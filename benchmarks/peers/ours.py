@@ -31,7 +31,7 @@ class Eager:
         optimizer = torch_shaped.optimizer(cr, network, self.model.parameters())
         self.step = torch_shaped.step(cr, network, self.model, optimizer)
 
-    def run(self, passes: int) -> list[float]:
+    def run(self, passes: int) -> Any:
         losses = []
         for _ in range(passes):
             for inputs, targets in self.batches:
@@ -58,11 +58,11 @@ class Steps(Eager):
         columns = zip(*[(*inputs, targets) for inputs, targets in self.batches], strict=True)
         self.rows = [np.concatenate([part.numpy() for part in column]) for column in columns]
 
-    def run(self, passes: int) -> list[float]:
+    def run(self, passes: int) -> Any:
         if len(self.batches) == 1:
             inputs, targets = self.batches[0]
-            return self.step.repeat(*inputs, targets, times=passes).tolist()
-        return self.step.over(*self.rows, batch_size=self.size, passes=passes).tolist()
+            return self.step.repeat(*inputs, targets, times=passes).numpy()
+        return self.step.over(*self.rows, batch_size=self.size, passes=passes).numpy()
 
 
 class Epochs(cr.Callback):
@@ -123,7 +123,7 @@ class Fit:
         batches = [(x[k : k + size], y[k : k + size]) for k in range(0, len(x), size)]
         return self._fit(batches, passes)
 
-    def run(self, passes: int) -> list[float]:
+    def run(self, passes: int) -> Any:
         return self._fit(self.data, passes)
 
     def _fit(self, data: Any, passes: int) -> list[float]:

@@ -72,7 +72,7 @@ class Peer:
             else:
                 self.model.intercepts_[int(name.removeprefix("bias"))][...] = values
 
-    def run(self, passes: int) -> list[float]:
+    def run(self, passes: int) -> Any:
         seen = len(self.model.loss_curve_)
         if self.classes is not None:
             for _ in range(passes):
@@ -80,7 +80,7 @@ class Peer:
         else:
             self.model.max_iter = passes
             self.model.fit(self.x, self.y)
-        return (self.factor * np.array(self.model.loss_curve_[seen:])).tolist()
+        return self.factor * np.array(self.model.loss_curve_[seen:])
 
 
 class Images:

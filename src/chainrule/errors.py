@@ -96,6 +96,10 @@ class NotFiniteError(ChainruleError, ArithmeticError):
     """A NaN or an infinity, with the layer and the batch where it appeared first."""
 
 
+class OutOfMemoryError(ChainruleError, MemoryError):
+    """More memory would be needed than there is."""
+
+
 class NativeError(ChainruleError, RuntimeError):
     """Native code that cannot be made, loaded or called on this machine."""
 

@@ -12,7 +12,12 @@ import pytest
 
 from chainrule.cli.main import main
 
-START = "import sys; from chainrule.cli.main import main; sys.exit(main())"
+START = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have let it be ignored
+from chainrule.cli.main import main
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True)

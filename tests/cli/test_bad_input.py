@@ -378,6 +378,78 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_what_can_be_gone_on_with(here, 
     assert left in (["run"], ["run.partial"])
 
 
+SLOW = """
+import importlib, time
+train = importlib.import_module("chainrule.tasks.train")
+
+def slow(*args, **kwargs):
+    print("here", flush=True)
+    time.sleep(60)
+
+{what} = slow
+"""
+
+
+def interrupted_in(what: str, here: Path, *words: object) -> tuple[int, str]:
+    """Start training, send SIGINT where a function of its module is called, and return code and errors."""
+    process = start(here, *words, before=SLOW.format(what=what))
+    assert process.stdout is not None
+    assert any(line == "here\n" for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_ctrl_c_while_scoring_says_what_is_kept_and_how_to_go_on(chainrule, here, table) -> None:
+    words = ("train", "table.csv", "--target", "answer", "--epochs", "3", "--no-report", "--out")
+    assert interrupted_in("train._write", here, *words, "runs/run") == (
+        130,
+        "chainrule: interrupted: 3 trained epochs and no scores yet: kept in runs/run.partial. Go on with it (--resume)\n",
+    )
+    assert chainrule(*words, "runs/run", "--resume").code == 0
+    assert chainrule(*words, "runs/whole").code == 0
+    model = [(here / "runs" / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert model[0] == model[1]
+
+
+IN_FIRST_EPOCH = """
+import signal
+from chainrule.training import loop
+stretches = loop.stretches
+
+def pressed(*args, **kwargs):
+    for k, learned in enumerate(stretches(*args, **kwargs)):
+        if k == 0:
+            signal.raise_signal(signal.SIGINT)
+        yield learned
+
+loop.stretches = pressed
+"""
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_can_be_gone_on_with(chainrule, here, table) -> None:
+    words = ("train", "table.csv", "--target", "answer", "--epochs", "3", "--out")
+    process = start(here, *words, "runs/run", before=IN_FIRST_EPOCH)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert "interrupted by Ctrl-C" in out
+    assert "what the first epoch learned (1 of 2 batches) was kept" in out
+    assert "--resume" in out
+    assert chainrule("evaluate", "runs/run", "table.csv").code == 0
+    assert chainrule(*words, "runs/run", "--resume").code == 0
+    assert chainrule(*words, "runs/whole").code == 0
+    model = [(here / "runs" / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert model[0] == model[1]
+
+
+def test_ctrl_c_before_the_first_epoch_says_that_nothing_is_kept(here, table) -> None:
+    words = ("train", "table.csv", "--target", "answer", "--out", "runs/run")
+    assert interrupted_in("train.Trainer.fit", here, *words) == (
+        130, "chainrule: interrupted: no epoch was done, and nothing is kept\n"
+    )  # fmt: skip
+    assert [file.name for file in here.iterdir()] == ["table.csv"]
+
+
 def test_a_killed_run_leaves_no_run_and_goes_on(here, table) -> None:
     process = start(here, *LONG)
     assert process.stdout is not None

@@ -271,7 +271,7 @@ def adam(e: Emitter, row: Value, column: Value, value: Value, mask: Value | None
     rate = buffer(e, PRODUCT_ARGS + 6)
     beta1, beta2, step, epsilon = (e.load(e.offset(rate, k, dtype), dtype) for k in range(4))
     at = [e.offset(buffer(e, PRODUCT_ARGS + 2 * k), place, dtype) for k in range(3)]
-    p, m, v = (e.load(pointer, dtype, 16, mask) for pointer in at)
+    p, m, v = (e.load(pointer, dtype, value.lanes, mask) for pointer in at)
     m = e.fma(value, 1 - beta1, m * beta1)
     v = e.fma(value * (1 - beta2), value, v * beta2)
     p = p - m * step / (e.sqrt(v) + epsilon)

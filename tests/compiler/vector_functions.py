@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.compiler import vector_math
 from chainrule.compiler.emit import I64, LANES, Emitter, Module, Value
+from chainrule.compiler.target import host
 from tests.compiler.native import HOST, Call, Native
 
 PARAMETERS = [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")]
@@ -26,8 +27,14 @@ Array = np.ndarray[Any, Any]
 class Vectors:
     """Compiled functions by name and dtype; of 16 lanes or of single numbers."""
 
-    def __init__(self, wanted: Sequence[tuple[str, Any]], target: tuple[str, str] = HOST, lanes: int = LANES) -> None:
-        module = Module()
+    def __init__(
+        self,
+        wanted: Sequence[tuple[str, Any]],
+        target: tuple[str, str] = HOST,
+        lanes: int = LANES,
+        lookup: str | None = None,
+    ) -> None:
+        module = Module(lookup=(host().lookup if target == HOST else "avx2") if lookup is None else lookup)
         self.lanes = lanes
         self.instructions: dict[str, int] = {}
         for name, dtype in wanted:

@@ -302,3 +302,16 @@ def test_the_environment_says_what_bits_depend_on() -> None:
     assert here["numpy"] == np.__version__
     assert here["blas_threads"] == "1"
     assert all(here.values())
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+def test_what_was_saved_before_training_began_begins_with_the_rate_of_its_schedule(
+    schedule: str, tmp_path: Path
+) -> None:
+    whole = trainer(network(), schedule=schedule, lr=0.05)
+    whole.fit(classes(48))
+    trainer(network(), schedule=schedule, lr=0.05).save(tmp_path / "state")
+    other = trainer(network(seed=7), schedule=schedule, lr=0.05)
+    other.resume(tmp_path / "state")
+    other.fit(classes(48))
+    assert state_bits(other.model) == state_bits(whole.model)

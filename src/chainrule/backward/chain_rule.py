@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chainrule.errors import GradientError, ShapeError
-from chainrule.graph import Node, op
+from chainrule.graph import Node, labelled, op
 from chainrule.graph.sizes import same_shape
 
 Gradient = Node | list[Node | None]  # of a node with several outputs: one for each, None where none arrived
@@ -110,7 +110,10 @@ def _apply_rule(node: Node, inputs: tuple[Node, ...], g: Gradient, need: tuple[b
     if reads_output:
         node.check_unchanged()
     try:
-        given = primitive.vjp(g, node, *inputs, need=need, **node.attributes)
+        rule = (
+            labelled(node.label, primitive.vjp) if node.label else primitive.vjp
+        )  # what goes back is of the same layer
+        given = rule(g, node, *inputs, need=need, **node.attributes)
     except GradientError as error:
         raise error.within(f"the vjp rule of {primitive.name}") from None
     if given is None and not primitive.ours:

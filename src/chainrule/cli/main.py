@@ -62,10 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"chainrule: {in_options(str(error))}", file=sys.stderr)
         return exit_code(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if debug:
             raise
-        print("chainrule: interrupted", file=sys.stderr)
+        left = in_options(str(error))
+        print(f"chainrule: interrupted{f': {left}' if left else ''}", file=sys.stderr)
         return INTERRUPTED
     except MemoryError:
         if debug:

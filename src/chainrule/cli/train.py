@@ -158,6 +158,8 @@ def _given(options: argparse.Namespace, *names_: str) -> dict[str, Any]:
 def _told(run: Run, *, report: bool) -> str:
     history = run.history
     epochs = f"epoch {history.best_epoch} of {len(history)} is the best and was kept"
+    if history.best_epoch is None:
+        epochs = f"what the first epoch learned ({history.partial}) was kept"
     lines = [f"\n{WHY_STOPPED.get(history.stopped, history.stopped)} after {history.seconds:.1f} s; {epochs}"]
     lines += [f"note: {note}" for note in history.notes]
     width = max(map(len, (*run.scores, "report")))

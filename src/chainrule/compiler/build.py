@@ -24,7 +24,7 @@ class Build:
         self.regions = targets.regions
         self.machine = machine
         self.hints = hints
-        self.module = Module(machine.masks)
+        self.module = Module(machine.masks, machine.lookup)
         self.records: list[Record] = []
         self.scratch: list[tuple[Field, int]] = []
         for place, region in enumerate(targets.order):

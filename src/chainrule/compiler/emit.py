@@ -121,10 +121,15 @@ class Value:
 
 
 class Module:
-    """Functions and the declarations they need. ``masks``: the machine loads and stores some lanes of a vector by itself."""
+    """Functions and the declarations they need.
 
-    def __init__(self, masks: bool = True) -> None:
+    ``masks``   the machine loads and stores some lanes of a vector by itself
+    ``lookup``  which instructions it has to look up tables in registers: see lookup.py
+    """
+
+    def __init__(self, masks: bool = True, lookup: str = "") -> None:
         self.masks = masks
+        self.lookup = lookup
         self.functions: dict[str, str] = {}
         self.declarations: dict[str, str] = {}
         self.globals: dict[str, str] = {}
@@ -179,6 +184,7 @@ class Emitter:
         self.internal = internal
         self.lines: list[str] = []
         self.at_entry: list[str] = []  # stack memory
+        self.lanes = LANES  # of a vector, unless it is said
         self.block = "entry"
         self._came_from = ""  # the last block of the body of the last when()
         self._count = 0
@@ -229,8 +235,9 @@ class Emitter:
         """Return a constant for counting and addressing."""
         return self.constant(number, I64)
 
-    def wide(self, x: Value, lanes: int = LANES) -> Value:
-        """Return ``x`` in every lane."""
+    def wide(self, x: Value, lanes: int = 0) -> Value:
+        """Return ``x`` in every lane, of which there are as many as vectors have now if no number is given."""
+        lanes = lanes or self.lanes
         if x.lanes == lanes:
             return x
         kind = type_of(x.dtype, lanes)
@@ -430,8 +437,9 @@ class Emitter:
 
     # -- lanes --------------------------------------------------------------------------------------------------------------
 
-    def lane_numbers(self, dtype: Dtype = I64, lanes: int = LANES) -> Value:
+    def lane_numbers(self, dtype: Dtype = I64, lanes: int = 0) -> Value:
         """Return 0, 1, 2, … in the lanes."""
+        lanes = lanes or self.lanes
         digits = ", ".join(f"{type_of(dtype)} {literal(k, dtype)}" for k in range(lanes))
         return Value(self, f"<{digits}>", dtype, lanes, constant=True)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.compiler import vector_math, vector_random
-from chainrule.compiler.emit import BOOL, I64, LANES, Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import BOOL, F32, I64, LANES, Dtype, Emitter, Module, Value
 from chainrule.compiler.fields import (
     Field,
     Fixed,
@@ -180,6 +180,15 @@ class Columns:
     loaded: dict[Any, list[Value]] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass
+class Neighbours:
+    """``count`` vectors side by side, of which the one numbered ``number`` is written: random numbers are drawn for all."""
+
+    count: int
+    number: int = 0
+    drawn: dict[Any, list[Value]] = dataclasses.field(default_factory=dict)
+
+
 class Evaluator:
     """Writes values of fields into a kernel. ``lane`` is the loop along the lanes; ``at`` the indices of open loops."""
 
@@ -189,6 +198,7 @@ class Evaluator:
         self.members = members  # computed here: at which index
         self.lane = lane
         self.at: dict[int, Value] = {}
+        self.neighbours: Neighbours | None = None
         self.columns: Columns | None = None  # where a short loop is written out, turn by turn
         self._scopes: list[dict[Any, Any]] = [{}]
         self._loops: dict[Any, frozenset[int]] = {}
@@ -381,7 +391,7 @@ class Evaluator:
         if stride is None:
             return e.load(self.address(field, index), field.dtype)
         if is_one(stride):
-            return e.load(self.address(field, index), field.dtype, LANES, e.mask)
+            return e.load(self.address(field, index), field.dtype, e.lanes, e.mask)
         places = e.lane_numbers() * e.wide(e.size(stride))
         return self.load_at(self.address(field, index), places, field.dtype)
 
@@ -390,15 +400,15 @@ class Evaluator:
         e = self.e
         if dtype.kind == "b":
             return e.ne(self.load_at(base, places, np.dtype(np.uint8)), 0)
-        kind = Value(e, "", dtype, LANES).type
+        kind = Value(e, "", dtype, e.lanes).type
         scalar = Value(e, "", dtype).type
         pointers = e.raw(f"getelementptr {scalar}, ptr {base}, {places!r}")
         mask = e.mask.name if e.mask is not None else "splat (i1 true)"
         suffix = {"float": "f32", "double": "f64"}.get(scalar, scalar)
-        name = f"llvm.masked.gather.v{LANES}{suffix}.v{LANES}p0"
-        at = (f"<{LANES} x ptr> align {dtype.itemsize}", pointers)
-        call = e.module.masked(name, kind, at, (f"<{LANES} x i1>", mask), (kind, "zeroinitializer"))
-        return e.op(call, dtype, LANES)
+        name = f"llvm.masked.gather.v{e.lanes}{suffix}.v{e.lanes}p0"
+        at = (f"<{e.lanes} x ptr> align {dtype.itemsize}", pointers)
+        call = e.module.masked(name, kind, at, (f"<{e.lanes} x i1>", mask), (kind, "zeroinitializer"))
+        return e.op(call, dtype, e.lanes)
 
     def in_columns(self, field: Field, index: Index) -> bool:
         """Say whether the loop that is written out goes along the rows of a field, and the lanes from row to row."""
@@ -434,9 +444,9 @@ class Evaluator:
         pointers = e.raw(f"getelementptr {scalar}, ptr {self.address(target, index)}, {places!r}")
         mask = e.mask.name if e.mask is not None else "splat (i1 true)"
         suffix = {"float": "f32", "double": "f64"}.get(scalar, scalar)
-        name = f"llvm.masked.scatter.v{LANES}{suffix}.v{LANES}p0"
-        at = (f"<{LANES} x ptr> align {value.dtype.itemsize}", pointers)
-        e.line(e.module.masked(name, "void", (value.type, value.name), at, (f"<{LANES} x i1>", mask)))
+        name = f"llvm.masked.scatter.v{e.lanes}{suffix}.v{e.lanes}p0"
+        at = (f"<{e.lanes} x ptr> align {value.dtype.itemsize}", pointers)
+        e.line(e.module.masked(name, "void", (value.type, value.name), at, (f"<{e.lanes} x i1>", mask)))
 
     def _reshaped(self, field: Reshape, index: Index) -> Value:
         """Return an element of a reshaped field: the same row-major place in its memory."""
@@ -452,7 +462,7 @@ class Evaluator:
         if stride is None:
             return e.load(base, root.dtype)
         if is_one(stride):
-            return e.load(base, root.dtype, LANES, e.mask)
+            return e.load(base, root.dtype, e.lanes, e.mask)
         return self.load_at(base, e.lane_numbers() * e.wide(e.size(stride)), root.dtype)
 
     def _gathered(self, field: Gather, index: Index) -> Value:
@@ -476,7 +486,7 @@ class Evaluator:
         if total.lanes == 1 and lanes_in_rest is None:
             return e.load(e.offset(e.pointer(root), total, root.dtype), root.dtype)
         if total.lanes == 1 and lanes_in_rest is not None and is_one(lanes_in_rest):
-            return e.load(e.offset(e.pointer(root), total, root.dtype), root.dtype, LANES, e.mask)
+            return e.load(e.offset(e.pointer(root), total, root.dtype), root.dtype, e.lanes, e.mask)
         if lanes_in_rest is not None:
             total = e.wide(total) + e.lane_numbers() * e.wide(e.size(lanes_in_rest))
         return self.load_at(e.pointer(root), total, root.dtype)
@@ -498,7 +508,14 @@ class Evaluator:
         ) and all(not isinstance(at.offset, Size) and at.offset == 0 for at in index)
         flat = self._offset(_Flat(field, field.shape), index)
         if unit is not None:
-            if is_one(unit) and rows_of_four:
+            if is_one(unit) and rows_of_four and e.lanes == LANES:
+                together = self.neighbours
+                if together is not None and field.kind == "uniform" and field.dtype == F32:
+                    key = (field, _key(index))
+                    if key not in together.drawn:
+                        first = flat - LANES * together.number if together.number else flat
+                        together.drawn[key] = vector_random.neighbours(e, seed, draw, first, together.count)
+                    return together.drawn[key][together.number]
                 return vector_random.consecutive(e, field.kind, seed, draw, flat, field.dtype, **field.attributes)
             flat = e.wide(flat) + e.lane_numbers() * e.wide(e.size(unit))
         return vector_random.at(e, field.kind, seed, draw, flat, field.dtype, **field.attributes)

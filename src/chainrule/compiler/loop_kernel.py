@@ -14,20 +14,22 @@ A folded loop too short for a vector is written out turn by turn, for 16 rows at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
 from chainrule.compiler.evaluator import Columns, Evaluator, Index, KernelEmitter, index_of
-from chainrule.compiler.fields import Field, Fold, Place, same
+from chainrule.compiler.fields import Field, Fold, Map, Place, same
 from chainrule.compiler.interleave import store_columns
 from chainrule.compiler.regions import Region, Regions, folds_short_rows, lane_of, phases, runs_inside
 from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
 CHUNK_OF_ROWS = 256  # of a sum along another axis
+LONG = frozenset(
+    ["pow", "exp", "log", "expm1", "log1p", "tanh", "sigmoid", "sin", "cos"]
+)  # functions of many instructions
 
 
 class LoopKernel:
@@ -170,6 +172,8 @@ class LoopKernel:
         for phase in range(max(self.phase.values(), default=0) + 1):
             now = [f for f in members if self.phase[f] == phase]
             outside = [f for f in now if f not in self.in_loop and not isinstance(f, (Fold, Place))]
+            if not self.region.dims:
+                self._side_by_side(outside)
             for field in outside:
                 value = self.ev.value(field, self.index[field])
                 self.ev.know(field, self.index[field], value)
@@ -180,6 +184,33 @@ class LoopKernel:
             if folds or stored:
                 self._fold(folds, stored)
         return []
+
+    def _side_by_side(self, numbers: Sequence[Field]) -> None:
+        """Compute single numbers that one function gives, each from its own operands, in the lanes of a vector."""
+        e, rank = self.e, dict[Field, int]()
+        groups: dict[tuple[int, str, Any], list[Map]] = {}
+        for field in numbers:
+            before = max([rank.get(r.field, 0) for r in self.regions.readings(field)], default=0)
+            rank[field] = before
+            if isinstance(field, Map) and field.dtype.kind == "f" and field.primitive.name in LONG:
+                rank[field] = before + 1
+                groups.setdefault((before, field.primitive.name, field.dtype), []).append(field)
+        for _, group in sorted(groups.items(), key=lambda item: item[0][0]):
+            for start in range(0, len(group), LANES):
+                part = group[start : start + LANES]
+                rows = [[self.ev.value(x, i) for x, i in self.ev.parts(field, self.index[field])] for field in part]
+                lanes = 1 << (len(part) - 1).bit_length()
+                if lanes == 1 or part[0].attributes:
+                    continue
+                operands = []
+                for column in zip(*rows, strict=True):
+                    vector = e.wide(column[0], lanes)
+                    for k, x in enumerate(column[1:], 1):
+                        vector = e.with_lane(vector, k, x)
+                    operands.append(vector)
+                result = part[0].primitive.lower(e, *operands)
+                for k, field in enumerate(part):
+                    self.ev.know(field, self.index[field], e.lane(result, k))
 
     def _store(self, field: Field) -> None:
         if field in self.region.stored:
@@ -198,16 +229,12 @@ class LoopKernel:
         for f in folds:
             start.extend(self._neutral(f, lanes))
 
-        columns = self.ev.columns
-
         def turn(carry: Sequence[Value]) -> list[Value]:
             result: list[Value] = []
             for field in self.region.members:  # those of this phase, and what they are computed from
                 if field in stored:
                     index = self.index[field]
-                    value = self.ev.value(field, index)
-                    if columns is None:
-                        self.ev.store(value, self.target_of(field), index)
+                    self.ev.store(self.ev.value(field, index), self.target_of(field), index)
             at = 0
             for f in folds:
                 width = 1 if isinstance(f, Fold) else 2
@@ -218,8 +245,11 @@ class LoopKernel:
                 at += width
             return result
 
-        values = self._inner_loops(self.inner, turn, start, folds)
-        if columns is not None:
+        columns = self.ev.columns
+        if columns is None:
+            values = self._inner_loops(self.inner, turn, start, folds)
+        else:
+            values = self._short_rows(columns, folds, start)
             for field in stored:
                 self._store_turns(columns, field)
         at = 0
@@ -255,20 +285,37 @@ class LoopKernel:
                 return found
 
             return e.loop(0, e.size(self.region.dims[d]), 1, body, carry)
-        if self.ev.columns is not None:
-            return self._turn_by_turn(self.ev.columns, turn, carry)
         return self._chunks(rest[0] if rest else None, turn, carry, folds)
 
-    def _turn_by_turn(
-        self, columns: Columns, turn: Callable[[Sequence[Value]], list[Value]], carry: list[Value]
-    ) -> list[Value]:
-        """Write out a short folded loop."""
+    def _short_rows(self, columns: Columns, folds: Sequence[Field], start: Sequence[Value]) -> list[Value]:
+        """Return what a short folded loop, written out, gives: sums in halves, places from the first to the last."""
+        e = self.e
+        terms: list[list[Value]] = [[] for _ in folds]
+        places = list(start)
+
+        def turn() -> None:
+            at = 0
+            for k, f in enumerate(folds):
+                ((x, index),) = self._folded(f)
+                value = e.wide(self.ev.value(x, index))
+                if isinstance(f, Fold):
+                    terms[k].append(value)
+                    at += 1
+                else:
+                    places[at : at + 2] = self._combine_in(f, places[at : at + 2], value, index)
+                    at += 2
+
         self._hoist()
         for columns.turn, known in enumerate(self.turns):
-            self.ev.at[columns.loop] = self.e.index(columns.turn)
-            carry = self.ev.within(known, partial(turn, carry))
+            self.ev.at[columns.loop] = e.index(columns.turn)
+            self.ev.within(known, turn)
         del self.ev.at[columns.loop]
-        return carry
+        at = 0
+        for k, f in enumerate(folds):
+            if isinstance(f, Fold):
+                places[at] = in_halves(e, f, terms[k])
+            at += 1 if isinstance(f, Fold) else 2
+        return places
 
     def _store_turns(self, columns: Columns, field: Field) -> None:
         """Write what was computed turn by turn."""
@@ -427,6 +474,24 @@ def combine(e: Emitter, f: Fold, a: Value, b: Value) -> Value:
     if f.kind == "and":
         return a & b
     return a * b if f.kind == "mul" else a + b
+
+
+def in_halves(e: Emitter, f: Fold, terms: Sequence[Value]) -> Value:
+    """Return a few terms combined: those of the lower half of a power of two with those of the upper, and so on."""
+    first, *others = terms
+    if begins_with_zero(f):
+        first = combine(e, f, e.wide(neutral(e, f), first.lanes), first)
+    terms = [first, *others]
+    half = 1 << (len(terms) - 1).bit_length() >> 1
+    while half:
+        terms = [combine(e, f, x, terms[k + half]) if k + half < len(terms) else x for k, x in enumerate(terms[:half])]
+        half //= 2
+    return terms[0]
+
+
+def begins_with_zero(f: Fold) -> bool:
+    """Say whether it matters that a fold begins with its neutral number: 0 + -0.0 is 0."""
+    return f.kind == "add" and f.dtype.kind == "f"
 
 
 def _lowest(dtype: Any) -> Any:

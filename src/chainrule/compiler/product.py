@@ -59,7 +59,10 @@ PRODUCT_ARGS = 20
 
 
 class Epilogue(Protocol):
-    """What is done with a finished vector of C: ``value`` belongs at [batch, row, column …]; ``mask``: lanes that exist."""
+    """What is done with a finished vector of C: ``value`` belongs at [batch, row, column …]; ``mask``: lanes that exist.
+
+    Vectors have as many lanes meanwhile (``Emitter.lanes``) as ``value``: few at the end of a row.
+    """
 
     def __call__(self, e: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
         """Write the instructions."""
@@ -95,10 +98,9 @@ class Prefetch(Protocol):
 
 
 class Column(NamedTuple):
-    """A vector of each row of a tile: how many lanes its register has, and which of them, and of 16, exist (None: all)."""
+    """A vector of each row of a tile: how many lanes it has, and which of them exist (None: all)."""
 
     lanes: int = LANES
-    exist: Value | None = None
     mask: Value | None = None
 
 
@@ -241,11 +243,10 @@ class _Product:
         e, tile = self.e, self.tile
         found = [Column()] * vectors
         if is_tail:
+            found[-1] = Column(tile.last)
             for j in range(vectors - tile.masked, vectors):
-                left = self.entry(Entry.N) - where.column - j * LANES
-                lanes = tile.last if j == vectors - 1 else LANES
-                exist, mask = [e.lane_numbers(lanes=width) < e.wide(left, width) for width in (lanes, LANES)]
-                found[j] = Column(lanes, exist, mask)
+                left, lanes = self.entry(Entry.N) - where.column - j * LANES, found[j].lanes
+                found[j] = Column(lanes, e.lane_numbers(lanes=lanes) < e.wide(left, lanes))
         return found
 
     def at(self, memory: str, vector: Value | int) -> str:
@@ -305,7 +306,7 @@ class _Product:
         e, dtype = self.e, self.dtype
         a, b, sums = now[0], now[1], now[2:]
         row_of_b = pointer(e, b)
-        row = [e.load(e.offset(row_of_b, LANES * j, dtype), dtype, x.lanes, x.exist) for j, x in enumerate(columns)]
+        row = [e.load(e.offset(row_of_b, LANES * j, dtype), dtype, x.lanes, x.mask) for j, x in enumerate(columns)]
         base, new = pointer(e, a), []
         for i in range(self.tile.rows):
             if i and i % 9 == 0 and not self.tile.packed_a:
@@ -340,7 +341,7 @@ class _Product:
         def row(i: Value) -> None:
             start = e.offset(partial, (where.row + i) * stride + place, dtype)
             for j, column in enumerate(columns):
-                value = e.load(e.offset(start, j * LANES, dtype), dtype, LANES, column.mask)
+                value = e.load(e.offset(start, j * LANES, dtype), dtype, column.lanes, column.mask)
                 e.store(value, self.at(self.before, i * len(columns) + j))
 
         e.loop(where.start, where.stop, 1, row, at_least_once=True)
@@ -366,11 +367,10 @@ class _Product:
         e = self.e
         for j, x in enumerate(columns):
             value = e.load(self.at(self.sums, i * len(columns) + j), self.dtype, x.lanes)
-            if x.lanes < LANES:
-                none = e.wide(e.constant(0, self.dtype), x.lanes)
-                value = e.shuffle(value, none, [min(lane, x.lanes) for lane in range(LANES)])
             column = where.column + j * LANES if j else where.column
+            e.lanes = x.lanes
             self.epilogue(e, where.row + i, column, value, x.mask, where.batch)
+            e.lanes = LANES
 
     def prefetch_row(self, where: Where, vectors: int, i: Value) -> None:
         """Ask for what the epilogue of one row will need."""

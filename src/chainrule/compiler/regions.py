@@ -362,28 +362,50 @@ class Regions:
     # -- what is kept ------------------------------------------------------------------------------------------------------
 
     def _sink(self) -> None:
-        """Let readers compute again what is cheap and reads only what is in memory anyway, instead of storing it."""
+        """Let readers compute again what is cheap and follows from what is in memory anyway, instead of storing it."""
         kept = set(self.outputs) | self.buffered
         again: dict[Field, int] = {}  # what is computed again, and in how many operations
         outside = self._read_outside()
         in_memory = kept | outside
         for field in self.order:
-            if field not in self.home or field not in outside or field in kept:
+            if field not in self.home or field not in outside or field in kept or not field.shape:
                 continue
-            if not isinstance(field, Map) or field.primitive.name not in CHEAP or not field.shape:
+            found = self._steps_from_memory(field, in_memory)
+            if found is None:
                 continue
-            readings = self.readings(field)
-            operations = 1 + sum(again.get(x, 0) for x in field.inputs)
-            in_reach = all(isinstance(r.field, (Source, Fixed)) or r.field in in_memory for r in readings)
-            large = [r for r in readings if len(r.field.shape) >= field.ndim]
-            if in_reach and readings and operations <= MOST_SUNK and len(large) <= 2:
+            steps, leaves = found
+            operations = sum([1 + sum(again.get(x, 0) for x in step.inputs) for step in steps])
+            large = [leaf for leaf in leaves if len(leaf.shape) >= field.ndim]
+            if leaves and operations <= MOST_SUNK and len(large) <= 2:
                 again[field] = operations
                 in_memory.discard(field)
-                self.computed.discard(field)
-                home = self.home.pop(field)
-                home.members.remove(field)
-                del home.axes[field]
+                for step in steps:
+                    self.computed.discard(step)
+                    home = self.home.pop(step)
+                    home.members.remove(step)
+                    del home.axes[step]
         self._drop_empty()
+
+    def _steps_from_memory(self, field: Field, in_memory: set[Field]) -> tuple[list[Field], dict[Field, None]] | None:
+        """Return what its region computes for ``field`` from what is in memory, and what that is; None if it is not cheap."""
+        steps: dict[Field, None] = {field: None}
+        leaves: dict[Field, None] = {}
+        todo = [field]
+        while todo:
+            step = todo.pop()
+            if not isinstance(step, Map) or step.primitive.name not in CHEAP or len(steps) > MOST_SUNK:
+                return None
+            for reading in self.readings(step):
+                x = reading.field
+                if isinstance(x, (Source, Fixed)) or x in in_memory:
+                    leaves[x] = None
+                elif x.shape and self.home.get(x) is self.home[field]:
+                    if x not in steps:
+                        steps[x] = None
+                        todo.append(x)
+                else:
+                    return None
+        return list(steps), leaves
 
     def _drop_empty(self) -> None:
         """Drop regions that compute nothing any more."""

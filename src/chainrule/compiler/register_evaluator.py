@@ -35,9 +35,9 @@ from chainrule.compiler.fields import (
     SizeOf,
     Source,
 )
-from chainrule.compiler.loop_kernel import CHUNK_OF_LANES, CHUNK_OF_ROWS, combine, neutral
+from chainrule.compiler.loop_kernel import CHUNK_OF_LANES, CHUNK_OF_ROWS, begins_with_zero, combine, in_halves, neutral
 from chainrule.compiler.product import CHUNK
-from chainrule.compiler.regions import CHEAP, Regions, lane_of
+from chainrule.compiler.regions import CHEAP, Regions, folds_short_rows, lane_of
 from chainrule.compiler.straight_emitter import MOST_INSTRUCTIONS, StraightEmitter, Unsuitable
 from chainrule.graph.sizes import Dim, Size, evaluate
 
@@ -232,7 +232,7 @@ class RegisterEvaluator:
             raise Unsuitable(f"a sum of {order.shape[-1]} terms is computed by loops")
         if along_lanes:
             return self._halved(field, self._folded(field, order, self._lanes), count)
-        return self._folded(field, order, self._rows)
+        return self._folded(field, order, self._short_rows if folds_short_rows(region) else self._rows)
 
     def _folded(self, field: Fold, order: Array, innermost: Callable[[Fold, Array], Cells]) -> Cells:
         """Combine along all axes of ``order`` but the first, the last of them innermost."""
@@ -246,7 +246,7 @@ class RegisterEvaluator:
         e, count = self.e, parts[0].size
         parts = [spread(e, x) for x in parts]
         vectors = parts[0].vectors
-        if field.kind == "add" and field.dtype.kind == "f":  # 0 + -0.0 is 0; other folds keep what they begin with
+        if begins_with_zero(field):
             zero = e.wide(neutral(e, field), width_of(count))
             vectors = [combine(e, field, zero, x) for x in vectors]
         for part in parts[1:]:
@@ -256,6 +256,10 @@ class RegisterEvaluator:
     def _rows(self, field: Fold, order: Array) -> Cells:
         x = field.inputs[0]
         return self._in_order(field, [self.chosen(x, order[:, k]) for k in range(order.shape[1])])
+
+    def _short_rows(self, field: Fold, order: Array) -> Cells:
+        parts = [spread(self.e, self.chosen(field.inputs[0], order[:, k])).vectors for k in range(order.shape[1])]
+        return Cells(len(order), [in_halves(self.e, field, terms) for terms in zip(*parts, strict=True)])
 
     def _lanes(self, field: Fold, order: Array) -> Cells:
         """Return for each row as many sums as lanes are used."""

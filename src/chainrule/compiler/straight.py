@@ -66,7 +66,7 @@ def write_straight(
         Unsuitable: the program is no small one.
     """
     while True:
-        module = Module(machine.masks)
+        module = Module(machine.masks, machine.lookup)
         twins = _Straight(module, targets, sizes, given, machine).write(wanted)
         if twins == given.twins:
             return module.text(machine.attributes()), twins

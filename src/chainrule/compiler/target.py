@@ -56,6 +56,11 @@ class Target:
         """Whether loads and stores of some lanes of a vector are instructions."""
         return self.avx2 or self.avx512
 
+    @property
+    def lookup(self) -> str:
+        """Which instructions look up tables in registers."""
+        return "avx512" if self.avx512 else "avx2" if self.avx2 else "neon" if self.neon else ""
+
     def attributes(self) -> str:
         """Return what stands after a function's arguments in LLVM's language: vectors stay as wide as the registers."""
         return f'nounwind "prefer-vector-width"="{self.vector_bits}"'

@@ -18,7 +18,8 @@ class Tile(NamedTuple):
 
     Where N is not a multiple, the last tile of a row has ``tail`` vectors, and lanes of its last ``masked`` vectors may be
     missing. ``tail`` and ``masked`` follow from N (``with_columns``), or suit every N when both equal ``vectors``.
-    ``last``: the lanes of the last vector of the tail, fewer where a register of half or a quarter of the width holds them.
+    ``last``: the lanes of the last vector of the tail, fewer where a register of half or a quarter of the width holds them; then only
+    these are computed, loaded and stored.
     ``only_tail``: N is less than the width, every tile is the last of its row.
     ``deferred``: the epilogue of a tile runs between the multiply-adds of the next.
     ``packed_a``: A is packed in panels of 16 rows, of which ``rows`` must be a divisor.
@@ -45,7 +46,7 @@ class Tile(NamedTuple):
         tail = -(-(n % self.width) // LANES)
         rest = n % LANES or LANES
         last = next(lanes for lanes in NARROW if rest <= lanes)
-        return self._replace(tail=tail, masked=int(rest < LANES), last=last, only_tail=0 < n < self.width)
+        return self._replace(tail=tail, masked=int(rest < last), last=last, only_tail=0 < n < self.width)
 
 
 def count_tiles(tile: Tile, m: int, n: int, batches: int = 1) -> int:
@@ -94,7 +95,8 @@ def choose_tile(
         sums = rows * width / per_cycle
         loads = rows / 2 + width / per_cycle
         after = sums if deferred else 6 * sums - 30  # what the sums of the next tile do not hide
-        return k * max(sums, loads, shortest) + max(after, 10) + 10
+        alone = 5.5 * max(rows - k, 0) if deferred else 0  # rows of the last tile between which there are no sums
+        return k * max(sums, loads, shortest) + max(after, 10) + alone + 35
 
     def total(tile: Tile) -> float:
         row_tiles = m if m < tile.rows else -(-m // tile.rows)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from chainrule.compiler import vector_coefficients as c
 from chainrule.compiler.emit import Emitter, Value
+from chainrule.compiler.lookup import lookup
 from chainrule.compiler.vector_tools import (
     DOUBLE,
     SINGLE,
@@ -20,6 +21,17 @@ from chainrule.compiler.vector_tools import (
     layout,
     polynomial,
     power_of_two,
+)
+
+TANH_TABLES = (
+    c.TANH_CENTER_SINGLE,
+    c.TANH_0_SINGLE,
+    c.TANH_1_SINGLE,
+    c.TANH_2_SINGLE,
+    c.TANH_3_SINGLE,
+    c.TANH_4_SINGLE,
+    c.TANH_5_SINGLE,
+    c.TANH_6_SINGLE,
 )
 
 
@@ -34,7 +46,7 @@ class _Bounds(NamedTuple):
     least: float  # e^x - 1 is -1 below
 
 
-_SINGLE = _Bounds(0.693145751953125, 1.4286068203094173e-06, -105.0, 88.8, 9.5, -18.0)
+_SINGLE = _Bounds(0.693145751953125, 1.4286068203094173e-06, -105.0, 88.8, 9.02, -18.0)
 _DOUBLE = _Bounds(float.fromhex("0x1.62e42fefa0000p-1"), 1.6465949582897082e-12, -746.0, 709.9, 20.0, -40.0)
 
 
@@ -102,13 +114,24 @@ def sigmoid(e: Emitter, x: Value) -> Value:
 
 
 def tanh(e: Emitter, x: Value) -> Value:
-    """Return tanh x = E / (E + 2) with E = e^(2|x|) - 1."""
-    form = layout(x)
+    """Return tanh x: of float64 E / (E + 2) with E = e^(2|x|) - 1, of float32 by polynomials, without a division."""
     size = clamp(e, e.abs(x), None, bounds(x).one)
+    if is_single(x):
+        return copysign(e, _tanh_by_pieces(e, size), x)
     n, t = reduced(e, size + size)
-    s = power_of_two(e, n, form)
+    s = power_of_two(e, n, layout(x))
     y = e.fma(t, s, s - 1)
     return copysign(e, y / (y + 2), x)
+
+
+def _tanh_by_pieces(e: Emitter, size: Value) -> Value:
+    """Return tanh |x| by the polynomial of the half octave that |x| lies in; the first reaches to 0, the last from 6 on."""
+    bits = e.bitcast(size, SINGLE.integer)
+    first, last = SINGLE.bits_of(2.0**-5), SINGLE.bits_of(6.0)
+    bits = e.select(bits < first, first, bits)
+    bits = e.select(bits > last, last, bits)
+    center, *coefficients = lookup(e, TANH_TABLES, bits >> (SINGLE.fraction - 1))
+    return polynomial(e, size - center, coefficients)
 
 
 def _half_exp(e: Emitter, size: Value) -> Value:

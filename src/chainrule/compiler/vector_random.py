@@ -87,6 +87,23 @@ def consecutive(
     return _number(e, kind, _interleaved(e, words) & _LOW, dtype, low, high)
 
 
+def neighbours(e: Emitter, seed: Value, draw: Value, first: Value, count: int) -> list[Value]:
+    """Return ``count`` vectors of uniform numbers of float32, one after the other: the elements from ``first`` on.
+
+    Ten rounds that wait for each other take as long for many counters as for few.
+    """
+    counters = count * LANES // 4
+    counter = e.wide(e.bits("lshr", first, 2), counters) + e.lane_numbers(I64, counters)
+    words = [e.cast(word, I32) for word in philox(e, seed, draw, counter)]
+    found = []
+    for start in range(0, counters, LANES // 4):
+        lanes = [*range(start, start + LANES // 4), *range(counters + start, counters + start + LANES // 4)]
+        low, high = e.shuffle(words[0], words[1], lanes), e.shuffle(words[2], words[3], lanes)
+        order = [part * (LANES // 4) + k for k in range(LANES // 4) for part in range(4)]
+        found.append(_number(e, "uniform", e.shuffle(low, high, order), F32, 0, 0))
+    return found
+
+
 def _is_wide(kind: str, dtype: Dtype, low: int, high: int) -> bool:
     """Say whether a number takes 64 bits."""
     return bool(dtype == F64) if kind in ("uniform", "normal") else kind == "integers" and high - low > NARROW

@@ -43,7 +43,7 @@ def is_single(x: Value) -> bool:
     return bool(x.dtype == F32)
 
 
-def polynomial(e: Emitter, x: Value, coefficients: Sequence[float]) -> Value:
+def polynomial(e: Emitter, x: Value, coefficients: Sequence[float | Value]) -> Value:
     """Return Σ c[k] x^k by Horner's rule."""
     y: Any = coefficients[-1]
     for c in coefficients[-2::-1]:

@@ -23,7 +23,7 @@ from chainrule.graph.primitive import (
     primitive,
     primitives,
 )
-from chainrule.graph.recorder import apply, op, recording
+from chainrule.graph.recorder import apply, labelled, op, recording
 from chainrule.graph.show import show
 from chainrule.graph.verify import verify
 
@@ -44,6 +44,7 @@ __all__ = [
     "graph_input",
     "no_gradient",
     "no_lowering",
+    "labelled",
     "op",
     "primitive",
     "primitives",

@@ -53,6 +53,23 @@ def recording(recorder: Recorder) -> Iterator[None]:
         _stack.recorders.pop()
 
 
+def labelled(label: str, rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``rule`` so that the nodes that a trace writes down while it runs carry ``label``."""
+
+    def run(*operands: Any, **attributes: Any) -> Any:
+        recorder: Any = _stack.recorders[-1]
+        before = getattr(recorder, "label", None)
+        if before is None:
+            return rule(*operands, **attributes)
+        recorder.label = label
+        try:
+            return rule(*operands, **attributes)
+        finally:
+            recorder.label = before
+
+    return run
+
+
 class _Operations:
     """``op.exp(x)`` is ``apply("exp", x)``: the way rules spell operations that have no operator."""
 

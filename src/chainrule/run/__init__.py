@@ -14,6 +14,7 @@ from chainrule.run.program import Program
 if TYPE_CHECKING:
     from chainrule.run.engine import Chosen, choose, engine_name, is_off
     from chainrule.run.native import NativeProgram
+    from chainrule.run.origin import Origin, find_origin
     from chainrule.run.prepared import Prepared, prepare
     from chainrule.run.steps import Feed, Steps, can_gather
 
@@ -23,6 +24,8 @@ _LATER = {
     "engine_name": "chainrule.run.engine",
     "is_off": "chainrule.run.engine",
     "NativeProgram": "chainrule.run.native",
+    "Origin": "chainrule.run.origin",
+    "find_origin": "chainrule.run.origin",
     "Prepared": "chainrule.run.prepared",
     "prepare": "chainrule.run.prepared",
     "Feed": "chainrule.run.steps",
@@ -35,6 +38,7 @@ __all__ = [
     "Evaluating",
     "Feed",
     "NativeProgram",
+    "Origin",
     "Prepared",
     "Program",
     "Steps",
@@ -43,6 +47,7 @@ __all__ = [
     "engine_name",
     "evaluate",
     "explain",
+    "find_origin",
     "is_off",
     "number",
     "prepare",

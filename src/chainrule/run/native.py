@@ -21,6 +21,8 @@ from chainrule.compiler.show import show_loops
 from chainrule.compiler.target import host
 from chainrule.graph import Array, Graph
 from chainrule.graph.sizes import Size, evaluate
+from chainrule.run.lines import empty_in_lines
+from chainrule.run.memory import allocate, told
 from chainrule.run.profile import Profile, measure
 from chainrule.run.program import Program, late_calls
 
@@ -36,7 +38,7 @@ class Ready:
         layout = Layout(compilation.targets, compilation.records, compilation.build.scratch, sizes)
         self.args = layout.args
         self.arena_size = layout.arena_size
-        memory = np.empty(self.arena_size + 4096, dtype=np.uint8)
+        memory = allocate(self.arena_size + 4096, program.graph.name, sizes)
         start = -memory.ctypes.data % 4096
         self.arena = memory[start:]
         self.status = np.zeros(8, dtype=np.int64)
@@ -64,9 +66,24 @@ class Ready:
         self.seen: list[Any] = [None] * len(program.dtypes)  # the arrays whose addresses stand in the frame
         self.numbers = bytearray(8 * len(program.dtypes) + 8)
         self.numbers_at = ctypes.addressof(ctypes.c_char.from_buffer(self.numbers))
+        self._batches: dict[int, Array] = {}
+        self.batch_bytes: dict[int, int] = {}  # of the batches to gather, also of those that are not made yet
         self.lock = threading.Lock()  # of the arena and the frame: one run at a time
         self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
         self.records_at = ctypes.c_void_p(self.records.ctypes.data)
+
+    def batch(self, k: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return the memory into which the rows of input ``k`` are gathered, the same for every call."""
+        found = self._batches.get(k)
+        if found is None or found.shape != shape or found.dtype != dtype:
+            found = self._batches[k] = empty_in_lines(shape, dtype)
+            self.batch_bytes[k] = found.nbytes
+        return found
+
+    @property
+    def size(self) -> int:
+        """How many bytes this takes."""
+        return self.arena_size + sum(list(self.batch_bytes.values()))
 
 
 class NativeProgram:
@@ -116,10 +133,19 @@ class NativeProgram:
         took = sum(compilation.seconds.values()) + self.seconds
         origin = "from the cache" if self.loaded.from_cache else "compiled"
         lines = [f"native: {len(compilation.records)} calls of {kernels} kernels, {origin} in {1e3 * took:.0f} ms"]
-        for ready in list(self._ready.values())[-1:]:
-            lines.append(f"{ready.arena_size / 1e6:.2f} MB of memory beside inputs and results")
+        if self._ready:
+            lines.append(self.memory())
         lines += [what + note for what, note in self.notes.items()]
         return lines
+
+    @property
+    def size(self) -> int:
+        """How many bytes runs take beside inputs and results: an arena, and a batch to gather into, for each size there was."""
+        return sum([ready.size for ready in list(self._ready.values())])
+
+    def memory(self) -> str:
+        """Say how much memory runs take beside inputs and results; "" if it is not known yet."""
+        return f"{told(self.size)} of memory beside inputs and results" if self._ready else ""
 
     def profile(self) -> Profile:
         """Measure each kernel by itself, for the sizes of the last run, on copies of what that run had in memory.

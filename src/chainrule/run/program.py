@@ -38,7 +38,7 @@ class Step:
         self.reads = reads
         self.writes = writes
         self.attributes = node.attributes
-        self.symbolic = any(_is_symbolic(value) for value in node.attributes.values())
+        self.symbolic = any(is_symbolic(value) for value in node.attributes.values())
         self.parts: tuple[tuple[int, int], ...] = ()
         self.targets: tuple[int, ...] = ()
         self.dead: tuple[int, ...] = ()
@@ -49,9 +49,10 @@ class Step:
         return self.primitive.view or self.primitive in MAY_SHARE
 
 
-def _is_symbolic(value: Any) -> bool:
+def is_symbolic(value: Any) -> bool:
+    """Say whether an attribute holds a size that is no number yet."""
     if isinstance(value, tuple):
-        return any(_is_symbolic(part) for part in value)
+        return any(is_symbolic(part) for part in value)
     return isinstance(value, Size)
 
 
@@ -164,7 +165,7 @@ class Program:
             for step in self.steps:
                 attributes = step.attributes
                 if step.symbolic:
-                    attributes = {k: with_sizes(v, sizes) if _is_symbolic(v) else v for k, v in attributes.items()}
+                    attributes = {k: with_sizes(v, sizes) if is_symbolic(v) else v for k, v in attributes.items()}
                 found.append((step, step.primitive.evaluate, step.reads, attributes, step.dead))
             if len(self._plans) >= 64:
                 self._plans.clear()

@@ -16,7 +16,6 @@ from chainrule.compiler.plan import FIRST_INPUT
 from chainrule.compiler.straight import Given, Rows
 from chainrule.compiler.target import host
 from chainrule.graph import Array
-from chainrule.run.lines import empty_in_lines
 from chainrule.run.native import NativeProgram
 from chainrule.run.straight import SECONDS_OF_KERNEL, Function, Straight, twins
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
@@ -37,7 +36,7 @@ class Feed(NamedTuple):
 
     ``rows``     by input: the array whose rows, in ``order``, make its batches
     ``numbers``  by input: one number for each step
-    ``order``    the rows of all steps, one batch after the other
+    ``order``    the rows of all steps, one batch after the other; if there are more, those of the next batch
     """
 
     rows: Mapping[int, Array]
@@ -104,7 +103,9 @@ class Steps:
         given_rows: dict[int, Rows] = {}
         written: dict[int, Array] = {}
         frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
-        order = np.concatenate([feed.order, np.zeros(self.size, np.int64)])  # the gathers look one batch ahead
+        order = np.ascontiguousarray(feed.order, np.int64)
+        if len(order) < (steps + 1) * self.size:  # the gathers look one batch ahead
+            order = np.concatenate([order, np.zeros(self.size, np.int64)])
         order_slot = slots
         replaced = set(program.over.values())
         frame[order_slot] = order.ctypes.data
@@ -114,7 +115,7 @@ class Steps:
             if k in feed.rows:
                 rows = feed.rows[k]
                 dtype = program.dtypes[k]
-                batch = empty_in_lines((self.size, *rows.shape[1:]), dtype)
+                batch = ready.batch(k, (self.size, *rows.shape[1:]), dtype)
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
                 args = np.array([slots, order_slot, slot, 0, batch[:1].size, self.size], np.int64)
@@ -219,7 +220,7 @@ def _gather(source: Any, target: Any) -> int:
     found = _gathers.get(key)
     if found is None:
         machine = host()
-        module = Module(machine.masks)
+        module = Module(machine.masks, machine.lookup)
         name = write_gather(module, source, target)
         ir = module.text(machine.attributes())
         found = _gathers[key] = (load_or_build(ir.encode(), lambda: (ir, b""), machine), name)

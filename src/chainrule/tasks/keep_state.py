@@ -19,14 +19,19 @@ class KeepState(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.epochs = 0  # those of the state that was written
         self._written_at = -SECONDS_BETWEEN
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, row: dict[str, float]) -> None:
         """Write the state if the last time is long ago."""
         if time.monotonic() - self._written_at >= SECONDS_BETWEEN:
-            trainer.save(self.path)
+            self._write(trainer)
             self._written_at = time.monotonic()
 
     def on_train_end(self, trainer: Trainer) -> None:
         """Write the last whole epoch."""
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
         trainer.save(self.path)
+        self.epochs = len(trainer.history) - bool(trainer.history.partial)

@@ -103,9 +103,10 @@ def train(
     trainer = make_trainer(model, config.training, prepared, seed, progress)
     tell(f"network: {_layers(config, prepared)}, {sum(p.numel() for p in model.parameters()):,} parameters")
     folder = _resumed(path, config, trainer) if resume else RunFolder.begin(path, overwrite=overwrite)
+    keep_state = KeepState(folder.partial / run_folder.STATE)
     try:
         folder.write(run_folder.CONFIG, to_toml(config.to_dict()))
-        trainer.callbacks.append(KeepState(folder.partial / run_folder.STATE))
+        trainer.callbacks.append(keep_state)
         val = prepared.validation
         trainer.fit((prepared.train.X, prepared.train.y), val=None if val is None else (val.X, val.y))
         run = _write(folder, config, prepared, model, trainer.history, report=report)
@@ -114,8 +115,20 @@ def train(
         kept = folder.give_up(keep_state=isinstance(error, (KeyboardInterrupt, FileError, MemoryError)))
         if kept and isinstance(error, FileError):
             error.fix += f"{'. ' * bool(error.fix)}What was trained is in {folder.partial}: go on with it (resume=True)"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(_what_is_left(folder, keep_state.epochs if kept else 0, kept=kept)) from None
         raise
     return run
+
+
+def _what_is_left(folder: RunFolder, epochs: int, *, kept: bool) -> str:
+    """Say what Ctrl-C left of a run."""
+    if kept:
+        trained = f"{epochs} trained epoch{'s' * (epochs != 1)}" if epochs else "what was trained before"
+        return f"{trained} and no scores yet: kept in {folder.partial}. Go on with it (resume=True)"
+    if run_folder.is_run(folder.path) and not folder.partial.exists():
+        return f"the run in {folder.path} is complete"
+    return "no epoch was done, and nothing is kept"
 
 
 def make_trainer(

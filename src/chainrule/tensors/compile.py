@@ -13,7 +13,7 @@ import inspect
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,12 +31,14 @@ from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
 from chainrule.tensors.trace import Trace, tracing
 from chainrule.tensors.traced import Traced
+from chainrule.tensors.watch import Watch, run_watched
 
 if TYPE_CHECKING:
-    from chainrule.run import NativeProgram
+    from chainrule.run import NativeProgram, Origin
 
 MOST_TRACES = 8
 MOST_ROWS = 1 << 20  # of one native call, in as many passes through the data
+ENOUGH_ROWS = 1 << 16  # of one pass, which is then a call of its own: their order takes memory
 ALIKE = (Tensor, np.ndarray)
 ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 N = symbol("n")
@@ -206,8 +208,11 @@ class Compiled:
         return self._native().assembly()
 
     def engine(self) -> str:
-        """Say in a line what runs the trace that was made last: native code, or why it is not that."""
-        return self._entries[-1].traced.engine()[0] if self._entries else "not called yet"
+        """Say in a line what runs the trace that was made last: native code and its memory, or why it is not that."""
+        if not self._entries:
+            return "not called yet"
+        traced = self._entries[-1].traced
+        return "; ".join(filter(None, (traced.engine()[0], traced.memory())))
 
     def report(self) -> str:
         """Return when it was traced, and why, and how often each trace ran."""
@@ -275,12 +280,36 @@ class Compiled:
                 return entry.traced, tensors, call.sizes
         return None
 
-    def over(self, *rows: Any, batch_size: int, order: Any = None, passes: int = 1) -> Any:
+    def served(self, *args: Any) -> tuple[Traced, list[Any], dict[str, int]] | None:
+        """Return what ``traced_for`` does, traced now if need be but not run; None if it runs uncompiled."""
+        found = self.traced_for(*args)
+        if found is None:
+            call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
+            if call.family in self._given_up or self._are_many(call):
+                return None
+            self._trace(call, self._why(call))
+            found = self.traced_for(*args)
+        return found
+
+    def origin(self, *args: Any, judged: Sequence[int] | None = None, layer: str = "") -> Origin | None:
+        """Return the operation with the first NaN or infinity in a run on these arguments; None if none is found.
+
+        ``judged``  which results have to be finite, beside what the function writes (None: all)
+        ``layer``   the path of a layer whose output is not finite: where in it that began
+
+        Nothing is written: parameters, optimizer and random numbers stay as they are.
+        """
+        found = self.served(*args)
+        return None if found is None else found[0].origin(found[1], found[2], judged, layer)
+
+    def over(self, *rows: Any, batch_size: int, order: Any = None, passes: int = 1, check_finite: bool = False) -> Any:
         """Run on one batch of rows after the other. Natively, that is one call.
 
         ``rows``    arrays or tensors of the same number of rows: the arguments
         ``order``   the numbers of the rows, in the order in which they are taken (None: as they stand)
         ``passes``  how often all of them are gone through
+        ``check_finite``  raise NotFiniteError where a result, or what the function writes, becomes NaN or infinite: with
+                    the first such batch (counted from 1), operation and layer. All is then as it was before that batch.
 
         Returns what the function returns, its tensors with a new first axis: one entry for each batch. A last batch that is
         smaller is run as it is. The bits are those of calling on each batch in turn.
@@ -307,17 +336,42 @@ class Compiled:
             )
         found = Stacked(self.name)
         # where no batch is smaller, a pass goes on where the one before it ends
-        together = max(min(passes, MOST_ROWS // len(once)), 1) if len(once) % batch_size == 0 else 1
+        goes_on = len(once) % batch_size == 0 and len(once) < ENOUGH_ROWS
+        together = max(min(passes, MOST_ROWS // len(once)), 1) if goes_on else 1
         for first in range(0, passes, together):
-            taken = np.tile(once, min(together, passes - first))
+            whole = len(once) * min(together, passes - first)
+            taken = np.zeros(whole + batch_size, np.int64)  # with one batch more: rows are asked for ahead of their use
+            taken[:whole].reshape(-1, len(once))[:] = once
             start = 0
-            while start < len(taken):
-                batch = [Tensor(x.take(taken[start : start + batch_size], axis=0)) for x in arrays]
-                steps = (len(taken) - start) // batch_size
-                start += batch_size * (
-                    self._at_once(batch, arrays, taken[start:], steps, found) or found.one(self(*batch))
-                )
+            while start < whole:
+                some, steps = taken[start : min(start + batch_size, whole)], (whole - start) // batch_size
+                is_like = steps > 1 and count >= batch_size  # then the first rows tell as much, and are not copied
+                batch = [Tensor(x[:batch_size] if is_like else x.take(some, axis=0)) for x in arrays]
+                watch = self._watch(batch) if check_finite else None
+                done = self._at_once(batch, arrays, taken[start:], steps, found)
+                if not done:
+                    if is_like:
+                        batch = [Tensor(x.take(some, axis=0)) for x in arrays]
+                    done = found.one(self(*batch))
+                if watch is not None and not watch.is_fine(found.parts[-1]):
+                    watch.put_back()
+                    before = sum(len(part[0]) for part in found.parts[:-1])
+                    self._find_first(arrays, taken[start:whole], batch_size, done, before)
+                start += batch_size * done
         return found.result()
+
+    def _watch(self, batch: list[Any]) -> Watch | None:
+        served = self.served(*batch)
+        return None if served is None else Watch(served[0], served[1])
+
+    def _find_first(self, arrays: list[Any], order: Any, batch_size: int, steps: int, before: int) -> None:
+        """Repeat steps one by one up to the first whose numbers are not finite, and raise with what it was."""
+        for k in range(steps):
+            rows = order[k * batch_size : (k + 1) * batch_size]
+            batch = [Tensor(x.take(rows, axis=0)) for x in arrays]
+            served = self.served(*batch)
+            assert served is not None  # it ran before
+            run_watched(served, functools.partial(self, *batch), f"{self.name}.over: batch {before + k + 1}")
 
     def repeat(self, *args: Any, times: int) -> Any:
         """Run ``times`` times on the same arguments. Natively, that is one call.
@@ -354,7 +408,7 @@ class Compiled:
         if family not in self._given_up:
             reason = self._why(call)
             self._forget_gone()
-            if sum(entry.family == family for entry in self._entries) >= MOST_TRACES:
+            if self._are_many(call):
                 self._give_up(call, reason)
             else:
                 traced = self._trace(call, reason)
@@ -364,6 +418,10 @@ class Compiled:
                 return traced.run(tensors, values, call.sizes)
         args, kwargs = rebuild(call.given.form, tensors, {})
         return self.function(*args, **kwargs)
+
+    def _are_many(self, call: Call) -> bool:
+        family: Any = call.family
+        return [entry.family for entry in self._entries].count(family) >= MOST_TRACES
 
     def _forget_gone(self) -> None:
         """Forget traces of models that do not exist any more."""

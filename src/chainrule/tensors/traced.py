@@ -15,6 +15,7 @@ from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.tensors.again import Again, again
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.bindings import Grad, current_generator
+from chainrule.tensors.generator import Generator
 from chainrule.tensors.guards import Guards, Name, label_of
 from chainrule.tensors.memory import refresh, settle
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
@@ -292,12 +293,52 @@ class Traced:
             return [f"not native: {self.reason}"]
         return cast("engines.NativeProgram", self.program).report()
 
+    def prepare(self, tensors: list[Tensor], sizes: dict[str, int]) -> None:
+        """Lay out the memory of runs with arguments like these, so that ``memory`` says how much they take.
+
+        Raises OutOfMemoryError if there is not so much.
+        """
+        if self.reason:
+            return
+        ready = cast("engines.NativeProgram", self.program).ready(sizes)
+        if self.can_run_steps():
+            for k, place in self._argument_inputs.items():
+                ready.batch_bytes[place] = tensors[k]._value.nbytes
+
+    def memory(self) -> str:
+        """Say how much memory native runs take beside inputs and results; "" if that is not known."""
+        return "" if self.reason else cast("engines.NativeProgram", self.program).memory()
+
     def profile(self) -> list[str]:
         """Return lines like ``engine``, and, if that is native code, a table of what each of its kernels costs."""
         if self.reason:
             return self.engine()
         program = cast("engines.NativeProgram", self.program)
         return [*program.report(), *program.profile().lines()]
+
+    def written(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Return the tensors that a run with these arguments writes into."""
+        return [x for find in self._written if (x := find(tensors)) is not None]
+
+    def generators(self) -> list[Generator]:
+        """Return the generators that a run draws from."""
+        return [current_generator(generator) for generator, _ in self._draws]
+
+    def origin(
+        self, tensors: list[Tensor], sizes: dict[str, int], judged: Sequence[int] | None = None, layer: str = ""
+    ) -> engines.Origin | None:
+        """Return where the first NaN or infinity in a run with these arguments comes from; None if there is none.
+
+        ``judged`` are the results that have to be finite (None: all), beside what is written; where the output of ``layer``
+        is not, the search begins there. Nothing is written.
+        """
+        values = self.inputs(tensors)
+        assert values is not None  # holds() said so
+        for _, ask in self._numbers:
+            values += ask()
+        outputs = [*(range(self.num_results) if judged is None else judged)]
+        outputs += range(self.num_results, len(self.graph.outputs))
+        return engines.find_origin(self.graph, values, sizes, outputs, layer, native=not self.reason)
 
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""

@@ -102,6 +102,7 @@ class ArrayBatches:
             batch = self.batch(order[start:stop])
             if batch.weight is None or generator is None or batch.size:  # nothing is learned from weights of 0
                 yield batch
+            del batch  # before there is a next one
 
     def order(self, generator: Generator | None) -> Array:
         """Return the order of the rows in an epoch, drawn from ``generator`` (None: that of the data)."""
@@ -114,6 +115,11 @@ class ArrayBatches:
         """Return the batch of these rows."""
         weight = None if self.row_weight is None else self.row_weight.take(rows)
         return self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
+
+    def like(self, size: int) -> Batch:
+        """Return a batch of that size whose numbers do not matter: nothing is copied."""
+        weight = None if self.row_weight is None else self.row_weight[:size]
+        return self._batch(self.X[:size], self.y[:size], weight)
 
     def _batch(self, X: Array, y: Array, weight: Array | None) -> Batch:
         return _batch(X if self.is_converted else self.form.inputs(X, f"{self.name}: X"), y, weight)

@@ -47,6 +47,17 @@ class Engine:
         """Return error and outputs of a batch."""
         return self._look.run(batch)
 
+    def origin(self, batch: Batch, layer: str, *, looking: bool) -> engines.Origin | None:
+        """Return the first operation (of a layer) that gives a NaN or an infinity, when learning or looking; None if unknown."""
+        return (self._look if looking else self._step).origin(batch, layer)
+
+    def prepare(self, batch: Batch) -> None:
+        """Trace the step for a batch like this, without learning from it: ``told`` then says what will run it.
+
+        Raises OutOfMemoryError if it needs more memory than there is.
+        """
+        self._step.prepare(batch)
+
     def forget(self) -> None:
         """Trace again when next called: what a trace holds on to (an optimizer's state) was replaced."""
         self._step.forget()
@@ -88,6 +99,25 @@ class _Runner:
             return None
         done, results = traced.run_steps(tensors, given, order, sizes, steps, [0, 1] if outputs else [0], between)
         return done, results[0], results.get(1)
+
+    def origin(self, batch: Batch, layer: str) -> engines.Origin | None:
+        call = self.call if isinstance(self.call, Compiled) else compile(self.function)
+        try:
+            found: engines.Origin | None = call.origin(batch.X, batch.y, batch.weight, judged=[0], layer=layer)
+        except TraceError:
+            return None
+        return found
+
+    def prepare(self, batch: Batch) -> None:
+        if not isinstance(self.call, Compiled):
+            return
+        try:
+            found = self.call.served(batch.X, batch.y, batch.weight)
+        except TraceError:  # told when it is run
+            return
+        if found is not None:
+            traced, tensors, sizes = found
+            traced.prepare(tensors, sizes)
 
     def run(self, batch: Batch) -> Found:
         try:

@@ -14,7 +14,8 @@ class History:
     """The numbers of each epoch, by name: ``history["val_loss"]`` is a list with one number per epoch.
 
     ``rows``        a dict per epoch
-    ``best_epoch``  the epoch (from 1) that was best by what was monitored; the model ends with its weights
+    ``best_epoch``  the epoch (from 1) that was best by what was monitored; the model ends with its weights (None: Ctrl-C came
+                    in the first epoch, before the look at the validation rows; it ends with what was learned until then)
     ``stopped``     why training ended: "epochs", "early stopping", "target", "time", "interrupted", or what a callback said
     ``partial``     how much of the last epoch was done when it was ended early ("3 of 10 batches"); "" for all of it
     ``seconds``     how long training took, all calls of ``fit`` together

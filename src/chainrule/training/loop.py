@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.errors import DataError, NotFiniteError
+from chainrule.graph import Array
 from chainrule.optim.lr_scheduler import ReduceLROnPlateau
 from chainrule.training.batches import ArrayBatches, Batches
-from chainrule.training.interrupt import told_of_interrupt
+from chainrule.training.interrupt import Heard, told_of_interrupt
 from chainrule.training.progress import Progress
 from chainrule.training.replay import explain, explain_in_use
 from chainrule.training.state import Left, first_nonfinite, set_weights, standing, weights_of
@@ -19,6 +21,14 @@ from chainrule.training.stretches import stretches
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
+
+PATIENCE = 0.1  # seconds after Ctrl-C for which a look at the validation rows goes on
+
+
+def first_bad(losses: Array) -> int | None:
+    """Return which is the first that is not finite; None if all are."""
+    finite = np.isfinite(losses)
+    return None if finite.all() else int(finite.argmin())
 
 
 class Loop:
@@ -32,31 +42,70 @@ class Loop:
         self.progress = Progress(
             trainer.epochs, batches.count, done=len(trainer.history), wanted=trainer.progress
         )  # fmt: skip
-        self.in_epoch = self.has_told = False
+        self.in_epoch = False
+        self.has_looked = self.is_compiling = False
+        trainer.before_learning = self.compile
+        self.heard = Heard()
         self.written = -1  # epochs done when the checkpoint was written
 
     def run(self) -> None:
-        """Train until an end is reached; leave the model with the best weights, in eval mode."""
+        """Train until an end is reached; leave the model with the best weights, in eval mode.
+
+        Raises KeyboardInterrupt for a second Ctrl-C; for the first one, where no epoch was begun or where training was
+        over before it: after everything was kept.
+        """
         trainer = self.trainer
         trainer.why_stop = ""
-        try:
-            trainer.tell("on_train_begin")
-            if found := first_nonfinite(trainer.tensors()):
-                raise NotFiniteError(f"{found} before training", expected="finite numbers")
-            self.write_checkpoint()
-            with told_of_interrupt(lambda: trainer.stop("interrupted")):
+        with told_of_interrupt(lambda: trainer.stop("interrupted")) as self.heard:
+            try:
+                trainer.tell("on_train_begin")
+                if found := first_nonfinite(trainer.tensors()):
+                    raise NotFiniteError(f"{found} before training", expected="finite numbers")
+                self.write_checkpoint()
                 while not self.is_over():
                     self.epoch()
-        finally:
-            self.progress.close()
-            trainer.history.seconds = self.seconds()
-            if self.in_epoch:  # an error: as if the epoch had not begun
-                trainer.go_back()
-                trainer.kept = None
-        trainer.history.stopped = trainer.why_stop
-        self.leave()
-        self.write_checkpoint()
-        trainer.tell("on_train_end")
+            finally:
+                self.heard.raises_from = math.inf  # what is put back and kept is so as a whole
+                self.progress.close()
+                trainer.history.seconds = self.seconds()
+                if self.in_epoch:  # an error: as if the epoch had not begun
+                    self.undo()
+            trainer.history.stopped = trainer.why_stop
+            self.leave()
+            self.write_checkpoint()
+            trainer.tell("on_train_end")
+        if self.heard.count and (trainer.why_stop != "interrupted" or not len(trainer.history)):
+            raise KeyboardInterrupt
+
+    def compile(self, prepare: Callable[[], None]) -> None:
+        """Let ``prepare`` compile the step, which Ctrl-C interrupts at once, and tell what will run it."""
+        self.is_compiling = True
+        with self.heard.at_once():
+            if self.heard.count:
+                raise KeyboardInterrupt
+            prepare()
+        self.is_compiling = False
+        self.progress.tell(self.trainer.engine())
+
+    def undo(self) -> None:
+        """Let all be as if the epoch had not begun."""
+        self.trainer.go_back()
+        self.trainer.kept = None
+        self.in_epoch = False
+
+    def look(self) -> dict[str, float]:
+        """Look at the validation rows; return {} where Ctrl-C came too early, or too long before the end, to wait for it."""
+        assert self.val is not None
+        is_first, self.has_looked = not self.has_looked, True  # the first one compiles
+        if is_first and self.heard.count:
+            return {}
+        try:
+            with self.heard.at_once(wanted=is_first):
+                return self.trainer.look(self.val, "val_", lambda: self.heard.seconds_ago() > PATIENCE)
+        except KeyboardInterrupt:
+            if self.heard.count > 1:
+                raise
+            return {}
 
     def epoch(self) -> None:
         """Learn from every batch once, look at the validation rows, and write a row of the history."""
@@ -65,10 +114,22 @@ class Loop:
         if trainer.why_stop:
             return
         trainer.kept, self.in_epoch = standing(trainer), True
-        row, part = self.learn(number)
+        try:
+            row, part = self.learn(number)
+        except KeyboardInterrupt:
+            if self.heard.count > 1 or not self.is_compiling:
+                raise
+            self.undo()
+            return
         if self.val is not None:
-            row.update(trainer.look(self.val, "val_"))
-            if not math.isfinite(row["val_loss"]):
+            looked = self.look()
+            if not looked and len(trainer.history):
+                self.undo()
+                return
+            if not looked:  # in the first epoch: without what was learned there would be nothing
+                part = part or "all batches, but no look at the validation rows"
+            row.update(looked)
+            if looked and not math.isfinite(row["val_loss"]):
                 raise explain_in_use(trainer, self.val, f"epoch {number}: the validation loss is {row['val_loss']}")
         row["lr"] = self.rate
         row["seconds"] = round(self.seconds(), 3)
@@ -94,19 +155,19 @@ class Loop:
         learning = stretches(trainer, self.batches, measured=measured is not None)
         for learned in learning:
             self.rate = learned.rate
-            for loss, weight in zip(learned.losses, learned.sizes, strict=True):
-                number += 1
-                if not math.isfinite(loss):
-                    self.explain(f"epoch {epoch}, batch {number}: the loss is {loss}")
-                total, size = total + loss * weight, size + weight
+            losses, weights = learned.losses, learned.sizes
+            k = first_bad(losses)
+            if k is not None:
+                self.explain(f"epoch {epoch}, batch {number + k + 1}: the loss is {losses[k]}")
+            number += len(losses)
+            # added one after the other, as if they had come so
+            total = float(np.concatenate(([total], losses * weights)).cumsum()[-1])
+            size = float(np.concatenate(([size], weights)).cumsum()[-1])
             if measured is not None and learned.targets is not None and learned.outputs is not None:
                 measured.append((learned.targets, learned.outputs))
             if learned.last is not None:
                 for callback in trainer.callbacks:
-                    callback.on_batch_end(trainer, epoch, number, learned.losses[-1], learned.last)
-            if not self.has_told:
-                self.progress.tell(trainer.engine())
-                self.has_told = True
+                    callback.on_batch_end(trainer, epoch, number, float(learned.losses[-1]), learned.last)
             self.progress.batch(len(learned.losses))
             if trainer.time_limit is not None and self.seconds() > trainer.time_limit:
                 trainer.stop("time")
@@ -115,7 +176,7 @@ class Loop:
                 break
         if not number:
             raise DataError(f"{self.batches.name}: the iterable gave no batch", expected="at least one batch (X, y)")
-        if found := first_nonfinite(trainer.tensors()):
+        if found := first_nonfinite(trainer.tensors(), trainer.optimizer):
             self.explain(f"epoch {epoch}: {found} after batch {number}")
         row = {"epoch": epoch, "train_loss": total / size}
         if measured is not None:
@@ -134,6 +195,8 @@ class Loop:
         """Note, and keep, the weights of the best epoch so far."""
         trainer = self.trainer
         assert trainer.best is not None  # fit made it
+        if trainer.best.name not in row:
+            return False
         if not trainer.best.see(row, len(trainer.history)):
             return False
         trainer.history.best_epoch = trainer.best.epoch

@@ -16,6 +16,13 @@ from chainrule.training.rows import is_finite
 from chainrule.training.step import Penalty
 
 
+class Place(NamedTuple):
+    """Where something is not finite, in words ("" if nothing is), and the layer by path if it is in a layer's output."""
+
+    words: str
+    layer: str = ""
+
+
 class Call(NamedTuple):
     """One call of a layer that holds no others: what went in and came out."""
 
@@ -24,35 +31,35 @@ class Call(NamedTuple):
     outputs: list[Tensor]
 
 
-def where_not_finite(model: Module, objective: Any, batch: Batch, penalty: Penalty | None = None) -> str:
-    """Return where the first value that is not finite appears in one forward and backward pass, in words.
+def where_not_finite(model: Module, objective: Any, batch: Batch, penalty: Penalty | None = None) -> Place:
+    """Return where the first value that is not finite appears in one forward and backward pass.
 
-    "" if all values are finite. The model's tensors are finite before; gradients are not kept.
+    The model's tensors are finite before; gradients are not kept.
     """
     with _watched(model) as watch, enable_grad():
         output = model(batch.X)
         if watch.found:
-            return f"the output of {watch.found}"
+            return watch.place()
         error = objective(output, batch.y, batch.weight)
         if not _finite(error):
-            return (
+            return Place(
                 f"the loss ({getattr(objective, 'name', 'loss')}) of outputs that are finite, {_range([output])}: "
                 "see the targets, or use a loss on logits"
             )
         total = error if penalty is None else error + penalty(model)
         if not _finite(total):
-            return f"the penalty on the weights, {_range(model.parameters())}"
-        return _backward(model, total, output, watch.calls)
+            return Place(f"the penalty on the weights, {_range(model.parameters())}")
+        return Place(_backward(model, total, output, watch.calls))
 
 
-def where_not_finite_in_use(model: Module, objective: Any, batch: Batch) -> str:
+def where_not_finite_in_use(model: Module, objective: Any, batch: Batch) -> Place:
     """Return the same for a forward pass alone, in the mode the model is in."""
     with _watched(model) as watch:
         output = model(batch.X)
         if watch.found:
-            return f"the output of {watch.found}"
+            return watch.place()
         finite = _finite(objective(output, batch.y, batch.weight))
-        return "" if finite else f"the loss ({objective.name}) of outputs that are finite, {_range([output])}"
+        return Place("" if finite else f"the loss ({objective.name}) of outputs that are finite, {_range([output])}")
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------
@@ -61,35 +68,40 @@ def where_not_finite_in_use(model: Module, objective: Any, batch: Batch) -> str:
 class _Watch:
     """Sees every module's inputs and outputs in the order in which they are computed.
 
-    ``found``  the first place with a value that is not finite, in words
+    ``found``  the first place with a value that is not finite, in words; ``layer`` whose it is, by path
     ``calls``  of layers that hold no others, in order
     """
 
     def __init__(self) -> None:
-        self.found = ""
+        self.found = self.layer = ""
         self.calls: list[Call] = []
-        self.open: list[str] = []  # the modules being called, outermost first
+        self.open: list[tuple[str, str]] = []  # the modules being called, outermost first: words and path
 
-    def before(self, layer: str, args: Any) -> None:
+    def place(self) -> Place:
+        """Return what was found."""
+        return Place(f"the output of {self.found}", self.layer)
+
+    def before(self, layer: str, path: str, args: Any) -> None:
         if not self.found and not all(map(_finite, _tensors(args))):
             self.found = self._between(f"before {layer}")
-        self.open.append(layer)
+        self.open.append((layer, path))
 
-    def after(self, layer: str, module: Module, args: Any, output: Any) -> None:
-        self.open.pop()
+    def after(self, module: Module, args: Any, output: Any) -> None:
+        layer, path = self.open.pop()
         inputs, outputs = _tensors(args), _tensors(output)
         if next(module.children(), None) is None:
             self.calls.append(Call(layer, inputs, outputs))
             if not self.found and not all(map(_finite, outputs)):
+                self.layer = path
                 self.found = f"{layer}, whose inputs {_range(inputs)}{_weights(module)}"
         elif not self.found and not all(map(_finite, outputs)):
-            self.open.append(layer)
+            self.open.append((layer, path))
             self.found = self._between("at its end")
             self.open.pop()
 
     def _between(self, until: str) -> str:
         """Name the module whose own code computed something between the layers that it calls."""
-        owner = self.open[-1] if self.open else "the model"
+        owner, self.layer = self.open[-1] if self.open else ("the model", "")
         if not self.calls:
             return f"what {owner} computes {until}"
         last = self.calls[-1]
@@ -102,8 +114,8 @@ def _watched(model: Module) -> Iterator[_Watch]:
     handles = []
     for path, module in model.named_modules():
         layer = f"layer {path} ({type(module).__name__})" if path else f"the model ({type(module).__name__})"
-        handles.append(module.register_forward_pre_hook(_before(watch, layer)))
-        handles.append(module.register_forward_hook(_after(watch, layer)))
+        handles.append(module.register_forward_pre_hook(_before(watch, layer, path or type(module).__name__)))
+        handles.append(module.register_forward_hook(_after(watch)))
     try:
         yield watch
     finally:
@@ -111,12 +123,12 @@ def _watched(model: Module) -> Iterator[_Watch]:
             handle.remove()
 
 
-def _before(watch: _Watch, layer: str) -> Callable[[Module, Any], None]:
-    return lambda _, args: watch.before(layer, args)
+def _before(watch: _Watch, layer: str, path: str) -> Callable[[Module, Any], None]:
+    return lambda _, args: watch.before(layer, path, args)
 
 
-def _after(watch: _Watch, layer: str) -> Callable[[Module, Any, Any], None]:
-    return lambda module, args, output: watch.after(layer, module, args, output)
+def _after(watch: _Watch) -> Callable[[Module, Any, Any], None]:
+    return lambda module, args, output: watch.after(module, args, output)
 
 
 # -- backward ----------------------------------------------------------------------------------------------------------

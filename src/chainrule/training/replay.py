@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from chainrule.errors import NotFiniteError
 from chainrule.training.batches import Batches
 from chainrule.training.nonfinite import where_not_finite, where_not_finite_in_use
-from chainrule.training.state import first_nonfinite, set_weights, weights_of
+from chainrule.training.state import first_nonfinite, put_back, standing
 
 if TYPE_CHECKING:
+    from chainrule.run import Origin
     from chainrule.training.trainer import Trainer
 
 LEFT = "The model is as it was when the epoch began"
@@ -33,10 +34,12 @@ def explain(trainer: Trainer, batches: Batches, seen: str) -> NotFiniteError:
 def explain_in_use(trainer: Trainer, batches: Batches, seen: str) -> NotFiniteError:
     """Return the error for rows that are only looked at: the model need not go back for that."""
     place = "values that could not be found again"
+    native = trainer.engine().startswith("native")
     for number, batch in enumerate(batches.epoch(None), 1):
         found = where_not_finite_in_use(trainer.model, trainer.objective, batch)
-        if found:
-            place = f"{found}, in batch {number} of {batches.name}"
+        origin = trainer.origin(batch, found.layer, looking=True) if found.words or native else None
+        if found.words or origin is not None:
+            place = f"{found.words or f'{origin} in native code alone'}, in batch {number} of {batches.name}{_operation(origin)}"
             break
     return NotFiniteError(
         f"{seen}. It began with {place}",
@@ -52,18 +55,33 @@ def _first_place(trainer: Trainer, batches: Batches) -> str:
         return f"{damaged} before the first batch: it was changed from outside (a callback?)"
     model.train()
     for number, batch in enumerate(batches.epoch(trainer.generator), 1):
-        weights, draws = weights_of(trainer.tensors()), trainer.generator.get_state()
+        before = standing(trainer)
         loss, _ = trainer.learn(batch)
-        damaged = first_nonfinite(trainer.tensors())
+        damaged = first_nonfinite(trainer.tensors(), trainer.optimizer)
         if math.isfinite(loss) and not damaged:
             continue
-        set_weights(trainer.tensors(), weights)
-        trainer.generator.set_state(draws)
+        put_back(trainer, before)
         place = where_not_finite(model, trainer.objective, batch, trainer.penalty())
-        if not place and damaged.startswith("the tensor"):
-            place = f"{damaged} after the forward pass"
-        return f"{place or f'the update of {damaged} after it: the step is too large'}, in batch {number}"
+        put_back(trainer, before)  # a forward pass changes running statistics, and draws
+        origin = trainer.origin(batch, place.layer)
+        return f"{place.words or _without_layer(damaged, origin)}, in batch {number}{_operation(origin)}"
     return (
         "something that did not happen again when the epoch was repeated: a callback that changes the model, or batches "
         "that are others when they are read again"
     )
+
+
+def _without_layer(damaged: str, origin: Origin | None) -> str:
+    """Say what went wrong where output, loss and gradients of all layers are finite."""
+    if damaged.startswith("the tensor"):
+        return f"{damaged} after the forward pass"
+    if damaged.startswith("the optimizer"):
+        return f"the update of {damaged} after it: the gradient is too large"
+    if damaged.startswith("the parameter") and (origin is None or " in " in origin.operation):
+        return f"the update of {damaged} after it: the step is too large"
+    return f"{origin or 'numbers that could not be found again'} in native code alone"
+
+
+def _operation(origin: Origin | None) -> str:
+    """Say which operation it was."""
+    return f": {origin.operation} gave {origin.value:g}" if origin is not None and origin.operation else ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.graph import Array
 from chainrule.nn import Module
+from chainrule.optim import Optimizer
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.memory import overwrite
 from chainrule.tensors.tensor import Tensor
@@ -152,12 +153,23 @@ def same_weights(tensors: Tensors, weights: Weights) -> bool:
     )
 
 
-def first_nonfinite(tensors: Tensors) -> str:
-    """Return which parameter or buffer holds a NaN or an infinity, in words; "" if none does."""
+def first_nonfinite(tensors: Tensors, optimizer: Optimizer | None = None) -> str:
+    """Return which parameter, buffer or state of ``optimizer`` holds a NaN or an infinity, in words; "" if none does."""
     for name, tensor in tensors.items():
-        array = tensor._value
-        if array.dtype.kind == "f" and not math.isfinite(np.vdot(array, array)):  # the cheapest question
-            bad = ~np.isfinite(array)
-            if bad.any():
-                return f"the {'parameter' if tensor.requires_grad else 'tensor'} {name}, which holds {array[bad][0]}"
+        if found := _bad_number(tensor):
+            return f"the {'parameter' if tensor.requires_grad else 'tensor'} {name}, which holds {found}"
+    if optimizer is not None:
+        names = {id(tensor): name for name, tensor in tensors.items()}
+        for p, held in optimizer.state.items():
+            for key, value in held.items():
+                if isinstance(value, Tensor) and (found := _bad_number(value)):
+                    return f"the optimizer's {key} of {names.get(id(p), 'a parameter')}, which holds {found}"
     return ""
+
+
+def _bad_number(tensor: Tensor) -> str:
+    array = tensor._value
+    if array.dtype.kind != "f" or math.isfinite(np.vdot(array, array)):  # the cheapest question
+        return ""
+    bad = ~np.isfinite(array)
+    return str(array[bad][0]) if bad.any() else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,8 +31,8 @@ class Learned(NamedTuple):
     ``rate`` is the learning rate of the last one.
     """
 
-    losses: list[float]
-    sizes: list[float]
+    losses: Array
+    sizes: Array
     rate: float
     targets: Array | None
     outputs: Array | None
@@ -43,14 +44,13 @@ def stretches(trainer: Trainer, batches: Batches, *, measured: bool) -> Iterator
     if isinstance(batches, ArrayBatches) and _may_hurry(trainer, batches):
         yield from _Hurry(trainer, batches, measured).run()
         return
-    for batch in batches.epoch(trainer.generator):
-        yield _one(trainer, batch)
+    yield from map(partial(_one, trainer), batches.epoch(trainer.generator))  # which keeps no batch
 
 
 def _one(trainer: Trainer, batch: Batch) -> Learned:
     rate = trainer.rate
     loss, outputs = trainer.learn(batch)
-    return Learned([loss], [batch.size], rate, batch.y._value, outputs._value, outputs)
+    return Learned(np.array([loss]), np.array([float(batch.size)]), rate, batch.y._value, outputs._value, outputs)
 
 
 def _may_hurry(trainer: Trainer, batches: ArrayBatches) -> bool:
@@ -78,17 +78,21 @@ class _Hurry:
             began = time.perf_counter()
             learned = self._many(k, steps) if k and alike > 1 else None
             if learned is None:
-                batch = self.batches.batch(self.order[self.starts[k] : self.starts[k + 1]])
+                learned = self._single(k)
                 k += 1
-                if batch.weight is not None and not batch.size:
-                    continue
-                yield _one(self.trainer, batch)
-                at_once = 1
+                if learned is not None:
+                    yield learned
+                    at_once = 1
                 continue
             k += len(learned.losses)
             seconds = max(time.perf_counter() - began, 1e-6)
             at_once = max(1, min(MOST_STEPS, int(len(learned.losses) * min(SECONDS / seconds, 16))))
             yield learned
+
+    def _single(self, k: int) -> Learned | None:
+        """Learn from a batch by itself; None for one that counts for nothing."""
+        batch = self.batches.batch(self.order[self.starts[k] : self.starts[k + 1]])
+        return None if batch.weight is not None and not batch.size else _one(self.trainer, batch)
 
     def _alike(self, k: int) -> int:
         """Return how many batches from ``k`` on have its size and count for something."""
@@ -101,14 +105,14 @@ class _Hurry:
         trainer, batches = self.trainer, self.batches
         start, stop = self.starts[k], self.starts[k + steps]
         size = self.starts[k + 1] - start
-        sizes = [float(size)] * steps
+        sizes = np.full(steps, float(size))
         if self.weight is not None:
-            sizes = self.weight[start:stop].reshape(steps, size).sum(axis=1, dtype=np.float64).tolist()
-            if not all(sizes):
+            sizes = self.weight[start:stop].reshape(steps, size).sum(axis=1, dtype=np.float64)
+            if not sizes.all():
                 return None
-        order = self.order[start:stop]
+        order = self.order[start : stop + size]  # with the next batch: its rows are asked for ahead
         found = trainer.learn_from(
-            batches.batch(order[:size]), (batches.X, batches.y, batches.row_weight), order, steps, outputs=self.measured
+            batches.like(size), (batches.X, batches.y, batches.row_weight), order, steps, outputs=self.measured
         )
         if found is None or not found[0]:
             return None
@@ -116,4 +120,4 @@ class _Hurry:
         targets = batches.y.take(order[: done * size], axis=0) if self.measured else None
         if outputs is not None:
             outputs = outputs[:done].reshape(done * size, *outputs.shape[2:])
-        return Learned(losses[:done].tolist(), sizes[:done], rate, targets, outputs)
+        return Learned(losses[:done].astype(np.float64), sizes[:done], rate, targets, outputs)

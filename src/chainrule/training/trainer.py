@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from chainrule.nn import Module, Sigmoid
 from chainrule.nn.utils import l1_penalty, l2_penalty
 from chainrule.optim import Optimizer
 from chainrule.optim.lr_scheduler import LRScheduler
+from chainrule.run import Origin
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.generator import Generator, drawing_from
 from chainrule.tensors.tensor import Tensor
@@ -157,6 +159,8 @@ class Trainer:
         self.kept: Standing | None = None
         self.left: Left | None = None  # what the last fit, or resume, left in the model and the optimizer
         self.why_stop = ""
+        # What is called once before the first step of a fit, with what compiles that step.
+        self.before_learning: Callable[[Callable[[], None]], None] | None = None
         self.tensors = ModelTensors(model)
         self._form = Form.of(model)
         self._engine: Engine | None = None
@@ -171,7 +175,8 @@ class Trainer:
         ``data``  (X, y) or (X, y, row weights), a TensorDataset, or an iterable of such batches (a DataLoader)
         ``val``   the same, looked at after each epoch
 
-        Ctrl-C ends training after the batch at hand; a second one interrupts at once. Called again (or after ``resume``),
+        Ctrl-C ends training after the batch at hand (a long look at ``val`` is given up, with its epoch); a second one
+        interrupts at once. Called again (or after ``resume``),
         it goes on from the end of the last whole epoch, up to ``epochs``.
         """
         batches = batches_of(data, self.batch_size, self.class_weight, "the training data")
@@ -216,20 +221,35 @@ class Trainer:
         """
         self.kept = files.load(self, path)
         self.left = Left.by(self, self.kept.weights)
+        if not self.kept.epochs and self.kept.schedule is None and self.scheduler is None:
+            put_back(self, self.kept)  # of a training that had not begun: a schedule will set the rate it begins with
+            self.kept = self.left = None
 
     # -- what the loop calls ----------------------------------------------------------------------------------------
 
     def learn(self, batch: Batch) -> tuple[float, Tensor]:
         """Improve the model by a batch; return the loss and the outputs before the improvement."""
         assert self._engine is not None  # fit made it
+        if self.before_learning is not None:
+            before, self.before_learning = self.before_learning, None
+            before(partial(self._engine.prepare, batch))
         error, outputs = self._engine.learn(batch)
         if self.steps_by_batch and self.scheduler is not None:
             self.scheduler.step()
         return float(error._value), outputs
 
     def engine(self) -> str:
-        """Say in a line what runs the training steps: native code, or why that is not so; "" if nobody asked for it."""
+        """Say in a line what runs the training steps: native code and the memory it takes, or why that is not so; "" if nobody asked for it."""
         return "" if self._engine is None else self._engine.told()
+
+    def origin(self, batch: Batch, layer: str, *, looking: bool = False) -> Origin | None:
+        """Return the first operation that gives a NaN or an infinity in learning from a batch (or looking).
+
+        ``layer``  the path of the layer that it is in, if its output is not finite, else ""; None if it is not found
+        """
+        assert self._engine is not None  # fit made it
+        self._engine.forget()  # a trace holds on to an optimizer's state that was replaced
+        return self._engine.origin(batch, layer, looking=looking)
 
     @property
     def rate(self) -> float:
@@ -257,13 +277,17 @@ class Trainer:
         )
         return None if found is None else (*found, rates[0])
 
-    def look(self, batches: ArrayBatches, prefix: str) -> dict[str, float]:
-        """Return loss and metrics on rows, in eval mode, by names that begin with ``prefix``."""
+    def look(
+        self, batches: ArrayBatches, prefix: str, is_given_up: Callable[[], bool] = lambda: False
+    ) -> dict[str, float]:
+        """Return loss and metrics on rows, in eval mode, by names that begin with ``prefix``; {} if it is given up."""
         assert self._engine is not None  # fit or evaluate made it
         total = size = 0.0
         outputs = []
         with self._in_use():
             for batch in batches.epoch(None):
+                if is_given_up():
+                    return {}
                 error, output = self._engine.look(batch)
                 if batch.size:
                     total, size = total + float(error._value) * batch.size, size + batch.size
