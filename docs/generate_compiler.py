@@ -109,6 +109,8 @@ table above.
   machine for which no code is made, or a primitive of one's own without `lower`: `step.report()` says why.
 - Denormal numbers are zero in native code; NaN and infinities are as in NumPy. Results may differ from the interpreter's by
   rounding: sums are added in another order, and functions are our own ([vector-math.md](vector-math.md)).
+- A float that no integer of the dtype is near (NaN, an infinity, 1e30) becomes 0 if it is NaN, else the nearest int64, of which the
+  dtype keeps the low bits; NumPy's answer, and so the interpreter's, depends on the processor.
 - The code is kept in a folder that only you can write (`chainrule cache`); its name depends on the graph, the machine and LLVM,
   so that a network that was compiled before starts without LLVM and without any of the passes above.
 - An index out of range or an integer divided by 0 stops the run before anything is written, and is told as in eager mode.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def has_torch() -> bool:
 # What tests against PyTorch share holds no test of its own, and cannot be imported without it.
 SHARED_WITH_TORCH = [
     "compiler/random_networks.py",
+    "compiler/trained_networks.py",
     "nn/beside_torch.py",
     "oracles/layer_samples.py",
     "oracles/op_samples.py",
@@ -88,6 +90,29 @@ def emulator() -> tuple[str, str]:
     if compiler and found:
         return compiler, found
     pytest.skip("needs a C compiler and an emulator for 64-bit ARM: make emulator")
+
+
+# What a campaign counts is printed at the end, summed up over its tests, whatever process they ran in.
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, Any], None]) -> Callable[..., None]:
+    """Take counts under a heading: figures("random graphs", graphs=1000)."""
+
+    def add(heading: str, **counts: int) -> None:
+        record_property("figures", [heading, counts])
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    totals: dict[str, Counter[str]] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figures":
+                totals.setdefault(value[0], Counter()).update(value[1])
+    for heading, counts in totals.items():
+        terminalreporter.write_line(f"{heading}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
 def pytest_report_header() -> str:

@@ -137,6 +137,21 @@ def test_the_wrong_encoding(chainrule, here, table) -> None:
     refused(chainrule, here, *TRAIN, "--overwrite", "--encoding", "klingon", code=2, says=("--encoding klingon",))
 
 
+def test_rows_to_predict_are_in_the_form_of_the_training_data(chainrule, here, run, table) -> None:
+    """Neither command has an option for the form, so none is advised."""
+    form = "Write it in the form of the training data: utf-8, with a header, any delimiter."
+    (here / "new.csv").write_bytes(table.read_bytes().replace(b"green", "grün".encode("cp1252")))
+    for words in (("predict", run, "new.csv", "--out", "answers.csv"), ("evaluate", run, "new.csv")):
+        found = refused(chainrule, here, *words, code=3, says=("byte 0xfc is not valid in utf-8", form))
+        assert "--encoding" not in found.err
+    lines = table.read_text(encoding="utf-8").splitlines()
+    (here / "new.csv").write_text("\n".join([*lines[:5], lines[5] + ",more"]), encoding="utf-8")
+    found = refused(
+        chainrule, here, "predict", run, "new.csv", code=3, says=("new.csv line 6: 5 cells; expected 4", form)
+    )
+    assert "--delimiter" not in found.err
+
+
 def test_a_column_in_which_all_is_missing_is_told_and_left_out(chainrule, here) -> None:
     write_csv(here / "table.csv", {"note": [""] * 60, **small()})
     found = chainrule(*TRAIN, "--no-report")

@@ -40,6 +40,12 @@ _jit: list[Any] = []
 _serial = itertools.count()
 
 
+def assert_native(report: str) -> None:
+    """Fail unless every trace of a compiled function ran as native code, as its report says."""
+    assert "\n     native: " in report, report
+    assert "not native" not in report, report
+
+
 class Native:
     """The functions of a module, compiled for a processor."""
 

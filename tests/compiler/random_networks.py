@@ -1,22 +1,27 @@
-"""Random small networks with everything around them, trained alike here and in PyTorch."""
+"""Random small networks with everything around them, and data for them that keep clear of where rounding decides.
+
+What is drawn again, judged in float64 and by PyTorch alone, before anything is trained here:
+
+- a row with the input of a kink within 1e-3 of it, at the weights that the network then has, in any of its steps;
+- a row, where an adaptive optimizer meets a gradient below 1e-6 that is not exactly 0;
+- the network, where tries do not end, where it diverges, or where PyTorch's float32 error is no measure: trained again
+  from weights and rows moved by one unit in their last place, PyTorch itself does not keep to half of what is allowed.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-import chainrule as cr
-
-from .random_graphs import bits
-
 STEPS = 5
-NEAR = 2e-5  # a draw with an input of a kink nearer to it than this is drawn again: the sides have other gradients
-SMALL_GRADIENT = 1e-5  # adaptive rates divide by it: what is left of rounding would decide
+NEAR = 1e-3  # a row with an input of a kink nearer to it than this is drawn again: the sides have other gradients
+SMALL_GRADIENT = 1e-6  # adaptive rates divide by it: what is left of rounding would decide
+ALLOWED = 4.0  # times what PyTorch's float32 is off, and a millionth of the largest
+MOST_TRIES = 400
+MOST_NETWORKS = 60
+RERUNS = 8  # of PyTorch
 
 WIDTHS = (1, 2, 3, 5, 7, 9, 13, 15, 16, 17, 31, 33)
 SIZES = (2, 3, 5, 8, 15, 16, 17, 20, 31, 33)
@@ -26,7 +31,7 @@ ACTIVATIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Softplus", {}), ("SELU", {}), ("CELU", {}), ("Mish", {}), ("LogSigmoid", {}), ("Softsign", {}), ("Tanhshrink", {}),
 )  # fmt: skip
 KINKS = {
-    "ReLU": (0.0,), "LeakyReLU": (0.0,), "SELU": (0.0,), "Hardtanh": (-1.0, 1.0), "Softsign": (), "PReLU": (0.0,),
+    "ReLU": (0.0,), "LeakyReLU": (0.0,), "SELU": (0.0,), "Hardtanh": (-1.0, 1.0), "PReLU": (0.0,),
 }  # fmt: skip
 ADAPTIVE = ("Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam")
 
@@ -88,7 +93,7 @@ def plan(seed: int) -> Plan:
     if loss in ("CrossEntropyLoss", "NLLLoss"):
         labels, outputs = "classes", max(outputs, 2)
         if chance(0.3):
-            named["weight"] = r.uniform(0.5, 2, outputs)
+            named["weight"] = r.uniform(0.5, 2, outputs).astype(np.float32)
         if chance(0.3):
             named["ignore_index"] = int(one((-100, 0, outputs - 1)))
         if chance(0.3) and loss == "CrossEntropyLoss":
@@ -96,7 +101,7 @@ def plan(seed: int) -> Plan:
     elif loss == "BCEWithLogitsLoss":
         labels = "truths"
         if chance(0.3):
-            named["pos_weight"] = r.uniform(0.5, 2, outputs)
+            named["pos_weight"] = r.uniform(0.5, 2, outputs).astype(np.float32)
     elif loss == "HuberLoss":
         named["delta"] = float(one((0.5, 1.0, 3.0)))
     if chance(0.25):
@@ -137,9 +142,8 @@ class Data(NamedTuple):
     batches: list[tuple[Any, Any]]
 
 
-def data(p: Plan, seed: int) -> Data:
-    """Return random weights and batches."""
-    r = np.random.default_rng(seed)
+def weights_of(p: Plan, r: Any) -> dict[str, Any]:
+    """Return random weights by name."""
     state = {}
     for name, x in build(torch.nn, p).state_dict().items():
         value = x.numpy()
@@ -147,20 +151,29 @@ def data(p: Plan, seed: int) -> Data:
             scale = 1.0 if value.ndim < 2 else 1.5 / np.sqrt(value.shape[-1])
             value = r.normal(0.0, 1.0, value.shape) * scale * 0.8 + (value.ndim < 2 and "weight" in name)
         state[name] = value.astype(np.float32) if value.dtype.kind == "f" else value
-    batches = []
-    for n in p.sizes:
-        x = r.integers(0, p.words, (n, p.inputs)) if p.words else r.normal(size=(n, p.inputs)).astype(np.float32)
-        if p.labels == "classes":
-            y = r.integers(0, p.outputs, n)
-            if "ignore_index" in p.loss[1]:
-                y = np.where(r.random(n) < 0.3, p.loss[1]["ignore_index"], y)
-                y[0] = 1 if p.loss[1]["ignore_index"] != 1 else 0
-        elif p.labels == "truths":
-            y = r.integers(0, 2, (n, p.outputs)).astype(np.float32)
-        else:
-            y = r.normal(size=(n, p.outputs)).astype(np.float32)
-        batches.append((x, y))
-    return Data(state, batches)
+    return state
+
+
+def batch_of(p: Plan, n: int, r: Any) -> tuple[Any, Any]:
+    """Return ``n`` random rows and what is to be learned of them."""
+    x = r.integers(0, p.words, (n, p.inputs)) if p.words else r.normal(size=(n, p.inputs)).astype(np.float32)
+    if p.labels == "classes":
+        y = r.integers(0, p.outputs, n)
+        if "ignore_index" in p.loss[1]:
+            y = np.where(r.random(n) < 0.3, p.loss[1]["ignore_index"], y)
+            y[0] = 1 if p.loss[1]["ignore_index"] != 1 else 0
+    elif p.labels == "truths":
+        y = r.integers(0, 2, (n, p.outputs)).astype(np.float32)
+    else:
+        y = r.normal(size=(n, p.outputs)).astype(np.float32)
+    return x, y
+
+
+def data(p: Plan, seed: int) -> Data:
+    """Return random weights and batches."""
+    r = np.random.default_rng(seed)
+    state = weights_of(p, r)
+    return Data(state, [batch_of(p, n, r) for n in p.sizes])
 
 
 def build(nn: Any, p: Plan) -> Any:
@@ -178,186 +191,170 @@ class Redraw(Exception):  # a draw too near to where rounding decides
     pass
 
 
-def in_torch(p: Plan, d: Data, dtype: Any, *, watch: bool = False) -> Result:
-    """Train in PyTorch; with ``watch`` raise Redraw where rounding would decide."""
-    model = build(torch.nn, p)
-    model.load_state_dict({name: torch.tensor(x) for name, x in d.state.items()})
-    model.to(dtype)
-    if watch:
-        for layer in model:
+def is_near(x: Any) -> Any:
+    return (x.detach().abs() < NEAR).flatten(1).any(1).numpy()
+
+
+class InTorch:
+    """A network and its training step in PyTorch."""
+
+    def __init__(self, p: Plan, state: dict[str, Any], dtype: Any) -> None:
+        self.plan, self.dtype = p, dtype
+        self.model = build(torch.nn, p)
+        self.model.load_state_dict({name: torch.tensor(x) for name, x in state.items()})
+        self.model.to(dtype)
+        loss, named = p.loss
+        options = {k: self.converted(v) if isinstance(v, np.ndarray) else v for k, v in named.items()}
+        self.criterion = getattr(torch.nn, loss)(**options)
+        name, given = p.optimizer
+        self.update = getattr(torch.optim, name)(self.model.parameters(), **given)
+
+    def converted(self, x: Any) -> Any:
+        return torch.tensor(x, dtype=self.dtype if np.asarray(x).dtype.kind == "f" else None)
+
+    def watch_kinks(self) -> list[Any]:
+        """Return a list that each batch fills with masks of the rows that come near a kink."""
+        near: list[Any] = []
+
+        def watch(kink: float) -> Any:
+            return lambda _, given, __: near.append(is_near(given[0] - kink))
+
+        for layer in self.model:
             for kink in KINKS.get(type(layer).__name__, ()):
-                layer.register_forward_hook(lambda _, given, __, kink=kink: refuse_near(given[0] - kink))
+                layer.register_forward_hook(watch(kink))
+        if isinstance(self.criterion, torch.nn.L1Loss):
+            self.criterion.register_forward_hook(lambda _, given, __: near.append(is_near(given[0] - given[1])))
+        return near
 
-    def converted(x: Any) -> Any:
-        return torch.tensor(x, dtype=dtype if np.asarray(x).dtype.kind == "f" else None)
+    def has_small_gradient(self) -> bool:
+        """Say whether a gradient is nearly 0. One that is exactly 0, as behind a dead unit, is so in every arithmetic."""
+        return any(bool(((w.grad != 0) & (w.grad.abs() < SMALL_GRADIENT)).any()) for w in self.model.parameters())
 
-    loss, named = p.loss
-    options = {k: converted(v) if isinstance(v, np.ndarray) else v for k, v in named.items()}
-    criterion = getattr(torch.nn, loss)(**options)
-    name, given = p.optimizer
-    update = getattr(torch.optim, name)(model.parameters(), **given)
-    losses = []
-    for x, y in d.batches:
-        update.zero_grad()
-        output, target = model(converted(x)), converted(y)
-        if watch and loss in ("L1Loss",):
-            refuse_near(output - target)
-        value = criterion(output, target)
+    def gradients(self, x: Any, y: Any) -> Any:
+        """Leave the gradients of a batch in the parameters; return the loss."""
+        p = self.plan
+        self.update.zero_grad()
+        value = self.criterion(self.model(self.converted(x)), self.converted(y))
         if p.penalty:
-            value = value + p.penalty * sum((w * w).sum() for w in model.parameters())
+            value = value + p.penalty * sum((w * w).sum() for w in self.model.parameters())
         value.backward()
         if p.clip is not None:
             kind, limit = p.clip
             clip = torch.nn.utils.clip_grad_norm_ if kind == "norm" else torch.nn.utils.clip_grad_value_
-            clip(model.parameters(), limit)
-        if watch and name in ADAPTIVE:
-            for w in model.parameters():
-                refuse_near(w.grad[w.grad != 0], SMALL_GRADIENT)
-        update.step()
-        losses.append(value.detach().numpy())
-    return Result(np.array(losses), {name: x.numpy() for name, x in model.state_dict().items()})
+            clip(self.model.parameters(), limit)
+        return value.detach().numpy()
+
+    def state(self) -> dict[str, Any]:
+        return {name: np.array(x.detach().numpy()) for name, x in self.model.state_dict().items()}
 
 
-def refuse_near(x: Any, near: float = NEAR) -> None:
-    if x.numel() and float(x.detach().abs().min()) < near:
-        raise Redraw
+def in_torch(p: Plan, d: Data, dtype: Any) -> Result:
+    """Train in PyTorch."""
+    network = InTorch(p, d.state, dtype)
+    losses = []
+    for x, y in d.batches:
+        losses.append(network.gradients(x, y))
+        network.update.step()
+    return Result(np.array(losses), network.state())
 
 
-@contextmanager
-def engine(native: bool) -> Iterator[None]:
-    before = os.environ.get("CHAINRULE_COMPILE")
-    os.environ["CHAINRULE_COMPILE"] = "1" if native else "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["CHAINRULE_COMPILE"]
+class Redrawn(NamedTuple):
+    """How often was drawn again: rows, networks whose rows were never clear, networks that PyTorch's error does not measure."""
+
+    rows: int = 0
+    unclear: int = 0
+    unmeasured: int = 0
+
+
+class Draw(NamedTuple):
+    """A network and its data, and what PyTorch makes of them in float32 and float64."""
+
+    plan: Plan
+    data: Data
+    single: Result
+    double: Result
+    redrawn: Redrawn
+
+
+def drawn(seed: int) -> Draw:
+    """Return a network and its data; raise Redraw if none is found."""
+    rows = unclear = unmeasured = 0
+    for k in range(MOST_NETWORKS):
+        p, r = plan(seed * 1000 + k), np.random.default_rng(seed * 1000 + k)
+        try:
+            d, double, count = clear_data(p, r)
+        except Redraw:
+            unclear += 1
+            continue
+        rows += count
+        single = in_torch(p, d, torch.float32)
+        if is_measured(p, d, single, double, r):
+            return Draw(p, d, single, double, Redrawn(rows, unclear, unmeasured))
+        unmeasured += 1
+    raise Redraw(f"network {seed}: {unclear} unclear, {unmeasured} unmeasured")
+
+
+def clear_data(p: Plan, r: Any) -> tuple[Data, Result, int]:
+    """Draw weights, then batch by batch rows that are clear at the weights of their step; count the rows drawn again."""
+    state = weights_of(p, r)
+    network = InTorch(p, state, torch.float64)
+    near = network.watch_kinks()
+    batches, losses, redrawn = [], [], 0
+    for n in p.sizes:
+        x, y = batch_of(p, n, r)
+        before = {name: b.clone() for name, b in network.model.named_buffers()}
+        for _ in range(MOST_TRIES):
+            near.clear()
+            for name, b in network.model.named_buffers():
+                b.copy_(before[name])
+            value = network.gradients(x, y)
+            bad = np.any(near, axis=0) if near else np.zeros(n, bool)
+            if not bad.any() and p.optimizer[0] in ADAPTIVE and network.has_small_gradient():
+                bad[r.integers(n)] = True
+            if not bad.any():
+                break
+            redrawn += int(bad.sum())
+            for old, new in zip((x, y), batch_of(p, n, r), strict=True):
+                old[bad] = new[bad]
         else:
-            os.environ["CHAINRULE_COMPILE"] = before
+            raise Redraw
+        if not abs(value) < 1e4:
+            raise Redraw
+        network.update.step()
+        batches.append((x, y))
+        losses.append(value)
+    return Data(state, batches), Result(np.array(losses), network.state()), redrawn
 
 
-def compiled(p: Plan, d: Data) -> tuple[Any, Any]:
-    """Return a network with the weights of ``d``, and its compiled training step."""
-    nn = cr.nn
-    model = build(nn, p)
-    model.load_state_dict({name: cr.tensor(x) for name, x in d.state.items()})
-    loss, named = p.loss
-    options = {k: cr.tensor(v.astype(np.float32)) if isinstance(v, np.ndarray) else v for k, v in named.items()}
-    criterion = getattr(nn, loss)(**options)
-    name, given = p.optimizer
-    update = getattr(cr.optim, name)(model.parameters(), **given)
+def is_measured(p: Plan, d: Data, single: Result, double: Result, r: Any) -> bool:
+    """Say whether PyTorch, trained again from weights and rows moved by a unit in the last place, keeps to half of what is allowed."""
 
-    @cr.compile
-    def step(x: Any, y: Any) -> Any:
-        update.zero_grad()
-        value = criterion(model(x), y)
-        if p.penalty:
-            value = value + p.penalty * sum((w * w).sum() for w in model.parameters())
-        value.backward()
-        if p.clip is not None:
-            kind, limit = p.clip
-            clip = nn.utils.clip_grad_norm_ if kind == "norm" else nn.utils.clip_grad_value_
-            clip(model.parameters(), limit)
-        update.step()
-        return value
+    def moved(x: Any) -> Any:
+        if x.dtype.kind != "f":
+            return x
+        return x * (1 + r.choice(np.array([-1, 0, 1], np.float32), x.shape) * np.float32(2**-23))
 
-    return model, step
+    for _ in range(RERUNS):
+        again = Data({name: moved(x) for name, x in d.state.items()}, [(moved(x), y) for x, y in d.batches])
+        if differences(in_torch(p, again, torch.float32), single, double, ALLOWED / 2):
+            return False
+    return True
 
 
-def here(p: Plan, d: Data, *, native: bool) -> tuple[Result, str]:
-    """Train with a compiled step; return also what it reports."""
-    model, step = compiled(p, d)
-    with engine(native):
-        losses = [float(step(cr.tensor(x), cr.tensor(y))) for x, y in d.batches]
-        report = step.report()
-    return Result(np.array(losses, np.float32), weights(model)), report
-
-
-def weights(model: Any) -> dict[str, Any]:
-    return {name: np.array(x.detach().numpy()) for name, x in model.state_dict().items()}
-
-
-def check_many_steps(seed: int) -> None:
-    """Train one network, with dropout, batch by batch and in one native call; fail unless all bits are the same."""
-    p = plan(seed)
-    layers = list(p.layers)
-    places = [k for k, (name, _, _) in enumerate(layers) if name == "Linear"][1:]
-    for k in reversed(places):
-        layers.insert(k, ("Dropout", (0.3,), {}))
-    count, size = 47, 15
-    d = data(p._replace(sizes=(count,)), seed)
-    p = p._replace(layers=layers)
-    names = iter(build(torch.nn, p).state_dict())
-    d = d._replace(state=dict(zip(names, d.state.values(), strict=True)))
-    ((x, y),) = d.batches
+def differences(ours: Result, single: Result, double: Result, factor: float) -> list[str]:
+    """Return where |ours - float64| > factor · max|single - float64| + 1e-6 · max|float64|, each tensor for itself."""
     found = []
-    for at_once in (True, False):
-        cr.manual_seed(seed)
-        with engine(True):
-            model, step = compiled(p, d)
-            if at_once:
-                losses = step.over(x, y, batch_size=size, passes=2).numpy()
-            else:
-                starts = [*range(0, count, size)] * 2
-                losses = [float(step(cr.tensor(x[k : k + size]), cr.tensor(y[k : k + size]))) for k in starts]
-        found.append({"losses": np.array(losses, np.float32), **weights(model)})
-    for name, a in found[0].items():
-        assert (bits(a) == bits(found[1][name])).all(), f"network {seed}: {name}\n{p}"
-
-
-def judge(ours: Result, single: Sequence[Result], double: Result, engine: str) -> None:
-    """Fail unless every number is as near to float64 as four times PyTorch's float32, and a little."""
     for name in ("losses", *double.state):
-        a, c, *singles = [
-            np.asarray(r.losses if name == "losses" else r.state[name], np.float64) for r in (ours, double, *single)
+        a, b, c = [
+            np.asarray(r.losses if name == "losses" else r.state[name], np.float64) for r in (ours, single, double)
         ]
-        b = singles[0]
-        allowed = 4 * max([np.abs(x - c).max(initial=0.0) for x in singles]) + 1e-6 * np.abs(c).max(initial=0.0)
+        error = np.abs(b - c).max(initial=0.0)
+        allowed = factor * error + 1e-6 * np.abs(c).max(initial=0.0)
         far = ~(np.abs(a - c) <= allowed)
         if far.any():
             at = tuple(int(k) for k in np.argwhere(far)[0])
-            raise AssertionError(
-                f"{engine}: {name}{list(at)}: {a[at]!r} instead of {c[at]!r} (PyTorch's float32: {b[at]!r}),"
+            found.append(
+                f"{name}{list(at)}: {a[at]!r} instead of {c[at]!r} (PyTorch's float32: {b[at]!r}, at most {error:.3g} off),"
                 f" {np.abs(a - c).max():.3g} > {allowed:.3g}; {far.sum()} of {far.size}"
             )
-
-
-def disturbed(d: Data, seed: int) -> Data:
-    """Return the data with every weight moved by at most one unit in its last place."""
-    r = np.random.default_rng(seed)
-    state = {
-        name: x * (1 + r.choice(np.array([-1, 0, 1], np.float32), x.shape) * np.float32(2**-23))
-        if x.dtype.kind == "f"
-        else x
-        for name, x in d.state.items()
-    }
-    return d._replace(state=state)
-
-
-def drawn(seed: int) -> tuple[Plan, Data, list[Result], Result]:
-    """Return a network, its data, and what PyTorch makes of it in float32 (also of disturbed weights) and float64."""
-    for k in range(60):
-        p = plan(seed * 1000 + k // 12)
-        d = data(p, seed * 1000 + k)
-        try:
-            double = in_torch(p, d, torch.float64, watch=True)
-        except Redraw:
-            continue
-        single = [in_torch(p, x, torch.float32) for x in (d, *[disturbed(d, k) for k in range(4)])]
-        if np.isfinite(double.losses).all() and np.abs(double.losses).max() < 1e4:
-            return p, d, single, double
-    raise Redraw
-
-
-def check_network(seed: int) -> str:
-    """Train one network everywhere; return what the step reports."""
-    p, d, single, double = drawn(seed)
-    try:
-        ours, report = here(p, d, native=True)
-        if "native:" in report:
-            judge(ours, single, double, "native")
-        interpreted, _ = here(p, d, native=False)
-        judge(interpreted, single, double, "interpreter")
-    except Exception as error:
-        raise AssertionError(f"network {seed}: {type(error).__name__}: {error}\n{p}") from error
-    return report
+    return found

@@ -318,6 +318,8 @@ def indexed() -> dict[str, Samples]:
                 Sample((x(3, 4), places(1, 1, 1)), {"axes": (0,)}),
                 Sample((x(3, 2, 4), row, back), {"axes": (0, 2)}),
                 Sample((x(3, 4), column, row), {"axes": (0, 1)}),
+                Sample((x(2, 3, 4), row, places(1, 0)), {"axes": (2, 1)}),
+                Sample((x(3, 2, 4, 3), row, grid, places(0, 1)), {"axes": (2, 3, 1)}),
                 Sample((x(4, 3).T, row), {"axes": (1,)}),
                 Sample((x(3, 4), nowhere), {"axes": (0,)}),
                 Sample((x(3), np.asarray(1)), {"axes": (0,)}),
@@ -332,6 +334,7 @@ def indexed() -> dict[str, Samples]:
                 Sample((x(2, 2), column, row), {"axes": (0, 1), "shape": (3, 4)}),
                 Sample((x(0, 4), nowhere), {"axes": (0,), "shape": (3, 4)}),
                 Sample((x(4, 2).T, row), {"axes": (0,), "shape": (3, 4)}),
+                Sample((x(2, 2), row, places(1, 0)), {"axes": (2, 1), "shape": (2, 3, 4)}),
             ],
             NUMBERS,
         ),
@@ -375,7 +378,14 @@ def without_inputs() -> dict[str, Samples]:
                 Sample((), {"shape": shape, "dtype": dtype, "value": value})
                 for shape in ((2, 3), (), (0,))
                 for dtype in dtypes
-                for value in (0, 1)
+                for value in (0, 1, -0.0)
+            ],
+            (),
+        ),
+        "class_numbers": Samples(
+            [
+                Sample((np.asarray(labels, I64),), {"classes": 3, "ignored": -100, "of": "nll_loss"})
+                for labels in ([0, 2, -100, 1], 2, [[-100], [1]], np.zeros(0))
             ],
             (),
         ),

@@ -1,8 +1,7 @@
-"""Many steps in one native call: the bits of one call after the other, whatever the threads, the machine and the stops."""
+"""Many steps in one native call: the bits of one call after the other. (Of threads and machines: test_native_bits.py.)"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import threading
@@ -95,72 +94,6 @@ def test_repeat_has_the_bits_of_calling_again_and_again() -> None:
     assert np.array_equal(losses, again[1])
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_any_number_of_threads_gives_the_same_bits(count: int) -> None:
-    def run(step: Any) -> Any:
-        return step.over(*rows(), batch_size=32).numpy()
-
-    threads.set_num_threads(1)
-    alone = trained(run)
-    threads.set_num_threads(count)
-    together = trained(run)
-    assert alone[0] == together[0]
-
-
-def test_a_machine_without_avx512_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = trained(one_by_one)
-    monkeypatch.setenv("CHAINRULE_TARGET", "avx2")
-    assert trained(one_by_one)[0] == wide[0]
-
-
-def test_two_trainings_at_once_do_not_disturb_each_other() -> None:
-    found: dict[int, bytes] = {}
-    made = [build() for _ in range(2)]  # models are made one after the other: they draw from one generator
-
-    def train(k: int) -> None:
-        model, optimizer, step = made[k]
-        with cr.tensors.generator.drawing_from(cr.Generator().manual_seed(3)):
-            step.over(*rows(), batch_size=32, passes=2)
-        found[k] = everything(model, optimizer)
-
-    def alone_with_own_draws() -> bytes:
-        model, optimizer, step = build()
-        with cr.tensors.generator.drawing_from(cr.Generator().manual_seed(3)):
-            step.over(*rows(), batch_size=32, passes=2)
-        return everything(model, optimizer)
-
-    expected = alone_with_own_draws()
-    running = [threading.Thread(target=train, args=(k,)) for k in range(2)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    assert found[0] == found[1] == expected
-
-
-def test_children_that_are_forked_after_a_native_call_train_on() -> None:
-    threads.set_num_threads(2)
-    model, optimizer, step = build(dropout=0.0)
-    x, y = rows()
-    step.over(x, y, batch_size=32)
-    answers = []
-    for _ in range(20):
-        read, write = os.pipe()
-        number = os.fork()
-        if number == 0:
-            try:
-                step.over(x, y, batch_size=32)
-                os.write(write, hashlib.sha256(everything(model, optimizer)).digest())
-            finally:
-                os._exit(0)
-        os.close(write)
-        answers.append(os.read(read, 32))
-        os.waitpid(number, 0)
-        os.close(read)
-    step.over(x, y, batch_size=32)
-    assert set(answers) == {hashlib.sha256(everything(model, optimizer)).digest()}
-
-
 def test_a_row_that_cannot_be_used_stops_the_run_before_its_step() -> None:
     model, optimizer, step = build(dropout=0.0)
     x, y = rows()
@@ -193,6 +126,19 @@ def test_wrong_arguments_are_told() -> None:
         threads.set_num_threads(0)
     with pytest.raises(ArgumentTypeError):
         threads.set_num_threads(2.0)  # type: ignore[arg-type]  # the error is what is tested
+
+
+def test_no_rows_are_told() -> None:
+    _, _, step = build()
+    x, y = rows()
+    with pytest.raises(ArgumentError, match=r"step.over: got arrays without rows; expected at least one row"):
+        step.over(x[:0], y[:0], batch_size=32)
+    with pytest.raises(ArgumentError, match=r"step.over: got an empty order; expected the number of at least one row"):
+        step.over(x, y, batch_size=32, order=[])
+    with pytest.raises(
+        ArgumentError, match=r"step.over: got row -1 in the order of 200 rows; expected numbers from 0 to 199"
+    ):
+        step.over(x, y, batch_size=32, order=[3, -1])
 
 
 def test_outputs_of_a_smaller_last_batch_cannot_be_stacked() -> None:

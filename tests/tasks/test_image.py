@@ -94,6 +94,14 @@ def test_images_of_one_class_or_of_one_colour_cannot_be_learned_from(tmp_path) -
         prepare(folder)
 
 
+def test_a_target_that_is_named_is_said_not_to_be_used(tmp_path) -> None:
+    folder = write_folder(tmp_path / "small")
+    said = "target='price' is not used: what is learned of an image is its label"
+    assert said in prepare(folder, target="price").notes
+    for target in ("", "label"):  # what a run keeps is the name of its target
+        assert not any("not used" in note for note in prepare(folder, target=target).notes)
+
+
 def test_images_are_validated_on_a_fraction(tmp_path) -> None:
     with pytest.raises(DataError, match=r"val='other'.*expected a fraction"):
         prepare(write_folder(tmp_path / "small"), validation="other")

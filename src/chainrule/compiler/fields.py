@@ -508,5 +508,5 @@ class Lowering:
 
 def _place(axes: Sequence[int]) -> int:
     """Return the axis of the result where the index arrays stand: in place if the axes are neighbours, else in front."""
-    neighbours = tuple(axes) == tuple(range(axes[0], axes[0] + len(axes)))
-    return axes[0] if neighbours else 0
+    first = min(axes)
+    return first if max(axes) - first < len(axes) else 0

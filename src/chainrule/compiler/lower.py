@@ -92,7 +92,7 @@ class Lowered:
             field: Field = self.e.unique_map(made_by, inputs, attributes, shape, dtype)
         else:
             field = self._by_rule(made_by, inputs, attributes)
-        if not field.label:
+        if not field.label and field not in inputs:
             field.label = label
         return field
 

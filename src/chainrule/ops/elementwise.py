@@ -137,11 +137,11 @@ class Expm1(Elementwise):
     """y = e^x - 1, accurate near 0"""
 
     name = "expm1"
-    reads = ("y",)
+    reads = ("x",)
     evaluate = np.expm1
 
     def vjp(self, g: Node, y: Node, x: Node, *, need: Need) -> Node:
-        return g * (y + 1)  # d (e^x - 1) = e^x dx
+        return g * op.exp(x)  # d (e^x - 1) = e^x dx; y + 1 would keep no digit of it where x is far below 0
 
 
 class Log(Elementwise):

@@ -1,8 +1,8 @@
 """Reading and writing at places that are themselves data: gather and scatter.
 
 The index arrays broadcast against each other; ``axes`` says which axis of the data each one indexes. As in NumPy, the
-indexed axes are replaced by the index arrays' shape: in place if they are neighbours, else in front. Negative indices
-count from the end.
+indexed axes are replaced by the index arrays' shape: in place if they are neighbours, in whatever order ``axes`` names
+them, else in front. Negative indices count from the end.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import IndexingError
+from chainrule.errors import ArgumentError, IndexingError
 from chainrule.graph import Array, Gradients, Node, Primitive, Spec, no_gradient, op
 from chainrule.graph.sizes import Dim, Shape, broadcast_shapes
 from chainrule.ops.lines import LARGE, zeros_in_lines
-from chainrule.ops.rules import Axes, Need, one_dtype, zeros_like
+from chainrule.ops.rules import Axes, Need, is_plain_zero, one_dtype, zeros_like
 
 
 def indexed_shape(shape: Shape, axes: Axes, index_shapes: tuple[Shape, ...]) -> Shape:
     """Return the shape that indexing ``axes`` with arrays of these shapes gives."""
     common = broadcast_shapes(*index_shapes)
     rest = [size for axis, size in enumerate(shape) if axis not in axes]
-    neighbours = axes == tuple(range(axes[0], axes[0] + len(axes)))
-    place = axes[0] if neighbours else 0
+    first = min(axes)
+    place = first if max(axes) - first < len(axes) else 0
     return (*rest[:place], *common, *rest[place:])
 
 
@@ -144,13 +144,47 @@ class Full(Primitive):
     def evaluate(self, *, shape: tuple[int, ...], dtype: Any, value: float) -> Array:
         if math.prod(shape) * np.dtype(dtype).itemsize >= LARGE:  # many parameters are made so
             y = zeros_in_lines(shape, dtype)
-            if value:
+            if not is_plain_zero(value):
                 y[...] = value
             return y
-        return np.full(shape, value, dtype=dtype) if value else np.zeros(shape, dtype=dtype)
+        return np.zeros(shape, dtype=dtype) if is_plain_zero(value) else np.full(shape, value, dtype=dtype)
 
     def lower(self, e: Any, *, shape: Shape, dtype: Any, value: float) -> Any:
         return e.full(shape, value, np.dtype(dtype))
+
+
+def refuse_labels(name: str, labels: Array, classes: int, ignored: int) -> None:
+    """Raise unless all labels but the ignored ones are classes, 0 … classes - 1."""
+    if not (labels.view(np.uint64) >= classes).any():  # a negative number is a large one
+        return
+    wrong = np.argwhere(((labels < 0) | (labels >= classes)) & (labels != ignored))
+    if len(wrong):
+        at = tuple(int(k) for k in wrong[0])
+        place = "" if not at else f" in row {at[0]}" if len(at) == 1 else f" at {at}"
+        more = f" ({len(wrong)} labels are wrong)" if len(wrong) > 1 else ""
+        raise ArgumentError(
+            f"{name}: got the label {int(labels[at])}{place}{more} for an input of {classes} classes",
+            expected=f"0 … {classes - 1}",
+            fix="number the classes from 0, and let the last layer have one output for each",
+        )
+
+
+class ClassNumbers(Primitive):
+    """y = x, the labels of a loss ``of`` that name; an error if one is no class and not ``ignored``"""
+
+    name = "class_numbers"
+    vjp = no_gradient("a label is an integer")
+
+    def shape(self, x: Any, *, classes: Dim, ignored: int, of: str) -> Spec:
+        return Spec(x.shape, x.dtype)
+
+    def evaluate(self, x: Array, *, classes: int, ignored: int, of: str) -> Array:
+        y = np.array(x)
+        refuse_labels(of, y, classes, ignored)
+        return y
+
+    def lower(self, e: Any, x: Any, *, classes: Dim, ignored: int, of: str) -> Any:
+        return x  # they are indices, which are checked; what is wrong is said by ``evaluate``
 
 
 class IndexWithin(Primitive):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,6 +47,11 @@ def to_shape_of(x: Node, g: Node) -> Node:
 def zeros_like(x: Node) -> Node:
     """Return zeros in the shape and dtype of ``x``."""
     return op.full(shape=x.shape, dtype=x.dtype, value=0)
+
+
+def is_plain_zero(value: float) -> bool:
+    """Return whether a number is 0 with all bits 0, which -0.0 is not."""
+    return value == 0 and math.copysign(1.0, value) > 0
 
 
 class Elementwise(Primitive, abstract=True):

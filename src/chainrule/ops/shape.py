@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.errors import ShapeError
 from chainrule.graph import Array, Gradients, Node, Primitive, Spec, op, primitive
 from chainrule.graph.sizes import Dim, Shape, broadcast_shapes, numel, same_shape
-from chainrule.ops.rules import Axes, Need, one_dtype, zeros_like
+from chainrule.ops.rules import Axes, Need, is_plain_zero, one_dtype, zeros_like
 
 Sizes = tuple[Dim, ...]
 
@@ -158,7 +158,7 @@ class Pad(Primitive):
 
     def evaluate(self, x: Array, *, low: Any, high: Any, interior: Any, value: float) -> Array:
         shape = [n + c * max(n - 1, 0) + a + b for n, a, b, c in zip(x.shape, low, high, interior, strict=True)]
-        y = np.full(shape, value, dtype=x.dtype) if value != 0 else np.zeros(shape, dtype=x.dtype)
+        y = np.zeros(shape, dtype=x.dtype) if is_plain_zero(value) else np.full(shape, value, dtype=x.dtype)
         inner = [slice(a, a + n + c * max(n - 1, 0), c + 1) for n, a, c in zip(x.shape, low, interior, strict=True)]
         y[tuple(inner)] = x
         return y

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, IndexingError, ShapeError
+from chainrule.errors import ArgumentError, ChainruleError, IndexingError, ShapeError
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.sizes import Size, same_shape
 from chainrule.graph.sizes import evaluate as with_sizes
@@ -245,6 +245,8 @@ def call_in_place(step: Step, operands: list[Any], inputs: Sequence[Any]) -> tup
 def told(error: Exception, step: Step, operands: list[Any], attributes: dict[str, Any]) -> ChainruleError:
     """Return the error of an operation as the user knows it: with its place, in the words of the shape rule if it objects."""
     place = step.node.label or step.primitive.name
+    if isinstance(error, ArgumentError):  # it names what it is of
+        return error.within(step.node.label) if step.node.label else error
     if isinstance(error, ChainruleError):
         return error.within(place)
     try:

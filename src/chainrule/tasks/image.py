@@ -195,6 +195,8 @@ def prepare_images(config: DataConfig, seed: int, source: object) -> Prepared:
     augment = config.augment if config.augment != "auto" else "shifts" if len(train) < FEW else "none"
     size = " x ".join(map(str, images.pixels.shape[1:]))
     notes = [f"{images.source}: {len(images):,} images of {size} pixels, {len(classes)} classes"]
+    if config.target not in ("", target.column):
+        notes.append(f"target={config.target!r} is not used: what is learned of an image is its label")
     if augment == "shifts":
         many = len(train) * (1 + len(SHIFTS))
         notes.append(

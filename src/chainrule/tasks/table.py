@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +34,13 @@ class TableInputs:
 
     def load(self, source: object) -> Table:
         """Read a table from a file, a frame, a dict or an array; its target column may be absent."""
-        return with_names(read(source, self.config), self.config, self.config.names, self.target_column)
+        try:
+            table = read(source, self.config)
+        except DataError as error:
+            if FORM_ADVICE.search(error.fix):  # the form was given in training, and cannot be given again
+                error.fix = f"write it in the form of the training data: {form_of(self.config)}"
+            raise
+        return with_names(table, self.config, self.config.names, self.target_column)
 
     def encode(self, data: Table) -> tuple[Array, list[str]]:
         """Return the inputs, float32 [rows, inputs], and what was met in them."""
@@ -79,6 +86,16 @@ class TableInputs:
         """Make the same again from what ``to_dict`` returned."""
         encoder = TableEncoder.from_dict(saved["encoder"])
         return cls(data_config(saved["data"]), saved["target_column"], encoder)
+
+
+FORM_ADVICE = re.compile(r"\b(header|delimiter|encoding|decimal|quote)(=|\))")
+
+
+def form_of(config: DataConfig) -> str:
+    """Say in words how the training data were written."""
+    header = "with" if config.header else "without"
+    delimiter = "any delimiter" if config.delimiter == "auto" else f"the delimiter {config.delimiter!r}"
+    return f"{config.encoding}, {header} a header, {delimiter}"
 
 
 def read(source: object, config: DataConfig) -> Table:

@@ -324,9 +324,15 @@ class Compiled:
             )
         count = len(arrays[0])
         once = np.arange(count) if order is None else np.asarray(order, dtype=np.int64)
-        if once.size == 0 or once.min() < 0 or once.max() >= count:
+        if count == 0:
+            raise ArgumentError(f"{self.name}.over: got arrays without rows", expected="at least one row")
+        if once.size == 0:
+            raise ArgumentError(f"{self.name}.over: got an empty order", expected="the number of at least one row")
+        if once.min() < 0 or once.max() >= count:
+            bad = int(once.min() if once.min() < 0 else once.max())
             raise ArgumentError(
-                f"{self.name}.over: got {once.size} rows from {count}", expected=f"numbers from 0 to {count - 1}"
+                f"{self.name}.over: got row {bad} in the order of {count} rows",
+                expected=f"numbers from 0 to {count - 1}",
             )
         found = Stacked(self.name)
         # where no batch is smaller, a pass goes on where the one before it ends

@@ -9,6 +9,7 @@ from chainrule.graph import primitive
 from chainrule.nn.functional.reduction import check_floating, check_same_shape, check_tensors, reduced, reduction_of
 from chainrule.tensors.apply import apply2
 from chainrule.tensors.arithmetic import clamp, log, log1p, logaddexp, where
+from chainrule.tensors.logic import isfinite
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
 
@@ -35,11 +36,16 @@ def binary_cross_entropy_with_logits(
     check_same_shape(name, input, target)
     how = reduction_of(reduction, size_average, reduce)
     zero = input.new_zeros(())
-    # -log σ(z) = softplus(-z), and -log(1 - σ(z)) = z + softplus(-z); the gradient at z = 0 is 1/2 - t
-    surprise = logaddexp(-input, zero)
-    if pos_weight is not None:
-        surprise = ((pos_weight - 1.0) * target + 1.0) * surprise
-    losses = (1.0 - target) * input + surprise
+    # -log(1 - σ(z)) = softplus(z), and -log σ(z) = softplus(z) - z; so the gradient is σ(z) - t, whose digits are kept
+    # where it is small. Of an infinite z the difference is none; its loss is (1 - t) z + max(-z, 0).
+    finite, infinite = logaddexp(input, zero), (-input).relu()
+    if pos_weight is None:
+        positive = target
+    else:
+        positive = pos_weight * target
+        either = positive - target + 1.0
+        finite, infinite = either * finite, either * infinite
+    losses = where(isfinite(input), finite - positive * input, (1.0 - target) * input + infinite)
     return reduced(losses if weight is None else losses * weight, how)
 
 

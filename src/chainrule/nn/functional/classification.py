@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.graph import primitive
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.nn.functional.reduction import check_floating, check_tensors, reduced, reduction_of
+from chainrule.ops.index import refuse_labels
 from chainrule.tensors import reductions
 from chainrule.tensors.apply import apply, cast
 from chainrule.tensors.dtypes import I64
@@ -23,7 +22,7 @@ from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 from chainrule.tensors.views import reshape, squeeze, unsqueeze
 
-TAKE, IOTA, SUM = primitive("take"), primitive("iota"), primitive("sum")
+TAKE, IOTA, SUM, CLASS_NUMBERS = primitive("take"), primitive("iota"), primitive("sum"), primitive("class_numbers")
 
 
 def cross_entropy(
@@ -128,7 +127,7 @@ def _checked_weight(name: str, weight: Tensor | None, input: Tensor, axis: int) 
 
 
 def _checked_labels(name: str, input: Tensor, target: Tensor, axis: int, ignore_index: int) -> Tensor:
-    """Return the labels as int64; outside of a trace, raise if one is no class."""
+    """Return the labels as int64; raise if one is no class."""
     if numpy_dtype(target).kind not in "iu":
         raise DtypeError(
             f"{name}: got a target of {numpy_dtype(target)}", expected="class numbers as int64", fix="use target.long()"
@@ -140,24 +139,10 @@ def _checked_labels(name: str, input: Tensor, target: Tensor, axis: int, ignore_
             expected=f"a target of shape {wanted}: one class number for each row of the input",
         )
     labels = cast(target, I64)
-    if STATE.mode != TRACE:
-        _check_range(name, labels._value, int(input.shape[axis]), ignore_index)
+    if STATE.mode == TRACE:  # values are unknown here: the graph checks them when it runs
+        return apply(CLASS_NUMBERS, (labels,), {"classes": input.shape[axis], "ignored": ignore_index, "of": name})
+    refuse_labels(name, labels._value, int(input.shape[axis]), ignore_index)
     return labels
-
-
-def _check_range(name: str, labels: Any, classes: int, ignore_index: int) -> None:
-    if not (labels.view(np.uint64) >= classes).any():  # a negative number is a large one
-        return
-    wrong = np.argwhere(((labels < 0) | (labels >= classes)) & (labels != ignore_index))
-    if len(wrong):
-        at = tuple(int(k) for k in wrong[0])
-        place = "" if not at else f" in row {at[0]}" if len(at) == 1 else f" at {at}"
-        more = f" ({len(wrong)} labels are wrong)" if len(wrong) > 1 else ""
-        raise ArgumentError(
-            f"{name}: got the label {int(labels[at])}{place}{more} for an input of {classes} classes",
-            expected=f"0 … {classes - 1}",
-            fix="number the classes from 0, and let the last layer have one output for each",
-        )
 
 
 # -- the losses --------------------------------------------------------------------------------------------------------
