@@ -185,6 +185,10 @@ class Emitter:
         self.lines: list[str] = []
         self.at_entry: list[str] = []  # stack memory
         self.lanes = LANES  # of a vector, unless it is said
+        self.neighbour = (
+            0,
+            1,
+        )  # the number of a vector among those side by side of a tile's row, and how many they are
         self.block = "entry"
         self._came_from = ""  # the last block of the body of the last when()
         self._count = 0

@@ -508,14 +508,16 @@ class Evaluator:
         ) and all(not isinstance(at.offset, Size) and at.offset == 0 for at in index)
         flat = self._offset(_Flat(field, field.shape), index)
         if unit is not None:
+            together = self.neighbours
+            if together is not None and is_one(unit) and field.kind == "uniform" and field.dtype == F32:
+                key = (field, _key(index))
+                if key not in together.drawn:
+                    first = flat - LANES * together.number if together.number else flat
+                    together.drawn[key] = vector_random.neighbours(
+                        e, seed, draw, first, together.count, aligned=rows_of_four
+                    )
+                return together.drawn[key][together.number]
             if is_one(unit) and rows_of_four and e.lanes == LANES:
-                together = self.neighbours
-                if together is not None and field.kind == "uniform" and field.dtype == F32:
-                    key = (field, _key(index))
-                    if key not in together.drawn:
-                        first = flat - LANES * together.number if together.number else flat
-                        together.drawn[key] = vector_random.neighbours(e, seed, draw, first, together.count)
-                    return together.drawn[key][together.number]
                 return vector_random.consecutive(e, field.kind, seed, draw, flat, field.dtype, **field.attributes)
             flat = e.wide(flat) + e.lane_numbers() * e.wide(e.size(unit))
         return vector_random.at(e, field.kind, seed, draw, flat, field.dtype, **field.attributes)

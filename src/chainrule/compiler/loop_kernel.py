@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
-from chainrule.compiler.evaluator import Columns, Evaluator, Index, KernelEmitter, index_of
+from chainrule.compiler.evaluator import Columns, Evaluator, Index, KernelEmitter, Neighbours, index_of
 from chainrule.compiler.fields import Field, Fold, Map, Place, same
 from chainrule.compiler.interleave import store_columns
 from chainrule.compiler.regions import Region, Regions, folds_short_rows, lane_of, phases, runs_inside
@@ -49,6 +49,7 @@ class LoopKernel:
         self.ev = Evaluator(e, regions, self.index, self.lane)
         self.in_loop = {f for f in region.members if runs_inside(region, f)}
         self.phase = phases(regions, region)
+        self.draws = regions.draws(region)
         self.items: Dim = 1
         self.rows: Value | None = None  # how many lanes exist, where some may not
         self.turns: list[dict[Any, Any]] = []  # of a short loop: what each of them knows
@@ -136,6 +137,19 @@ class LoopKernel:
         if number is None or number >= LANES:
             first = e.index(start) if isinstance(start, int) else start
             whole = first + e.bits("and", stop - first, -LANES)
+            count = self.draws
+            if count and (number is None or number >= count * LANES):
+
+                def together(start: Value, *now: Value) -> Sequence[Value]:
+                    self.ev.neighbours = neighbours = Neighbours(count)
+                    for neighbours.number in range(count):
+                        now = tuple(turn(start + LANES * neighbours.number, None, now))
+                    self.ev.neighbours = None
+                    return now
+
+                groups = first + e.arithmetic("div", whole - first, count * LANES) * (count * LANES)
+                values = e.loop(first, groups, count * LANES, together, values)
+                first = groups
             values = e.loop(first, whole, LANES, lambda i, *now: turn(i, None, now), values)
         else:
             whole = e.index(start) if isinstance(start, int) else start

@@ -365,7 +365,9 @@ class _Product:
     def dispose_row(self, where: Where, columns: list[Column], i: Value) -> None:
         """Call the epilogue for one row."""
         e = self.e
+        whole = [x.lanes for x in columns].count(LANES)
         for j, x in enumerate(columns):
+            e.neighbour = (j, whole)
             value = e.load(self.at(self.sums, i * len(columns) + j), self.dtype, x.lanes)
             column = where.column + j * LANES if j else where.column
             e.lanes = x.lanes

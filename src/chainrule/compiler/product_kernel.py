@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chainrule.compiler import dot
 from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import LANES, Emitter, Module, Value
-from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, index_of, view_of
+from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, Neighbours, index_of, view_of
 from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.interface import Items
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
@@ -73,7 +73,9 @@ class _ProductRecords:
         m, n, k = [64 if hint is None else hint for hint in hints]
         self.writes_over = any(field in build.targets.over for field in region.stored)
         registers = Registers(build.machine.vector_bits, build.machine.num_registers)
-        self.tile = choose_tile(*hints, registers, self.dtype, in_place=self.writes_over)
+        self.tile = choose_tile(
+            *hints, registers, self.dtype, in_place=self.writes_over, draws=build.regions.draws(region)
+        )
         self.is_large = m * n * self.dtype.itemsize >= FAR
         self.packs_a = self.is_single and pays_to_pack_a(m, n, k, self.dtype)
         if self.packs_a:
@@ -214,9 +216,18 @@ class _ProductRecords:
                 if d is not None:
                     ev.at[d] = i
 
+        draws = self.build.regions.draws(region)
+
         def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
             stand(row, column, batch)
             e.mask = mask
+            number, count = e.neighbour
+            if draws and number == 0 and count > 1:
+                ev.neighbours = Neighbours(count)
+            if number >= count:
+                ev.neighbours = None
+            elif ev.neighbours is not None:
+                ev.neighbours.number = number
 
             def body() -> None:
                 ev.know(field, members[field], value)
@@ -227,6 +238,8 @@ class _ProductRecords:
 
             ev.inside(body)
             e.mask = None
+            if number == count - 1:
+                ev.neighbours = None
 
         over = [field for field in region.stored if field in self.build.targets.over]
 

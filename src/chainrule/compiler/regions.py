@@ -10,10 +10,10 @@ Fields that are cheap to compute again from what is in memory anyway belong to n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from chainrule.compiler.emit import LANES
+from chainrule.compiler.emit import F32, LANES
 from chainrule.compiler.fields import (
     Assemble,
     Field,
@@ -82,12 +82,13 @@ Axes = tuple[int | None, ...]
 class Region:
     """Fields computed by one kernel. ``axes`` says for each member which loop each of its axes runs along."""
 
-    __slots__ = ("axes", "dims", "index", "inner", "members", "product", "special", "stored")
+    __slots__ = ("axes", "dims", "folds_columns", "index", "inner", "members", "product", "special", "stored")
 
     def __init__(self, index: int, dims: Sequence[Dim]) -> None:
         self.index = index
         self.dims: list[Dim] = list(dims)
         self.inner: frozenset[int] = frozenset()
+        self.folds_columns = False  # the last loop, which is folded, goes from row to row of what is read
         self.members: list[Field] = []
         self.axes: dict[Field, Axes] = {}
         self.product: Product | None = None
@@ -134,6 +135,8 @@ class Regions:
                 self._assign(field)
         self._sink()
         self._find_stored()
+        for region in self.all:
+            region.folds_columns = self._folds_columns(region)
         self.known_phases = {}
 
     # -- what needs a region -------------------------------------------------------------------------------------------
@@ -213,19 +216,36 @@ class Regions:
 
     def checks(self, region: Region) -> bool:
         """Say whether a region computes something that may fail: an index out of range, an integer divided by 0."""
+        return any(
+            isinstance(field, Map)
+            and (field.primitive.name in FAILING or (field.primitive.name in DIVIDING and field.dtype.kind in "iu"))
+            for field in self._computed_in(region)
+        )
+
+    def draws(self, region: Region) -> int:
+        """Return for how many vectors uniform numbers of float32 should be made at once; 0 if a region makes none.
+
+        Several take little longer than one. Four counters give a vector; rows that begin amid a counter need one more.
+        """
+        last = [
+            field.shape[-1]
+            for field in self._computed_in(region)
+            if isinstance(field, Random) and field.kind == "uniform" and field.dtype == F32 and field.shape
+        ]
+        in_fours = all(not isinstance(n, Size) and n % 4 == 0 for n in last)
+        return 0 if not last else 4 if in_fours else 3
+
+    def _computed_in(self, region: Region) -> Iterator[Field]:
+        """Yield all that a region computes, for itself or for its members."""
         seen: set[Field] = set(region.members)
         stack = list(region.members)
         while stack:
             field = stack.pop()
-            if isinstance(field, Map) and (
-                field.primitive.name in FAILING or (field.primitive.name in DIVIDING and field.dtype.kind in "iu")
-            ):
-                return True
+            yield field
             for x in field.inputs:
                 if x not in seen and x not in self.computed:
                     seen.add(x)
                     stack.append(x)
-        return False
 
     def _read(self, x: Field, axes: Axes, moved: bool, found: list[Reading]) -> None:
         if isinstance(x, (Source, Fixed)) or x in self.computed:
@@ -414,6 +434,24 @@ class Regions:
                     return None
         return list(steps), leaves
 
+    def _folds_columns(self, region: Region) -> bool:
+        """Say whether all that a region reads lies side by side along the last loop that is not folded."""
+        last = len(region.dims) - 1
+        if last not in region.inner or not region.outer or region.special is not None or region.product is not None:
+            return False
+        found = set()
+        for field in region.members:
+            loops = self.fold_axes.get(field, region.axes[field])
+            for reading in self.readings(field):
+                if reading.field in region.axes:
+                    continue
+                along = [loops[axis] for axis in reading.axes if axis is not None]
+                if reading.moved or (len(along) > 1 and reading.axes[-1] is None):
+                    return False
+                if len(along) > 1:
+                    found.add(along[-1])
+        return found == {region.outer[-1]}
+
     def _drop_empty(self) -> None:
         """Drop regions that compute nothing any more."""
         self.all = [region for region in self.all if region.members]
@@ -452,12 +490,13 @@ def aligned(x: Field, axes: Axes) -> Axes:
 def lane_of(region: Region) -> int | None:
     """Return the loop along the lanes: the last one if it is folded or none is, else the last that is not folded.
 
-    A last loop too short for a vector is folded along the one before it: 16 rows side by side.
+    A last loop too short for a vector is folded along the one before it, 16 rows side by side; so is one along which nothing
+    lies side by side in memory, as in a sum of the columns of a matrix.
     """
     if not region.dims:
         return None
     last = len(region.dims) - 1
-    if folds_short_rows(region):
+    if folds_short_rows(region) or region.folds_columns:
         return region.outer[-1]
     if last in region.inner or not region.inner:
         return last

@@ -71,17 +71,19 @@ def choose_tile(
     dtype: Dtype,
     *,
     in_place: bool = False,
+    draws: int = 0,
 ) -> Tile:
     """Return the tile that should take least time for C of about ``m_hint`` rows and ``n`` columns (None: unknown).
 
     ``in_place``: the epilogue loads, computes and stores, as an optimizer does. Where vectors are wide enough to leave
     the other units idle, such an epilogue is deferred, and that of short sums or of a C beyond the nearer caches.
+    ``draws``: it makes random numbers, best for so many vectors side by side; as that takes all registers it is not deferred.
     """
     per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
     per_cycle = 1 if registers.bits == 512 else 2  # multiply-adds, of a latency of 4
     shortest = 7 if registers.bits == 512 else 4.2  # cycles per term of the sums, measured
     m, columns, k = m_hint or 192, n or 384, max(k_hint or 256, 1)
-    deferred = registers.bits == 512 and (in_place or k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
+    deferred = registers.bits == 512 and not draws and (in_place or k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
 
     narrowest = min(registers.bits, 256) / registers.bits  # of 512 bits, two of half the width take as long as one
 
@@ -106,5 +108,6 @@ def choose_tile(
         return row_tiles * (whole + tail) * (1 + 0.01 * code)
 
     highest = 24 if m_hint else 8  # of few rows the fewest are wasted, however many there will be
-    shapes = [(rows, vectors) for vectors in range(1, 9) for rows in range(1, highest + 1) if fits(rows, vectors)]
+    widths = range(1, 9) if not draws else [min(draws, max(columns // LANES, 1))]
+    shapes = [(rows, vectors) for vectors in widths for rows in range(1, highest + 1) if fits(rows, vectors)]
     return min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)

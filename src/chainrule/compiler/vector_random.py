@@ -87,12 +87,14 @@ def consecutive(
     return _number(e, kind, _interleaved(e, words) & _LOW, dtype, low, high)
 
 
-def neighbours(e: Emitter, seed: Value, draw: Value, first: Value, count: int) -> list[Value]:
+def neighbours(e: Emitter, seed: Value, draw: Value, first: Value, count: int, *, aligned: bool) -> list[Value]:
     """Return ``count`` vectors of uniform numbers of float32, one after the other: the elements from ``first`` on.
 
-    Ten rounds that wait for each other take as long for many counters as for few.
+    Ten rounds that wait for each other take as long for many counters as for few. ``aligned``: ``first`` is a multiple of 4;
+    otherwise one vector more is drawn, and memory shifts them.
     """
-    counters = count * LANES // 4
+    drawn = count if aligned else count + 1
+    counters = drawn * LANES // 4
     counter = e.wide(e.bits("lshr", first, 2), counters) + e.lane_numbers(I64, counters)
     words = [e.cast(word, I32) for word in philox(e, seed, draw, counter)]
     found = []
@@ -101,7 +103,13 @@ def neighbours(e: Emitter, seed: Value, draw: Value, first: Value, count: int) -
         low, high = e.shuffle(words[0], words[1], lanes), e.shuffle(words[2], words[3], lanes)
         order = [part * (LANES // 4) + k for k in range(LANES // 4) for part in range(4)]
         found.append(_number(e, "uniform", e.shuffle(low, high, order), F32, 0, 0))
-    return found
+    if aligned:
+        return found
+    memory = e.stack(F32, drawn * LANES)
+    for k, x in enumerate(found):
+        e.store(x, e.offset(memory, k * LANES, F32) if k else memory)
+    start_of = e.offset(memory, first & 3, F32)
+    return [e.load(e.offset(start_of, k * LANES, F32) if k else start_of, F32, LANES) for k in range(count)]
 
 
 def _is_wide(kind: str, dtype: Dtype, low: int, high: int) -> bool:
