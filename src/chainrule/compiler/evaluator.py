@@ -158,7 +158,7 @@ class KernelEmitter(Emitter):
     def math(self, name: str, *operands: Any) -> Value:
         """Return a function of vector_math; of single floats by a call, so that its instructions stand once.
 
-        (Of vectors too where ``calls`` is set: in kernels that run once in a step, and of which there are several.)
+        Of vectors too where ``calls`` is set: in kernels that run once in a step, and of which there are several.
 
         What divides single integers stands here, where a division by 0 can be noted.
         """
@@ -350,8 +350,8 @@ class Evaluator:
             return [self.value(x, inner) for x, inner in self.parts(field, index)]
 
         rows: list[list[Value]] = []
-        for columns.turn, other in enumerate(columns.known):
-            self.at[columns.loop] = e.index(columns.turn)
+        for turn, other in enumerate(columns.known):
+            columns.turn, self.at[columns.loop] = turn, e.index(turn)
             rows.append(self.within(other, operands))
         columns.turn, self.at[columns.loop] = this, e.index(this)
         self._scopes.append(known)
@@ -367,14 +367,14 @@ class Evaluator:
             memory.append(place)
         results = e.stack(field.dtype, columns.width * LANES)
 
-        def turn(i: Value) -> None:
+        def compute(i: Value) -> None:
             values = [
                 e.load(e.offset(x, i, y.dtype), y.dtype, LANES) if isinstance(x, str) else x
                 for x, y in zip(memory, field.inputs, strict=True)
             ]
             e.store(field.primitive.lower(e, *values, **field.attributes), e.offset(results, i, field.dtype))
 
-        e.loop(0, columns.width * LANES, LANES, turn, at_least_once=True)
+        e.loop(0, columns.width * LANES, LANES, compute, at_least_once=True)
         for k, other in enumerate(columns.known):
             other[field, _key(index)] = e.load(e.offset(results, LANES * k, field.dtype), field.dtype, LANES)
         found: Value = known[field, _key(index)]

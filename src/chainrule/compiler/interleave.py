@@ -10,7 +10,6 @@ from collections.abc import Container, Sequence
 
 from chainrule.compiler.emit import I32, I64, LANES, U8, Dtype, Emitter, Value
 
-
 FEW = 4  # columns, for which the shuffles are written where they are needed; of more they stand once, in a function
 
 
