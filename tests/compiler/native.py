@@ -31,6 +31,7 @@ from chainrule.compiler.product import (
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
 llvm.set_option("", "-disable-lsr")
+llvm.set_option("", "-disable-cgp")
 
 HOST = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 HAS_AVX512 = "+avx512f" in HOST[1]

@@ -85,15 +85,15 @@ def write_dot_product(e: Emitter, dots: Dots, dtype: Dtype, epilogue: Epilogue) 
         m, n = entry(e, Entry.M), entry(e, Entry.N)
         row_tiles = e.arithmetic("div", m + (dots.rows - 1), dots.rows)
         strips = e.arithmetic("div", n + (LANES - 1), LANES)
-        batch = e.arithmetic("div", number, row_tiles * strips)
+        batch = e.quotient(number, row_tiles * strips)
         number = number - batch * row_tiles * strips
         # As many rows of A together as a cache keeps; all strips of B for them, then the next rows.
         length = e.maximum(entry(e, Entry.K), 1) * (dots.rows * dtype.itemsize)
         together = e.maximum(e.arithmetic("div", e.index(KEPT), length), 1)
-        group = e.arithmetic("div", number, together * strips)
+        group = e.quotient(number, together * strips)
         first, number = group * together, number - group * together * strips
         size = e.minimum(together, row_tiles - first)
-        strip = e.arithmetic("div", number, size)
+        strip = e.quotient(number, size)
         row, column = (first + number - strip * size) * dots.rows, strip * LANES
         a = e.offset(buffer(e, Entry.A), batch * entry(e, Entry.A_BATCH), dtype)
         b = e.offset(buffer(e, Entry.B), batch * entry(e, Entry.B_BATCH), dtype)

@@ -279,6 +279,11 @@ class Emitter:
         word = {"f": "frem", "u": "urem"}.get(a.dtype.kind, "srem")
         return self.op(f"{word} {a!r}, {b.name}", a.dtype, a.lanes)
 
+    def quotient(self, a: Value, b: Value) -> Value:
+        """Return a / b of counts below 2³² (of tiles: of 16 numbers or more), for wide integers are divided slowly."""
+        x, y = self.op(f"trunc {a!r} to i32", I32), self.op(f"trunc {b!r} to i32", I32)
+        return self.op(f"zext i32 {self.raw(f'udiv {x!r}, {y.name}')} to i64", I64)
+
     def neg(self, x: Value) -> Value:
         """Return -x."""
         if x.dtype.kind == "f":

@@ -34,6 +34,10 @@ from chainrule.compiler.regions import Regions
 from chainrule.errors import VerifyError
 from chainrule.graph.sizes import Dim, Shape, Size
 
+LONG = frozenset(
+    ["pow", "exp", "log", "expm1", "log1p", "tanh", "sigmoid", "sin", "cos"]
+)  # functions of many instructions
+FEW = 3  # turns of a short loop, for all of which a function of many instructions is not written out
 KERNEL = "kernel"  # what each is called while it is written; then it is named by what it does
 
 
@@ -92,6 +96,7 @@ class KernelEmitter(Emitter):
     def __init__(self, module: Module, name: str, reserved: int = 0) -> None:
         super().__init__(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
         self.mask: Value | None = None
+        self.calls = False  # functions of vectors
         self.places: list[tuple[str, Any]] = []  # what the entries of args are: ("buffer", field) or ("size", dim)
         self._entries = reserved
         self._pointers: dict[Field, str] = {}
@@ -153,31 +158,38 @@ class KernelEmitter(Emitter):
     def math(self, name: str, *operands: Any) -> Value:
         """Return a function of vector_math; of single floats by a call, so that its instructions stand once.
 
+        Of vectors too where ``calls`` is set: in kernels that run once in a step, and of which there are several.
+
         What divides single integers stands here, where a division by 0 can be noted.
         """
         values = self.together(*operands)
         rule = vector_math.function(name)
-        if values[0].lanes > 1 or values[0].dtype.kind != "f":
+        dtype, lanes = values[0].dtype, values[0].lanes
+        if dtype.kind != "f" or (lanes > 1 and not self.calls):
             return rule(self, *values)
-        dtype = values[0].dtype
-        full = f"{name}.{dtype.name}"
+        full = f"{name}.{dtype.name}" if lanes == 1 else f"{name}.{dtype.name}.{lanes}"
         kind = values[0].type
         if full not in self.module.functions:
             parameters = [(kind, f"x{k}") for k in range(len(values))]
             inner = Emitter(self.module, full, parameters, result=kind, internal=True)
-            inner.finish(rule(inner, *[Value(inner, f"%x{k}", dtype) for k in range(len(values))]))
-        return Value(self, self.call(full, *map(repr, values), result=kind), dtype)
+            inner.finish(rule(inner, *[Value(inner, f"%x{k}", dtype, lanes) for k in range(len(values))]))
+        return Value(self, self.call(full, *map(repr, values), result=kind), dtype, lanes)
 
 
 @dataclasses.dataclass
 class Columns:
-    """A loop of ``width`` turns that is written out for 16 rows at once, of which ``rows`` exist (None: all)."""
+    """A loop that is written out for 16 rows at once, of which ``rows`` exist (None: all); ``known`` of each turn."""
 
     loop: int
-    width: int
+    known: list[dict[Any, Any]]
     rows: Value | None
     turn: int = 0
     loaded: dict[Any, list[Value]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """How many turns."""
+        return len(self.known)
 
 
 @dataclasses.dataclass
@@ -295,6 +307,8 @@ class Evaluator:
         if self.in_memory(field):
             return self.load(field, index)
         if isinstance(field, Map):
+            if self._is_long(field, index):
+                return self._in_turns(field, index)
             values = [self.value(x, inner) for x, inner in self.parts(field, index)]
             result: Value = field.primitive.lower(e, *values, **field.attributes)
             return result
@@ -313,6 +327,58 @@ class Evaluator:
         if isinstance(field, Gather):
             return self._gathered(field, index)
         raise VerifyError(f"compiler: {field!r} is read before it is computed")
+
+    def _is_long(self, field: Map, index: Index) -> bool:
+        """Say whether a function would be long if it was written out for each turn of a short loop."""
+        columns = self.columns
+        return (
+            columns is not None
+            and columns.width >= FEW
+            and field.primitive.name in LONG
+            and all(x.dtype.kind == "f" for x in (field, *field.inputs))
+            and self._scopes[-1] is columns.known[columns.turn]
+            and {columns.loop, self.lane} <= self.loops(field, index)
+        )
+
+    def _in_turns(self, field: Map, index: Index) -> Value:
+        """Compute a function for all turns of a short loop, in a loop over memory; return it for this turn."""
+        e, columns = self.e, self.columns
+        assert columns is not None
+        this, known = columns.turn, self._scopes.pop()
+
+        def operands() -> list[Value]:
+            return [self.value(x, inner) for x, inner in self.parts(field, index)]
+
+        rows: list[list[Value]] = []
+        for turn, other in enumerate(columns.known):
+            columns.turn, self.at[columns.loop] = turn, e.index(turn)
+            rows.append(self.within(other, operands))
+        columns.turn, self.at[columns.loop] = this, e.index(this)
+        self._scopes.append(known)
+
+        memory = []  # of each operand, or the operand if it is the same in all turns
+        for first, *others in zip(*rows, strict=True):
+            if all(x.name == first.name for x in others):
+                memory.append(first)
+                continue
+            place = e.stack(first.dtype, columns.width * LANES)
+            for k, x in enumerate([first, *others]):
+                e.store(e.wide(x, LANES), e.offset(place, LANES * k, x.dtype))
+            memory.append(place)
+        results = e.stack(field.dtype, columns.width * LANES)
+
+        def compute(i: Value) -> None:
+            values = [
+                e.load(e.offset(x, i, y.dtype), y.dtype, LANES) if isinstance(x, str) else x
+                for x, y in zip(memory, field.inputs, strict=True)
+            ]
+            e.store(field.primitive.lower(e, *values, **field.attributes), e.offset(results, i, field.dtype))
+
+        e.loop(0, columns.width * LANES, LANES, compute, at_least_once=True)
+        for k, other in enumerate(columns.known):
+            other[field, _key(index)] = e.load(e.offset(results, LANES * k, field.dtype), field.dtype, LANES)
+        found: Value = known[field, _key(index)]
+        return found
 
     def position(self, at: At) -> Value:
         """Return the index along one axis: 16 of them where it follows the lanes."""

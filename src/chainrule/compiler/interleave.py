@@ -8,11 +8,45 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Sequence
 
-from chainrule.compiler.emit import LANES, Dtype, Emitter, Value
+from chainrule.compiler.emit import I32, I64, LANES, U8, Dtype, Emitter, Value
+
+FEW = 4  # columns, for which the shuffles are written where they are needed; of more they stand once, in a function
 
 
 def load_columns(e: Emitter, start: str, width: int, dtype: Dtype, rows: Value | None) -> list[Value]:
     """Return the columns of 16 rows from ``start`` on; only the first ``rows`` of them exist (None: all)."""
+    if width <= FEW:
+        return _load(e, start, width, dtype, rows)
+    name = f"columns.{width}.{dtype.name}{'' if rows is None else '.some'}"
+    if name not in e.module.functions:
+        inner = Emitter(e.module, name, [("ptr", "rows"), ("i64", "count"), ("ptr", "columns")], internal=True)
+        columns = _load(inner, "%rows", width, dtype, None if rows is None else Value(inner, "%count", I64))
+        for k, x in enumerate(columns):
+            inner.store(x, inner.offset("%columns", LANES * k, dtype))
+        inner.finish()
+    memory = e.stack(dtype, width * LANES)
+    e.call(name, f"ptr {start}", repr(e.index(LANES) if rows is None else rows), f"ptr {memory}")
+    return [e.load(e.offset(memory, LANES * k, dtype), dtype, LANES) for k in range(width)]
+
+
+def store_columns(e: Emitter, columns: Sequence[Value], start: str, rows: Value | None) -> None:
+    """Write what ``load_columns`` returns back."""
+    width = len(columns)
+    if width <= FEW:
+        _store(e, columns, start, rows)
+        return
+    columns = [e.cast(x, U8) if x.dtype.kind == "b" else x for x in columns]
+    name = f"rows.{width}.{columns[0].dtype.name}{'' if rows is None else '.some'}"
+    if name not in e.module.functions:
+        vectors = [(x.type, f"x{k}") for k, x in enumerate(columns)]
+        inner = Emitter(e.module, name, [*vectors, ("ptr", "rows"), ("i64", "count")], internal=True)
+        own = [Value(inner, f"%x{k}", x.dtype, LANES) for k, x in enumerate(columns)]
+        _store(inner, own, "%rows", None if rows is None else Value(inner, "%count", I64))
+        inner.finish()
+    e.call(name, *map(repr, columns), f"ptr {start}", repr(e.index(LANES) if rows is None else rows))
+
+
+def _load(e: Emitter, start: str, width: int, dtype: Dtype, rows: Value | None) -> list[Value]:
     masks = _masks(e, width, rows)
     vectors = [
         e.load(e.offset(start, LANES * k, dtype), dtype, LANES, mask) if k else e.load(start, dtype, LANES, mask)
@@ -21,8 +55,8 @@ def load_columns(e: Emitter, start: str, width: int, dtype: Dtype, rows: Value |
     return [_together(e, vectors, [row * width + column for row in range(LANES)]) for column in range(width)]
 
 
-def store_columns(e: Emitter, columns: Sequence[Value], start: str, rows: Value | None) -> None:
-    """Write what ``load_columns`` returns back.
+def _store(e: Emitter, columns: Sequence[Value], start: str, rows: Value | None) -> None:
+    """Write columns as rows.
 
     The elements of a column go to the lanes that they have in memory, and each vector of memory is blended of the columns. 16
     divided by the greatest common divisor of ``width`` and 16 rows have lanes of their own; after them the lanes come again.
@@ -50,8 +84,8 @@ def _masks(e: Emitter, width: int, rows: Value | None) -> list[Value | None]:
     """Return for each vector of memory which of its lanes exist."""
     if rows is None:
         return [None] * width
-    elements = rows * width
-    return [e.lane_numbers() < e.wide(elements - LANES * k) for k in range(width)]
+    elements = e.cast(e.minimum(rows, LANES), I32) * width
+    return [e.lane_numbers(I32) < e.wide(elements - LANES * k) for k in range(width)]
 
 
 def _together(e: Emitter, vectors: Sequence[Value], places: Sequence[int]) -> Value:

@@ -17,10 +17,11 @@ from chainrule.errors import NativeError
 
 LEVEL = 2  # of code generation. 0 takes half as long and makes code 5 times slower; 1 and 2 take the same time
 
-# Loop strength reduction takes a quarter of the time of code generation; on loops as they are written here it changes
-# nothing that can be measured at run time. Of LLVM's options it is the only such (machine scheduling, the next, keeps
-# registers free that large tiles need).
-OPTIONS = ("-disable-lsr",)
+# Loop strength reduction takes a quarter of the time of code generation, and what prepares for it a sixteenth; on loops as
+# they are written here they change nothing that can be measured at run time. (Preparation would also split each division of
+# wide integers in two: see ``Emitter.quotient``.) Of LLVM's options they are the only such: machine scheduling, the next,
+# keeps registers free that large tiles need.
+OPTIONS = ("-disable-lsr", "-disable-cgp")
 KNOWN_VERSIONS = range(20, 23)  # of LLVM: an option that LLVM does not know ends the process
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
-from chainrule.compiler.evaluator import Columns, Evaluator, Index, KernelEmitter, Neighbours, index_of
+from chainrule.compiler.evaluator import LONG, Columns, Evaluator, Index, KernelEmitter, Neighbours, index_of
 from chainrule.compiler.fields import Field, Fold, Map, Place, same
 from chainrule.compiler.interleave import store_columns
 from chainrule.compiler.regions import Region, Regions, folds_short_rows, lane_of, phases, runs_inside
@@ -27,9 +27,6 @@ from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
 CHUNK_OF_ROWS = 256  # of a sum along another axis
-LONG = frozenset(
-    ["pow", "exp", "log", "expm1", "log1p", "tanh", "sigmoid", "sin", "cos"]
-)  # functions of many instructions
 
 
 class LoopKernel:
@@ -191,8 +188,8 @@ class LoopKernel:
             (loop,) = self.inner
             width = self.region.dims[loop]
             assert not isinstance(width, Size)
-            self.ev.columns = Columns(loop, width, self.rows)
             self.turns = [{} for _ in range(width)]
+            self.ev.columns = Columns(loop, self.turns, self.rows)
         for phase in range(max(self.phase.values(), default=0) + 1):
             now = [f for f in members if self.phase[f] == phase]
             outside = [f for f in now if f not in self.in_loop and not isinstance(f, (Fold, Place))]
@@ -212,6 +209,7 @@ class LoopKernel:
     def _side_by_side(self, numbers: Sequence[Field]) -> None:
         """Compute single numbers that one function gives, each from its own operands, in the lanes of a vector."""
         e, rank = self.e, dict[Field, int]()
+        e.calls = True
         groups: dict[tuple[int, str, Any], list[Map]] = {}
         for field in numbers:
             before = max([rank.get(r.field, 0) for r in self.regions.readings(field)], default=0)

@@ -55,9 +55,9 @@ class _Pack:
         """Return where a strip comes from (its matrix), where it goes, and its first column."""
         e, size = self.e, self.size
         strips = e.arithmetic("div", size[PackEntry.N] + (LANES - 1), LANES)
-        batch = e.arithmetic("div", number, strips)
+        batch = e.quotient(number, strips)
         n = (number - batch * strips) * LANES
-        panel = e.arithmetic("div", n, size[PackEntry.WIDTH])
+        panel = e.quotient(n, size[PackEntry.WIDTH])
         source = e.offset(self.source, batch * size[PackEntry.SOURCE_BATCH], self.dtype)
         place = batch * size[PackEntry.TARGET_BATCH] + panel * size[PackEntry.TARGET_PANEL]
         place = place + (n - panel * size[PackEntry.WIDTH])

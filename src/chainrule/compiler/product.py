@@ -190,15 +190,16 @@ class _Product:
 
         def turn(number: Value, *pending: Value) -> list[Value]:
             if panels is None:
-                row_tile, batch = e.remainder(number, self.row_tiles), e.arithmetic("div", number, self.row_tiles)
+                batch = e.quotient(number, self.row_tiles)
+                row_tile = number - batch * self.row_tiles
                 width = self.tile.width
                 panel = e.index(0) if self.tile.only_tail else e.arithmetic("div", self.entry(Entry.N), width)
             else:
                 columns_outer = self.entry(Entry.COLUMNS_OUTER) > 0
                 inner_count = e.select(columns_outer, self.row_tiles, panels)
                 outer_count = e.select(columns_outer, panels, self.row_tiles)
-                rest = e.arithmetic("div", number, inner_count)
-                batch = e.arithmetic("div", rest, outer_count)
+                rest = e.quotient(number, inner_count)
+                batch = e.quotient(rest, outer_count)
                 inner, outer = number - rest * inner_count, rest - batch * outer_count
                 row_tile, panel = e.select(columns_outer, inner, outer), e.select(columns_outer, outer, inner)
             first, m = row_tile * rows, self.entry(Entry.M)
