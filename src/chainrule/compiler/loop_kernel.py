@@ -46,7 +46,8 @@ class LoopKernel:
         self.ev = Evaluator(e, regions, self.index, self.lane)
         self.in_loop = {f for f in region.members if runs_inside(region, f)}
         self.phase = phases(regions, region)
-        self.draws = regions.draws(region)
+        # For how many vectors random numbers are drawn at once: with no loop inside, which would draw others each turn.
+        self.draws = regions.draws(region) if self.lane_is_inner or not self.inner else 0
         self.items: Dim = 1
         self.rows: Value | None = None  # how many lanes exist, where some may not
         self.turns: list[dict[Any, Any]] = []  # of a short loop: what each of them knows
