@@ -184,6 +184,7 @@ class Emitter:
         self.internal = internal
         self.lines: list[str] = []
         self.at_entry: list[str] = []  # stack memory
+        self.widened: dict[tuple[str, int], Value] = {}  # what stands in every lane from the entry on
         self.lanes = LANES  # of a vector, unless it is said
         self.neighbour = (
             0,
@@ -247,6 +248,8 @@ class Emitter:
         kind = type_of(x.dtype, lanes)
         if x.constant:
             return Value(self, f"splat ({x!r})", x.dtype, lanes, constant=True)
+        if (x.name, lanes) in self.widened:
+            return self.widened[x.name, lanes]
         first = self.raw(f"insertelement {kind} poison, {x!r}, i64 0")
         return self.op(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer", x.dtype, lanes)
 

@@ -244,6 +244,11 @@ class Evaluator:
         """Remember a value in the innermost scope."""
         self._scopes[-1][(field, _key(index))] = value
 
+    def numbers(self, dtype: Dtype) -> list[Value]:
+        """Return the single numbers of a dtype that are known now and computed, each once."""
+        known = [x for scope in self._scopes for x in scope.values() if isinstance(x, Value)]
+        return list({x.name: x for x in known if x.lanes == 1 and x.dtype == dtype and not x.constant}.values())
+
     # -- what depends on which loops ----------------------------------------------------------------------------------------
 
     def loops(self, field: Field, index: Index) -> frozenset[int]:

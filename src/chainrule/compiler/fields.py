@@ -18,14 +18,17 @@ A ``Field`` gives a number for every index of its shape. The ``lower`` rules of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.emit import I64, Dtype
+from chainrule.compiler.emit import I64, LANES, Dtype
 from chainrule.graph import Primitive, primitive
-from chainrule.graph.sizes import Dim, Shape, Size, broadcast_shapes
+from chainrule.graph.sizes import Dim, Shape, Size, broadcast_shapes, numel
+
+LARGE_TABLE = 1 << 17  # bytes of zeros from which on they are not written if few rows are met
 
 
 def same(a: Dim, b: Dim) -> bool:
@@ -453,7 +456,24 @@ class Lowering:
         if self._one_per_row(shape, index, axes) and same_sizes(x.shape, (shape[0],)):  # y[i, j] = [j = index[i]] x[i]
             place = self.map("eq", self.iota(shape[1]), self.reshape(checked[1], (shape[0], 1)))
             return self.map("where", place, self.reshape(x, (shape[0], 1)), self.number(0, x.dtype), dtype=x.dtype)
+        if len(index) == 1 and tuple(axes) == (0,) and _is_mostly_zeros(x, index[0], shape):
+            return self._few_rows(x, checked[0], shape)
         return Scatter(None, x, checked, axes, _place(axes), shape)
+
+    def _few_rows(self, x: Field, index: Field, shape: Shape) -> Field:
+        """Return the same where most rows stay zero: rows for those that are met and one of zeros, read by a table.
+
+        The table says for each row of the result where it stands among the few. So a table of embeddings has no gradient in
+        its size: whoever reads it reads the few rows.
+        """
+        count = numel(index.shape)
+        rest = tuple(shape[1:])
+        table = self.expand(self.size(count, I64), (shape[0],))
+        numbers = self.reshape(self.iota(count), index.shape)
+        table = Scatter(table, numbers, [index], (0,), 0, (shape[0],))
+        place = Gather(table, [index], (0,), 0, index.shape)
+        few = Scatter(None, x, [place], (0,), 0, (count + 1, *rest))
+        return Gather(few, [table], (0,), 0, shape)
 
     def put(self, base: Field, x: Field, index: Sequence[Field], axes: Sequence[int]) -> Field:
         """Return ``base`` with x written at places; the last write wins."""
@@ -504,6 +524,16 @@ class Lowering:
     ) -> Field:
         """Return numbers drawn by counter."""
         return Random(kind, seed, draw, offset, shape, np.dtype(dtype), **attributes)
+
+
+def _is_mostly_zeros(x: Field, index: Field, shape: Shape) -> bool:
+    """Say whether zeros of ``shape`` are too many to write them, and rows at ``index`` are few beside them, for all we know."""
+    sizes = [n for n in shape if not isinstance(n, Size)]
+    if len(sizes) < len(shape) or len(shape) < 2 or sizes[-1] < LANES or x.dtype.kind != "f":
+        return False
+    count = numel(index.shape)
+    few = isinstance(count, Size) or 2 * count <= sizes[0]
+    return few and math.prod(sizes) * x.dtype.itemsize >= LARGE_TABLE
 
 
 def _place(axes: Sequence[int]) -> int:

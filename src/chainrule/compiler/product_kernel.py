@@ -208,6 +208,8 @@ class _ProductRecords:
             for x, index in ev.parts(member, members[member]):
                 if not _reads(x, members, ev):
                     ev.hoist(x, index, frozenset())
+        for value in ev.numbers(self.dtype):
+            e.widened[value.name, LANES] = e.wide(value)
 
         def stand(row: Value, column: Value, batch: Value) -> None:
             if not same(cut.column, 0):

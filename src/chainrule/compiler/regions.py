@@ -202,11 +202,7 @@ class Regions:
             for x in field.inputs:
                 self._read(x, aligned(x, axes), False, found)
         elif isinstance(field, Gather):
-            self._read(field.inputs[0], (None,) * field.inputs[0].ndim, True, found)
-            width = max(x.ndim for x in field.inputs[1:])
-            index_axes = tuple(range(field.place, field.place + width))
-            for x in field.inputs[1:]:
-                self._read(x, aligned(x, index_axes), False, found)
+            self._read_gathered(field, axes, found)
         elif isinstance(field, (Move, Reshape, Random, Iota, Number, SizeOf)):  # forced into memory
             self._into(field, axes, False, found)
         else:
@@ -265,6 +261,14 @@ class Regions:
         elif isinstance(x, Random):
             for part in x.inputs:
                 self._read(part, (), moved, found)
+        elif isinstance(x, Gather):
+            self._read_gathered(x, axes, found)
+
+    def _read_gathered(self, x: Gather, axes: Axes, found: list[Reading]) -> None:
+        self._read(x.inputs[0], (None,) * x.inputs[0].ndim, True, found)
+        width = max(i.ndim for i in x.inputs[1:])
+        for i in x.inputs[1:]:
+            self._read(i, aligned(i, axes[x.place : x.place + width]), False, found)
 
     def _numbers_of_sources(self) -> dict[Field, None]:
         """Return the fields without axes that depend on inputs of the graph alone: they are computed first."""
@@ -420,7 +424,8 @@ class Regions:
         todo = [field]
         while todo:
             step = todo.pop()
-            if not isinstance(step, Map) or step.primitive.name not in CHEAP or len(steps) > MOST_SUNK:
+            is_cheap = step.primitive.name in CHEAP if isinstance(step, Map) else takes_rows(step)
+            if not is_cheap or len(steps) > MOST_SUNK:
                 return None
             for reading in self.readings(step):
                 x = reading.field
@@ -534,6 +539,12 @@ def phases(regions: Regions, region: Region) -> dict[Field, int]:
     if regions.known_phases is not None:
         regions.known_phases[region] = phase
     return phase
+
+
+def takes_rows(field: Field) -> bool:
+    """Say whether a field is whole rows of another one, each at least as long as a vector: read as fast as memory of its own."""
+    last = field.shape[-1] if field.ndim > 1 else 0
+    return isinstance(field, Gather) and field.axes == (0,) and (isinstance(last, Size) or last >= LANES)
 
 
 def fits_epilogue(product: Product) -> bool:
