@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.compiler.emit import LANES
 from chainrule.compiler.fields import (
     Assemble,
     Field,
@@ -15,6 +16,7 @@ from chainrule.compiler.fields import (
     Gather,
     Lowering,
     Map,
+    Move,
     Number,
     Order,
     Place,
@@ -29,7 +31,7 @@ from chainrule.compiler.products import contraction
 from chainrule.errors import RuleMissing
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.primitive import Absent
-from chainrule.graph.sizes import Shape
+from chainrule.graph.sizes import Dim, Shape, Size
 
 
 class Lowered:
@@ -134,6 +136,20 @@ def _unusable(made_by: Primitive, what: str) -> RuleMissing:
     )
 
 
+def _moved_from(x: Field) -> Field:
+    return x.inputs[0] if isinstance(x, Move) else x
+
+
+def _is_largest(x: Field, of: Field) -> bool:
+    """Say whether x is the largest element of a field, along some axes."""
+    fold = _moved_from(x)
+    return isinstance(fold, Fold) and fold.kind == "max" and _moved_from(fold.inputs[0]) is of
+
+
+def _is_short(size: Dim) -> bool:
+    return not isinstance(size, Size) and 0 < size <= LANES
+
+
 def is_computed(field: Field) -> bool:
     """Say whether a field is computed for itself: what only shows another one is not."""
     return isinstance(field, (Map, Fold, Place, Product, Gather, Scatter, Assemble, Sweep, Order))
@@ -170,11 +186,32 @@ class Unique(Lowering):
         self, rule: Primitive, inputs: Sequence[Field], attributes: dict[str, Any], shape: Shape, dtype: Any
     ) -> Field:
         """Return the one field of this primitive, these inputs and attributes."""
+        if rule.name == "exp" and (share := self._share_of(inputs[0])) is not None:
+            return share
         key = (rule.name, *[id(x) for x in inputs], str(attributes), str(shape))
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = Map(rule, inputs, attributes, shape, dtype)
         return found
+
+    def _share_of(self, x: Field) -> Field | None:
+        """Return exp(u) / Σ exp(u) for x = u - log Σ exp(u), where u is at most 0: the powers are there already.
+
+        Only of rows so short that they are still at hand then: in the gradient of a softmax, one exp less per element.
+        """
+        if not (isinstance(x, Map) and x.primitive.name == "sub" and x.ndim and same_sizes(x.shape, x.inputs[0].shape)):
+            return None
+        u, shown = x.inputs
+        log = _moved_from(shown)
+        total = log.inputs[0] if isinstance(log, Map) and log.primitive.name == "log" else None
+        if not isinstance(total, Fold) or total.kind != "add" or not _is_short(x.shape[-1]):
+            return None
+        powers = _moved_from(total.inputs[0])
+        is_shifted = isinstance(u, Map) and u.primitive.name == "sub" and _is_largest(u.inputs[1], u.inputs[0])
+        if not (isinstance(powers, Map) and powers.primitive.name == "exp" and powers.inputs[0] is u and is_shifted):
+            return None
+        divisor = self.move(total, shown.places, shown.shape) if isinstance(shown, Move) else total
+        return self.map("div", powers, divisor, dtype=x.dtype)
 
     def product(self, a: Field, b: Field, batch: Any, contracted: Any, shape: Shape) -> Field:
         """Return Σ a b over the contracted axes."""

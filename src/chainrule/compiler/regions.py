@@ -274,9 +274,14 @@ class Regions:
         """Return the fields without axes that depend on inputs of the graph alone: they are computed first."""
         found: dict[Field, None] = {}
         for field in self.order:
-            if isinstance(field, Map) and not field.shape and field in self.computed:
+            if field.shape or field not in self.computed:
+                continue
+            if isinstance(field, Map):
                 roots = [self.memory_root(x) for x in field.inputs]
                 if all(x in found or isinstance(x, (Source, Fixed, Number, SizeOf)) for x in roots):
+                    found[field] = None
+            elif isinstance(field, Fold):
+                if all(r.field in found or isinstance(r.field, (Source, Fixed)) for r in self.readings(field)):
                     found[field] = None
         return found
 
