@@ -280,9 +280,10 @@ class Regions:
                 roots = [self.memory_root(x) for x in field.inputs]
                 if all(x in found or isinstance(x, (Source, Fixed, Number, SizeOf)) for x in roots):
                     found[field] = None
-            elif isinstance(field, Fold):
-                if all(r.field in found or isinstance(r.field, (Source, Fixed)) for r in self.readings(field)):
-                    found[field] = None
+            elif isinstance(field, Fold) and all(
+                r.field in found or isinstance(r.field, (Source, Fixed)) for r in self.readings(field)
+            ):
+                found[field] = None
         return found
 
     # -- which region ----------------------------------------------------------------------------------------------------

@@ -76,14 +76,15 @@ def choose_tile(
     """Return the tile that should take least time for C of about ``m_hint`` rows and ``n`` columns (None: unknown).
 
     ``in_place``: the epilogue loads, computes and stores, as an optimizer does. Where vectors are wide enough to leave
-    the other units idle, such an epilogue is deferred, and that of short sums or of a C beyond the nearer caches.
+    the other units idle, such an epilogue is deferred, and that of short sums or of a C beyond the nearer caches; of the
+    shortest sums not: there is too little between which it could run.
     ``draws``: it makes random numbers, best for so many vectors side by side; as that takes all registers it is not deferred.
     """
     per_vector = max(1, LANES * dtype.itemsize * 8 // registers.bits)
     per_cycle = 1 if registers.bits == 512 else 2  # multiply-adds, of a latency of 4
     shortest = 7 if registers.bits == 512 else 4.2  # cycles per term of the sums, measured
     m, columns, k = m_hint or 192, n or 384, max(k_hint or 256, 1)
-    deferred = registers.bits == 512 and not draws and (in_place or k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
+    deferred = registers.bits == 512 and not draws and (in_place or 5 < k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
 
     narrowest = min(registers.bits, 256) / registers.bits  # of 512 bits, two of half the width take as long as one
 
