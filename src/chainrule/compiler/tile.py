@@ -84,7 +84,9 @@ def choose_tile(
     per_cycle = 1 if registers.bits == 512 else 2  # multiply-adds, of a latency of 4
     shortest = 7 if registers.bits == 512 else 4.2  # cycles per term of the sums, measured
     m, columns, k = m_hint or 192, n or 384, max(k_hint or 256, 1)
-    deferred = registers.bits == 512 and not draws and (in_place or 5 < k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
+    deferred = (
+        registers.bits == 512 and not draws and (in_place or 5 < k <= 64 or m * columns * dtype.itemsize >= 1 << 20)
+    )
 
     narrowest = min(registers.bits, 256) / registers.bits  # of 512 bits, two of half the width take as long as one
 
