@@ -51,6 +51,25 @@ DIGITS = """
 X, y, X_val, y_val = (np.load(sys.argv[1] + "/" + name + ".npy") for name in ("X", "y", "X_val", "y_val"))
 """
 
+# {compile} is a decorator or nothing, LOSS a function.
+STEP = """
+{compile}
+def step(x, t):
+    optimizer.zero_grad()
+    loss = nn.functional.LOSS(model(x), t)
+    loss.backward()
+    optimizer.step()
+    return loss
+"""
+
+
+def of_torch(program: str) -> str:
+    """Return the same program for PyTorch, with one thread."""
+    return program.replace("chainrule", "torch").replace(
+        "import torch as cr", "import torch as cr\ncr.set_num_threads(1)"
+    )
+
+
 CHAINRULE_XOR = f"""
 import chainrule as cr
 from chainrule import nn
@@ -60,19 +79,13 @@ now()
 cr.manual_seed(0)
 nn.init.xavier_uniform_(model[0].weight), nn.init.xavier_uniform_(model[2].weight)
 """
-TORCH_XOR = CHAINRULE_XOR.replace("chainrule", "torch").replace(
-    "import torch as cr", "import torch as cr\ncr.set_num_threads(1)"
-)
-LOOP_XOR = """
+LOOP_XOR = (
+    """
 optimizer = cr.optim.Adam(model.parameters(), lr=0.05{fused})
 x, t = cr.from_numpy(X), cr.from_numpy(y)
-{compile}
-def step(x, t):
-    optimizer.zero_grad()
-    loss = nn.functional.binary_cross_entropy_with_logits(model(x), t)
-    loss.backward()
-    optimizer.step()
-    return loss
+"""
+    + STEP.replace("LOSS", "binary_cross_entropy_with_logits")
+    + """
 step(x, t)
 now()
 for k in range(5000):
@@ -84,6 +97,7 @@ for k in range(5000):
 else:
     sys.exit("not trained in 5,000 steps")
 """
+)
 FIT_XOR = """
 def look(trainer, epoch, row):
     if epoch == 1:
@@ -119,19 +133,13 @@ model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 now()
 {DIGITS}
 """
-TORCH_DIGITS = CHAINRULE_DIGITS.replace("chainrule", "torch").replace(
-    "import torch as cr", "import torch as cr\ncr.set_num_threads(1)"
-)
-LOOP_DIGITS = """
+LOOP_DIGITS = (
+    """
 optimizer = cr.optim.Adam(model.parameters(), lr=2e-3{fused})
 X, y, X_val, y_val = (cr.from_numpy(x) for x in (X, y, X_val, y_val))
-{compile}
-def step(x, t):
-    optimizer.zero_grad()
-    loss = nn.functional.cross_entropy(model(x), t)
-    loss.backward()
-    optimizer.step()
-    return loss
+"""
+    + STEP.replace("LOSS", "cross_entropy")
+    + """
 for epoch in range(100):
     order = cr.randperm(len(X))
     for k in range(0, len(X), 32):
@@ -145,6 +153,7 @@ for epoch in range(100):
 else:
     sys.exit("not trained in 100 epochs")
 """
+)
 FIT_DIGITS = """
 class First(cr.Callback):
     def on_batch_end(self, trainer, epoch, batch, loss, outputs):
@@ -170,7 +179,8 @@ else:
     sys.exit("not trained in 100 epochs")
 """
 
-FIRST = """
+FIRST = (
+    """
 import chainrule as cr
 from chainrule import nn
 cr.manual_seed(0)
@@ -180,26 +190,23 @@ model = nn.Sequential(*layers[:-1])
 optimizer = cr.optim.Adam(model.parameters(), lr=1e-3)
 x = cr.from_numpy(np.random.default_rng(0).standard_normal((rows, sizes[0])).astype(np.float32))
 t = cr.from_numpy(np.arange(rows) % 10)
-@cr.compile
-def step(x, t):
-    optimizer.zero_grad()
-    loss = nn.functional.cross_entropy(model(x), t)
-    loss.backward()
-    optimizer.step()
-    return loss
+"""
+    + STEP.replace("LOSS", "cross_entropy")
+    + """
 now()
 began = time.process_time()
 step(x, t)
 now()
 times.append(times[-2] + time.process_time() - began)
 """
-FIRSTS = {
-    "784-128-64-10": FIRST.format(sizes=[784, 128, 64, 10], activation="ReLU", rows=128),
-    "64-64 x 20-10": FIRST.format(sizes=[64] * 21 + [10], activation="Tanh", rows=64),
-}
+)
 EAGER = {"compile": "", "fused": ""}
 FUSED = {"compile": "", "fused": ", fused=True"}
 COMPILED = {"compile": "@cr.compile", "fused": ""}
+FIRSTS = {
+    "784-128-64-10": FIRST.format(**COMPILED, sizes=[784, 128, 64, 10], activation="ReLU", rows=128),
+    "64-64 x 20-10": FIRST.format(**COMPILED, sizes=[64] * 21 + [10], activation="Tanh", rows=64),
+}
 PROGRAMS: dict[str, dict[str, str]] = {
     "chainrule-eager": {
         "xor": CHAINRULE_XOR + LOOP_XOR.format(**EAGER),
@@ -212,8 +219,8 @@ PROGRAMS: dict[str, dict[str, str]] = {
     "chainrule-fit": {"xor": CHAINRULE_XOR + FIT_XOR, "digits": CHAINRULE_DIGITS + FIT_DIGITS},
     "sklearn": {"xor": SKLEARN_XOR, "digits": SKLEARN_DIGITS},
     "torch-eager": {
-        "xor": TORCH_XOR + LOOP_XOR.format(**FUSED),
-        "digits": TORCH_DIGITS + LOOP_DIGITS.format(**FUSED),
+        "xor": of_torch(CHAINRULE_XOR) + LOOP_XOR.format(**FUSED),
+        "digits": of_torch(CHAINRULE_DIGITS) + LOOP_DIGITS.format(**FUSED),
     },
 }
 TASKS = ("first", "xor", "digits")
