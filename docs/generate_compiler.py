@@ -86,7 +86,8 @@ of B, added to sums that stay in registers:
 A step is a table of records: kernel, arguments, number of items. A native loop goes through it; `step.over(X, y, batch_size=32)`,
 `step.repeat(x, y, times=1000)`, `cr.fit` and `chainrule train` go through it for many batches in one call, gathering each batch's
 rows from the data where they lie. Several threads share the items of each record, with a barrier after it; a trial of a few
-milliseconds decides whether they pay (`cr.set_num_threads`, `CHAINRULE_THREADS`).
+milliseconds decides whether they pay, unless `cr.set_num_threads(2)` or `CHAINRULE_THREADS` names their number;
+`cr.set_num_threads(None)` takes it back.
 
 `print(step.report())` says what was made. `print(step.profile())` also runs each record by itself, many times, on copies of what the
 last run had in memory, and shows what it costs:

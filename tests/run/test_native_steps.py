@@ -126,6 +126,8 @@ def test_wrong_arguments_are_told() -> None:
         threads.set_num_threads(0)
     with pytest.raises(ArgumentTypeError):
         threads.set_num_threads(2.0)  # type: ignore[arg-type]  # the error is what is tested
+    with pytest.raises(ArgumentTypeError, match="got bool; expected an int or None"):
+        threads.set_num_threads(True)
 
 
 def test_no_rows_are_told() -> None:

@@ -37,6 +37,18 @@ def test_threads_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> 
             threads.get_num_threads()
 
 
+def test_a_number_of_threads_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_chosen", None)
+    monkeypatch.delenv(threads.LIMIT, raising=False)
+    usual = threads.get_num_threads()
+    threads.set_num_threads(usual + 1)
+    assert threads.is_chosen()
+    assert threads.get_num_threads() == usual + 1
+    threads.set_num_threads(None)
+    assert not threads.is_chosen()
+    assert threads.get_num_threads() == usual
+
+
 def test_a_rule_for_native_code_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(engine.SWITCH, "1")
     with own_primitives():

@@ -16,12 +16,12 @@ LIMIT = "CHAINRULE_THREADS"  # how many threads, whatever the machine has
 _chosen: int | None = None
 
 
-def set_num_threads(count: int) -> None:
-    """Let native code use this many threads, more than the machine has cores if so wanted."""
+def set_num_threads(count: int | None) -> None:
+    """Let native code use this many threads, also more than there are cores; None: let it choose again."""
     global _chosen
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise ArgumentTypeError(f"set_num_threads: got {type(count).__name__}", expected="an int")
-    if count < 1:
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
+        raise ArgumentTypeError(f"set_num_threads: got {type(count).__name__}", expected="an int or None")
+    if count is not None and count < 1:
         raise ArgumentError(f"set_num_threads: got {count}", expected="1 or more")
     _chosen = count
 
