@@ -27,7 +27,7 @@ BENCH := $(VENV)/peers.stamp
 else
 BENCH := $(VENV)/command.stamp
 endif
-BENCHMARKS ?= eager steps random_networks epochs start predict watch memory
+BENCHMARKS ?= eager steps threads random_networks epochs start predict watch memory
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

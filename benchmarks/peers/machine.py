@@ -55,32 +55,52 @@ def refuses(network: Network) -> str:
     return ""
 
 
-def _seconds(work: list[Callable[[], object]]) -> float:
-    """Run the pieces at the same time, each pinned to a CPU of its own."""
-    if len(work) == 1:
-        began = time.perf_counter()
-        work[0]()
-        return time.perf_counter() - began
+def _spans(work: list[Callable[[], object]]) -> list[tuple[float, float]]:
+    """Run the pieces at the same time, each pinned to a CPU of its own; return when each began and ended."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    barrier = threading.Barrier(len(work) + 1)
+    barrier = threading.Barrier(len(work))
+    spans = [(0.0, 0.0)] * len(work)
 
     def run(k: int) -> None:
         if allowed:
             os.sched_setaffinity(0, {allowed[k % len(allowed)]})
         barrier.wait()
+        began = time.perf_counter()
         work[k]()
-        barrier.wait()
+        spans[k] = began, time.perf_counter()
 
     threads = [threading.Thread(target=run, args=(k,)) for k in range(len(work))]
     for thread in threads:
         thread.start()
-    barrier.wait()
-    began = time.perf_counter()
-    barrier.wait()
-    seconds = time.perf_counter() - began
     for thread in threads:
         thread.join()
-    return seconds
+    return spans
+
+
+def _seconds(work: list[Callable[[], object]]) -> float:
+    """Return how long the pieces take together."""
+    began, ended = zip(*_spans(work), strict=True)
+    return max(ended) - min(began)
+
+
+class Probe:
+    """How much more two CPUs do than one, right now: twice as much where each has a core of its own, else hardly more."""
+
+    def __init__(self, seconds: float) -> None:
+        library = compiled(SOURCE)
+        if library is None:
+            raise RuntimeError("no C compiler for the loop of multiply-adds")
+        self.turns, self.seeds = 10_000, [np.full(64, 1e-3, np.float32) for _ in range(2)]
+        self.work = [
+            lambda x=x: library.peak(ctypes.c_long(self.turns), ctypes.c_void_p(x.ctypes.data)) for x in self.seeds
+        ]
+        self.turns = int(self.turns * seconds / min(_seconds(self.work[:1]) for _ in range(20)))
+
+    def gain(self) -> float:
+        """Return the rate of both at once over that of the first alone, before or after, where that is greater."""
+        spans = [*_spans(self.work[:1]), *_spans(self.work), *_spans(self.work[:1])]
+        before, *both, after = [ended - began for began, ended in spans]
+        return sum(min(before, after) / seconds for seconds in both)
 
 
 class Peer:

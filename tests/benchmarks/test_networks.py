@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chainrule.run import engine
+from chainrule.run import threads as native_threads
+
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
-NAMES = ("networks", "random_networks", "images", "steps", "peers.ours", "peers.numpy_by_hand")
+NAMES = ("networks", "random_networks", "images", "steps", "threads", "peers.ours", "peers.numpy_by_hand")
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +117,29 @@ def test_images_are_read_from_the_folder_of_the_data(
     np.testing.assert_array_equal(found.x, pixels.reshape(3, 784))
     np.testing.assert_array_equal(found.val_y, digits)
     assert of["images"].as_floats(np.array([0, 255], np.uint8)).tolist() == [0.0, 1.0]
+
+
+def test_threads_are_judged_by_the_rounds_with_two_free_cores(of: dict[str, ModuleType]) -> None:
+    def one(probes: tuple[float, float], waited: float, two: float, chosen: float) -> Any:
+        seconds = {"one": 4.0, "two": two, "chosen": chosen}
+        return of["threads"].Round(probes, waited, seconds, barrier=1e-7, chosen=2)
+
+    free = [one((2.0, 1.95), 0.01, two, chosen) for two, chosen in ((2.0, 2.1), (2.5, 2.5), (2.0, 2.0))]
+    others = [one((1.1, 2.0), 0.0, 4.0, 4.0), one((2.0, 1.2), 0.0, 4.0, 4.0), one((2.0, 2.0), 0.3, 8.0, 8.0)]
+    told = of["threads"].summary([*others, *free])
+    assert (told["counted"], told["rounds"]) == (3, 6)
+    assert told["gain"] == 2.0  # of 2, 1.6 and 2
+    assert told["away"] == 0.0  # of 0.05, 0 and 0
+    assert told["chose_two"] == 1.0
+    assert of["threads"].summary(others) == {"counted": 0, "rounds": 3}
+
+
+def test_a_turn_with_each_number_of_threads(of: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(engine.SWITCH, "1")
+    monkeypatch.setattr(native_threads, "_chosen", None)
+    monkeypatch.setattr(of["threads"], "BARRIERS", 100)
+    assert of["threads"].Barriers().seconds() > 0
+    ways = of["threads"].get_ready(small(of["networks"].NETWORKS["mnist-32"]), 1e-3)
+    assert all(way.turn() > 0 for way in ways.values())
+    assert ways["chosen"].chosen() in (1, 2)
+    assert [len(way.runners()) for way in ways.values()] == [1, 1, 1]
