@@ -3,6 +3,16 @@
     CHAINRULE_DATA=/path/to/data python benchmarks/epochs.py --threads 1 2
     python benchmarks/epochs.py --peers chainrule-fit jax-scan --rounds 5 --json epochs.json
 
+    chainrule-fit          cr.fit on the bytes, scaled where a batch is gathered (normalize)
+    torch-dataset          a Dataset over the bytes, each row converted when it is asked for, in a DataLoader: as is taught
+    torch-dataset-batched  the same with __getitems__: the rows of a batch taken and converted at once
+    torch-floats-loader    a DataLoader on rows that were converted before the first epoch: not from bytes
+    torch-floats-slices    slices of such rows by a random order, without a DataLoader: not from bytes
+    keras-fit              fit on the bytes, a Rescaling layer first, all else at its defaults (but silent)
+    keras-fit-32           the same with steps_per_execution=32
+    jax-scan               the bytes on the device; one scan gathers, converts and trains
+    sklearn                partial_fit on rows that were converted before the first epoch: not from bytes
+
 784-128-64-10, ReLU, cross-entropy, Adam. "first" is all from the arrays to the end of the first epoch: conversion to
 numbers from 0 to 1 (where a peer does that once), tracing and compiling included; "epoch" is the median of later ones.
 Each draws its own order, so accuracies differ a little.
@@ -22,9 +32,12 @@ from peers import Entry
 
 PEERS = {
     "chainrule-fit": Entry("ours", "Images"),
-    "torch-loader": Entry("torch_eager", "Images", ("torch",)),
-    "torch-slices": Entry("torch_eager", "ImagesBySlices", ("torch",)),
+    "torch-dataset": Entry("torch_eager", "Images", ("torch",)),
+    "torch-dataset-batched": Entry("torch_eager", "ImagesAtOnce", ("torch",)),
+    "torch-floats-loader": Entry("torch_eager", "FloatImages", ("torch",)),
+    "torch-floats-slices": Entry("torch_eager", "FloatImagesBySlices", ("torch",)),
     "keras-fit": Entry("keras_fit", "Images", ("keras", "jax")),
+    "keras-fit-32": Entry("keras_fit", "Images32", ("keras", "jax")),
     "jax-scan": Entry("jax_scan", "Images", ("jax",)),
     "sklearn": Entry("sklearn_mlp", "Images", ("sklearn",)),
 }
@@ -58,13 +71,13 @@ def measure(peers: list[str], threads: int, rounds: int) -> dict[str, Any]:
             child.end()
     ours = found.get("chainrule-fit")
     print(f"\nan epoch, {threads} thread{'s' * (threads > 1)}")
-    print(f"  {'':<16}{'first':>10}{'epoch':>10}{'× ours':>8}{'accuracy':>11}{'MB':>7}")
+    print(f"  {'':<22}{'first':>10}{'epoch':>10}{'× ours':>8}{'accuracy':>11}{'MB':>7}")
     for name, one in found.items():
         if not one.steps:
-            print(f"  {name:<16}{one.note}")
+            print(f"  {name:<22}{one.note}")
             continue
         share = steps.times(ratio(ours, one)) if ours and ours.steps else ""
-        print(f"  {name:<16}{first[name]:>8.2f} s{one.median:>8.3f} s{share:>8}{accuracy[name]:>11.2%}{one.peak:>7.0f}")
+        print(f"  {name:<22}{first[name]:>8.2f} s{one.median:>8.3f} s{share:>8}{accuracy[name]:>11.2%}{one.peak:>7.0f}")
     return {
         "threads": threads,
         "peers": [
