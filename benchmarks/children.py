@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from peers import Entry, environment
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 180  # seconds that a peer may take to get ready, or for a turn
+NO_VARIABLES: Mapping[str, str] = {}
 PAUSE = 0.02  # seconds before a turn, in which the threads of the one before go to sleep
 
 
@@ -38,12 +39,23 @@ class Failed(Exception):
 
 
 class Child:
-    """A worker: a peer with a subject. ``losses`` of the first passes, ``versions``, and what getting ready took."""
+    """A worker: a peer with a subject. ``losses`` of the first passes, ``versions``, and what getting ready took.
 
-    def __init__(self, name: str, entry: Entry, subject: str, threads: int, check: int) -> None:
+    ``variables`` go into its environment.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        entry: Entry,
+        subject: str,
+        threads: int,
+        check: int,
+        variables: Mapping[str, str] = NO_VARIABLES,
+    ) -> None:
         self.name, self.entry, self.passes = name, entry, 1
         self.found: list[Any] = []
-        self.peak = self.imported = float("nan")
+        self.peak = self.imported = self.total = float("nan")
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         told = {
             "module": entry.module, "of": entry.of, "subject": subject, "threads": threads, "check": check,
@@ -51,7 +63,7 @@ class Child:
         }  # fmt: skip
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), json.dumps(told)],
-            env=os.environ | environment(threads),
+            env=os.environ | environment(threads) | dict(variables),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -85,7 +97,8 @@ class Child:
         time.sleep(PAUSE)
         print(passes, file=self.process.stdin, flush=True)
         found = self._read()
-        self.peak, self.imported, self.found = found["peak"], found["imported"], found["found"]
+        self.peak, self.imported, self.total = found["peak"], found["imported"], found["total"]
+        self.found = found["found"]
         return found["seconds"]
 
     def choose_passes(self, seconds: float) -> None:
@@ -122,6 +135,7 @@ class Measured:
     losses: list[float] = field(default_factory=list)
     peak: float = float("nan")  # MB beyond imports and rows
     imported: float = float("nan")  # MB after the imports
+    total: float = float("nan")  # MB at the most, with imports and rows
     ready: float = float("nan")  # seconds to build, compile and check
     of_floor: float = float("nan")  # how much of a step's time the floor is
 
@@ -180,7 +194,8 @@ def compare(
                     found[child.name].note = str(failed)
                     children.remove(child)
         for child in children:
-            found[child.name].peak, found[child.name].imported = child.peak, child.imported
+            one = found[child.name]
+            one.peak, one.imported, one.total = child.peak, child.imported, child.total
     finally:
         for child in [*children, machine]:
             child.end()

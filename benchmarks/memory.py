@@ -1,13 +1,18 @@
-"""Memory: what a compiled step takes beside its data, and that long trainings and many compilations do not add to it.
+"""Memory: what a compiled step takes beside its data, that long trainings and many compilations do not add to it, and peers.
 
     python benchmarks/memory.py
-    python benchmarks/memory.py --steps 100000 --compilations 40
+    python benchmarks/memory.py --parts steps networks --steps 100000 --compilations 40
+    python benchmarks/memory.py --parts peers --networks mnist-128 --peers chainrule-fit torch-eager --json memory.json
 
 growth   peak memory of a process that trains one pass over its data, less that of one that does the same with a network of
          two numbers, beside what is announced: the step's arena and its data (arrays, parameters, states of the optimizer).
          The native code is on disk. They should differ by no more than 10 % and 1 MiB
 steps    what resident memory grows by over a million steps of XOR, after the first 50,000 or, many in one call, 500,000
 networks what it grows by over 200 compilations of different networks, each trained and let go, after the first 20
+peers    the largest resident memory of a process that trains a network for some tenths of a second, in all: Python, NumPy,
+         the library and the rows, with one thread. × is that of a peer over that of ours, the largest of ours.
+         Ours compile: their cache is empty. "disk" is the same again, with the code that was left there. Peers keep what
+         caches they have; what they let other processes compile is not counted
 
 Each row is a process of its own, pinned to one CPU. Linux alone says what is asked here.
 """
@@ -20,12 +25,18 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from children import cpus
+from children import NO_VARIABLES, Child, Failed, cpus
+from networks import NETWORKS, TITLES
+from peers import PEERS
+from steps import about_the_machine, times
 
 MIB = 1 << 20
+PARTS = ("growth", "steps", "networks", "peers")
+TURN = 0.2  # seconds that a peer trains at a time, at least
 
 BEGIN = """
 import gc, json, sys
@@ -127,7 +138,7 @@ gc.collect()
 say(growth=resident() - before)
 """
 
-NETWORKS = """
+NETWORKS_LET_GO = """
 x, y = cr.randn(16, 8), cr.randint(0, 3, (16,))
 def train(k):
     activation = [nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU][k % 4]
@@ -195,23 +206,65 @@ def growth(program: str, name: str, folder: str) -> bool:
     return fine
 
 
+def in_all(network: str, name: str, variables: Mapping[str, str] = NO_VARIABLES) -> tuple[float, str]:
+    """Let a peer train a network; return its largest memory in MB, or why there is none."""
+    if missing := PEERS[name].missing():
+        return float("nan"), f"not installed: {', '.join(missing)}"
+    try:
+        child = Child(name, PEERS[name], network, 1, 0, variables)
+        if not child.refused:
+            child.choose_passes(TURN)
+        child.end()
+    except Failed as failed:
+        return float("nan"), str(failed)
+    return child.total, child.refused
+
+
+def beside_peers(network: str, peers: list[str]) -> dict[str, Any]:
+    """Print what each takes in all, training a network; return the figures."""
+    found, notes, disk = {}, {}, {}
+    for name in peers:
+        with tempfile.TemporaryDirectory() as folder:
+            found[name], notes[name] = in_all(network, name, {"CHAINRULE_CACHE": folder})
+            if PEERS[name].is_ours:
+                disk[name], _ = in_all(network, name, {"CHAINRULE_CACHE": folder})
+    ours = max((found[name] for name in disk), default=float("nan"))
+    print(f"\n{TITLES[network]}\n  {'':<20}{'MB':>8}{'disk':>8}{'×':>8}")
+    for name, total in found.items():
+        again, share = f"{disk[name]:.0f}" if name in disk else "", "" if name in disk else times(total / ours)
+        print(f"  {name:<20}" + (notes[name] or f"{total:>8.0f}{again:>8}{share:>8}"), flush=True)
+    return {"network": network, "ours_mb": ours, "mb": found, "from_disk_mb": disk, "notes": notes}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME")
     parser.add_argument("--steps", type=int, default=1_000_000, help="of XOR")
     parser.add_argument("--compilations", type=int, default=200)
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS), metavar="NAME")
+    parser.add_argument("--json", type=Path, help="a file for the figures of the peers")
     options = parser.parse_args()
     if not Path("/proc/self/statm").exists():
         raise SystemExit("memory is measured through /proc, which is not here")
+    fine = True
     with tempfile.TemporaryDirectory() as folder:
-        fine = growth(GROWTH, "growth over the bare runtime, step.over", folder)
-        fine = growth(FIT, "growth over the bare runtime, Trainer.fit", folder) and fine
-        for how in ("call", "repeat", "fit"):
+        if "growth" in options.parts:
+            fine = growth(GROWTH, "growth over the bare runtime, step.over", folder)
+            fine = growth(FIT, "growth over the bare runtime, Trainer.fit", folder) and fine
+        for how in ("call", "repeat", "fit") if "steps" in options.parts else ():
             found = run(STEPS, {"how": how, "steps": options.steps}, folder)["growth"]
             fine = fine and found < MIB
             print(f"{options.steps:,} steps of XOR by {how:6} {found / MIB:+.2f} MiB (limit 1)", flush=True)
-        found = run(NETWORKS, {"count": options.compilations}, "off")["growth"]
-        fine = fine and found < 20 * MIB
-        print(f"{options.compilations} compilations of different networks {found / MIB:+.2f} MiB (limit 20)")
+        if "networks" in options.parts:
+            found = run(NETWORKS_LET_GO, {"count": options.compilations}, "off")["growth"]
+            fine = fine and found < 20 * MIB
+            print(f"{options.compilations} compilations of different networks {found / MIB:+.2f} MiB (limit 20)")
+    if "peers" in options.parts:
+        results = [beside_peers(network, options.peers) for network in options.networks]
+        if options.json:
+            figures = {"machine": about_the_machine(), "results": results}
+            options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     if not fine:
         raise SystemExit("some are beyond their limit")
 

@@ -12,7 +12,7 @@ one whose losses are not ours is named and not compared with.
     step    the median over the rounds; best: the smallest of them
     floor   multiply-adds of the step at the machine's peak, and parameters with the optimizer's state read and written
             once; "of floor" is how much of the step's time that is
-    MB      the process's largest memory beyond imports and rows
+    MB      the process's largest memory beyond imports and rows; total: with them
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def measure(network: Network, title: str, peers: list[str], threads: int, rounds
     ours = [one for one in measured if PEERS[one.name].is_ours and one.steps]
     peers_of_ours = [one for one in measured if not PEERS[one.name].is_ours and one.steps and not one.differs]
     heads = "".join(f"{'× ' + one.name.removeprefix('chainrule-'):>12}" for one in ours)
-    print(f"  {'':<20}{'step':>10}{'best':>10}{heads}{'of floor':>10}{'MB':>8}{'ready':>9}")
+    print(f"  {'':<20}{'step':>10}{'best':>10}{heads}{'of floor':>10}{'MB':>8}{'total':>8}{'ready':>9}")
     for one in measured:
         if not one.steps:
             print(f"  {one.name:<20}{one.note or 'no figures'}")
             continue
         ratios = "".join(f"{times(ratio(mine, one)):>12}" for mine in ours)
         line = f"  {one.name:<20}{micros(one.median):>10}{micros(one.best):>10}{ratios}{percent(one.of_floor):>10}"
-        print(f"{line}{one.peak:>9.0f}{one.ready:>8.1f}s{'  ≠ ' + one.differs if one.differs else ''}")
+        print(f"{line}{one.peak:>8.0f}{one.total:>8.0f}{one.ready:>8.1f}s{'  ≠ ' + one.differs if one.differs else ''}")
     # The fastest by the ratios within rounds: medians of times may fall into different phases of the machine.
     fastest = min(peers_of_ours, key=lambda one: ratio(ours[0], one) if ours else one.median, default=None)
     ratios_of_ours = {one.name: ratio(one, fastest) for one in ours} if fastest else {}
@@ -145,6 +145,7 @@ def figures(one: Measured) -> dict[str, Any]:
         "differs": one.differs,
         "peak_mb": one.peak,
         "imported_mb": one.imported,
+        "total_mb": one.total,
         "ready_seconds": one.ready,
     }
 

@@ -64,7 +64,7 @@ def main() -> None:
 
     warnings.simplefilter("ignore")
     module = importlib.import_module(f"peers.{told['module']}")
-    imported = memory("VmRSS")
+    imported, peak = memory("VmRSS"), memory("VmHWM")
     subject = subject_named(told["subject"])
     is_network = hasattr(subject, "weights")
     if is_network and (refused := module.refuses(subject)):
@@ -96,6 +96,7 @@ def main() -> None:
             found=np.asarray(found[-1:]).tolist(),
             peak=memory("VmHWM") - bare,
             imported=imported,
+            total=max(peak, memory("VmHWM")),
         )
 
 

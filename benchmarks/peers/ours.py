@@ -55,8 +55,9 @@ class Steps(Eager):
         step = self.step
         self.step = cr.compile(lambda *rows: step(list(rows[:-1]), rows[-1]))
         self.size = network.batch
-        columns = zip(*[(*inputs, targets) for inputs, targets in self.batches], strict=True)
-        self.rows = [np.concatenate([part.numpy() for part in column]) for column in columns]
+        rows = network.rows()
+        columns = [part.reshape(-1, *part.shape[2:]) for part in (*rows.columns(), rows.targets)]
+        self.rows = [part.astype(np.int64) if part.dtype.kind == "i" else part for part in columns]
 
     def run(self, passes: int) -> Any:
         if len(self.batches) == 1:
