@@ -53,6 +53,11 @@ Index = tuple[At, ...]
 STILL = At(None)
 
 
+def is_still(at: At) -> bool:
+    """Say whether it certainly is the first place, at every turn."""
+    return at.loop is None and same(at.offset, 0)
+
+
 def index_of(axes: Sequence[int | None]) -> Index:
     """Return the index of a field whose axes run along these loops."""
     return tuple([STILL if d is None else At(d) for d in axes])
@@ -424,7 +429,7 @@ class Evaluator:
         e = self.e
         total: Value = e.index(0)
         for at, stride in zip(index, strides_of(field.shape), strict=True):
-            if at == STILL:
+            if is_still(at):
                 continue
             part = self.start(at)
             if not is_one(stride):
@@ -487,10 +492,10 @@ class Evaluator:
         return (
             columns is not None
             and len(index) > 1
-            and index[-1] == At(columns.loop)
-            and index[-2] == At(self.lane, index[-2].offset)
+            and (index[-1].loop, index[-1].step, index[-2].loop, index[-2].step) == (columns.loop, 1, self.lane, 1)
+            and same(index[-1].offset, 0)
             and same(field.shape[-1], columns.width)
-            and self.lane not in [at.loop for at in index[:-2]]
+            and not {self.lane, columns.loop} & {at.loop for at in index[:-2]}
         )
 
     def first_column(self, field: Field, index: Index) -> str:
@@ -574,7 +579,7 @@ class Evaluator:
         strides = strides_of(field.shape)
         unit = self.lane_stride(field.shape, index)
         rows_of_four = all(
-            at == STILL or is_one(stride) or (not isinstance(stride, Size) and stride % 4 == 0)
+            is_still(at) or is_one(stride) or (not isinstance(stride, Size) and stride % 4 == 0)
             for at, stride in zip(index, strides, strict=True)
         ) and all(not isinstance(at.offset, Size) and at.offset == 0 for at in index)
         flat = self._offset(_Flat(field, field.shape), index)
