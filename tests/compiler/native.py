@@ -14,7 +14,8 @@ import numpy as np
 
 from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.dot import Dots, choose_dots, count_dots, dot_product, pays
-from chainrule.compiler.emit import I64, Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.module import Module
 from chainrule.compiler.pack import PACK_ARGS, PackEntry, count_strips, pack_any, pack_rows, pack_transposed
 from chainrule.compiler.product import (
     PRODUCT_ARGS,
@@ -27,6 +28,7 @@ from chainrule.compiler.product import (
     entry,
     product,
 )
+from chainrule.compiler.value import I64, Dtype, Value
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from chainrule.compiler.dot import DOT_CHUNK, Dots, choose_dots, count_dots, pays
-from chainrule.compiler.emit import F32, F64, Dtype, Emitter, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.pack import (
     PACK_ARGS,
     PackEntry,
@@ -31,6 +31,7 @@ from chainrule.compiler.product import (
     count_tiles,
     entry,
 )
+from chainrule.compiler.value import F32, F64, Dtype, Value
 from tests.compiler.native import (
     AVX2,
     HOST,

@@ -17,8 +17,10 @@ from typing import NamedTuple
 from chainrule.compiler.interface import Items
 from chainrule.graph.sizes import Dim
 
-from .emit import I64, LANES, Dtype, Emitter, Module, Value
+from .emit import Emitter
+from .module import Module
 from .product import Entry, Epilogue, Registers, buffer, entry
+from .value import I64, LANES, Dtype, Value
 
 DOT_CHUNK = 4096  # terms, 256 in each lane
 KEPT = 1 << 20  # bytes of A

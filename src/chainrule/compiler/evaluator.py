@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.compiler import vector_math, vector_random
-from chainrule.compiler.emit import BOOL, F32, I64, LANES, Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.fields import (
     Field,
     Fixed,
@@ -30,7 +30,9 @@ from chainrule.compiler.fields import (
     same,
 )
 from chainrule.compiler.interleave import load_columns
+from chainrule.compiler.module import Module
 from chainrule.compiler.regions import Regions
+from chainrule.compiler.value import BOOL, F32, I64, LANES, Dtype, Value
 from chainrule.errors import VerifyError
 from chainrule.graph.sizes import Dim, Shape, Size
 

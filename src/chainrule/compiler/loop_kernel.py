@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.evaluator import LONG, Columns, Evaluator, Index, KernelEmitter, Neighbours, index_of
 from chainrule.compiler.fields import Field, Fold, Map, Place, same
 from chainrule.compiler.interleave import store_columns
 from chainrule.compiler.regions import Region, Regions, folds_short_rows, lane_of, phases, runs_inside
+from chainrule.compiler.value import BOOL, I64, LANES, Value
 from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes

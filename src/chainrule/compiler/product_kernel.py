@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.compiler import dot
 from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
-from chainrule.compiler.emit import LANES, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, Neighbours, index_of, view_of
 from chainrule.compiler.fields import Field, is_one, same
 from chainrule.compiler.interface import Items
+from chainrule.compiler.module import Module
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record, Work
 from chainrule.compiler.product import PRODUCT_ARGS, write_product
 from chainrule.compiler.tile import Registers, Tile, choose_tile, count_tiles
+from chainrule.compiler.value import LANES, Value
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from chainrule.compiler.emit import F32, LANES
 from chainrule.compiler.fields import (
     Assemble,
     Field,
@@ -37,6 +36,7 @@ from chainrule.compiler.fields import (
     same,
     same_sizes,
 )
+from chainrule.compiler.value import F32, LANES
 from chainrule.graph.sizes import Dim, Size
 
 CHEAP = frozenset(

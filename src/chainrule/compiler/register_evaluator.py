@@ -20,7 +20,6 @@ import numpy as np
 from chainrule.compiler import vector_random
 from chainrule.compiler.cells import Cell, Cells, blocks, cell, gather, pick, spread, width_of
 from chainrule.compiler.dot import pays
-from chainrule.compiler.emit import I64, LANES, Value
 from chainrule.compiler.fields import (
     Field,
     Fixed,
@@ -40,6 +39,7 @@ from chainrule.compiler.loop_kernel import CHUNK_OF_LANES, CHUNK_OF_ROWS, begins
 from chainrule.compiler.product import CHUNK
 from chainrule.compiler.regions import CHEAP, Regions, folds_short_rows, lane_of
 from chainrule.compiler.straight_emitter import MOST_INSTRUCTIONS, StraightEmitter
+from chainrule.compiler.value import I64, LANES, Value
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 Array = np.ndarray[Any, Any]

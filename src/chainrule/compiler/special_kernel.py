@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.compiler.emit import I64, LANES, Value
 from chainrule.compiler.evaluator import KERNEL, STILL, At, Evaluator, Index, KernelEmitter, operand
 from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Source, Sweep, is_one, same
 from chainrule.compiler.interface import Items
 from chainrule.compiler.plan import Work
+from chainrule.compiler.value import I64, LANES, Value
 from chainrule.graph.sizes import Dim, Shape, numel
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from chainrule.compiler.emit import LANES, Dtype
 from chainrule.compiler.interface import Items
+from chainrule.compiler.value import LANES, Dtype
 from chainrule.graph.sizes import Dim
 
 NARROW = (4, 8, LANES)  # lanes of a last vector
