@@ -298,3 +298,19 @@ class Order(Field):
         self.inputs = (x,)
         self.axis = axis
         self.descending = descending
+
+
+def in_order(outputs: Sequence[Field]) -> list[Field]:
+    """Return every field below ``outputs``, each after what it reads. Iterative: depth is no limit."""
+    done: set[Field] = set()
+    order: list[Field] = []
+    stack: list[tuple[Field, bool]] = [(field, False) for field in reversed(outputs)]
+    while stack:
+        field, ready = stack.pop()
+        if ready:
+            order.append(field)
+        elif field not in done:
+            done.add(field)
+            stack.append((field, True))
+            stack.extend((x, False) for x in reversed(field.inputs) if x not in done)
+    return order

@@ -34,10 +34,12 @@ from chainrule.compiler.fields import (
     SizeOf,
     Source,
 )
+from chainrule.compiler.folds import CHUNK_OF_LANES, CHUNK_OF_ROWS, begins_with_zero, combine, in_halves, neutral
 from chainrule.compiler.interface import Unsuitable
-from chainrule.compiler.loop_kernel import CHUNK_OF_LANES, CHUNK_OF_ROWS, begins_with_zero, combine, in_halves, neutral
 from chainrule.compiler.product import CHUNK
-from chainrule.compiler.regions import CHEAP, Regions, folds_short_rows, lane_of
+from chainrule.compiler.readings import CHEAP
+from chainrule.compiler.region import folds_short_rows, lane_of
+from chainrule.compiler.regions import Regions
 from chainrule.compiler.straight_emitter import MOST_INSTRUCTIONS, StraightEmitter
 from chainrule.compiler.value import I64, LANES, Value
 from chainrule.graph.sizes import Dim, Size, evaluate

@@ -77,6 +77,9 @@ FUNCTIONS: dict[str, Rule] = {
     "erfc": special.erfc,
     "erfinv": special.erfinv,
 }
+LONG = frozenset(
+    ["pow", "exp", "log", "expm1", "log1p", "tanh", "sigmoid", "sin", "cos"]
+)  # of many instructions: worth computing for several numbers together, or in a loop, and not each by itself
 
 
 def function(name: str) -> Rule:
