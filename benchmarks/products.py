@@ -162,7 +162,7 @@ def update(batch: int, outputs: int, inputs: int) -> None:
             args[Entry.COLUMNS_OUTER] = 1
             if packed:
                 args[Entry.A_PANEL], args[Entry.B_K], args[Entry.B_PANEL] = 16 * (batch + 1), 16, 16 * (batch + 1)
-            call = Call(Native(module, target), "kernel", arrays, args, count_tiles(part, outputs, inputs))
+            call = Call(Native(module, target), "kernel", arrays, args, count_tiles(part, outputs, inputs).number())
             candidates[name + (" deferred" if deferred else "")] = Table([*calls, call], repeats)
     gradient = np.empty_like(state[0])
     candidates["numpy, gradient alone"] = lambda: [np.matmul(g.T, x, out=gradient) for _ in range(repeats)]
