@@ -163,7 +163,13 @@ def planned(
         dots = choose_dots(n, k, registers, dtype)
         args = [*dot_args(a[None], b[None]), 2, 0, c.strides[0] // size, 0]
         return [
-            Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count_dots(dots, m, n).number())
+            Call(
+                dot_kernel(dots, dtype, store, target),
+                "kernel",
+                [a, b, c],
+                args,
+                count_dots(dots, m, n, k, dtype).number(),
+            )
         ]
     packed_a = packs and pays_to_pack_a(m, n, k, dtype)
     packed_b = b.strides[1] != size or (packs and pays_to_pack_b(m, n, k, dtype))

@@ -227,7 +227,7 @@ def test_dot_products_are_right_and_have_the_same_bits_for_all_tiles(shape, dtyp
         (Dots(3, 4, 8), AVX2, 7),
     ]:
         c = np.full((batches, m, n + 5), 7, dtype)
-        count = count_dots(dots, m, n, batches).number()
+        count = count_dots(dots, m, n, k, np.dtype(dtype), batches).number()
         args = [*dot_args(a, b), 2, 0, n + 5, m * (n + 5)]
         call = Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count)
         for piece in range(pieces):

@@ -132,7 +132,7 @@ class Emitter:
         return self.op(f"{word} {a!r}, {b.name}", a.dtype, a.lanes)
 
     def quotient(self, a: Value, b: Value) -> Value:
-        """Return a / b of counts below 2³² (of tiles: of 16 numbers or more), for wide integers are divided slowly."""
+        """Return a / b of counts below 2³², for wide integers are divided slowly. ``Items.divided`` sees to it that they are."""
         x, y = self.op(f"trunc {a!r} to i32", I32), self.op(f"trunc {b!r} to i32", I32)
         return self.op(f"zext i32 {self.raw(f'udiv {x!r}, {y.name}')} to i64", I64)
 

@@ -138,7 +138,7 @@ class _ProductRecords:
         epilogue, _ = self._epilogue(e, Cut(0, self.n, 0, k))
         dot.write_dot_product(e, dots, self.dtype, epilogue)
 
-        count = dot.count_dots(dots, self.m, self.n, self.batches)
+        count = dot.count_dots(dots, self.m, self.n, k, self.dtype, self.batches)
         self.build.add(e, entries, count, self.place, self._work(Cut(0, self.n, 0, k), ""))
 
     def _work(self, cut: Cut, part: str, packed: tuple[Panels | None, ...] = ()) -> Work:
@@ -279,7 +279,8 @@ class _ProductRecords:
         )
         strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
         work = Work("packing for the ", 0, self.batches * cut.terms * cut.columns)
-        build.records.append(Record(build.named(module.functions[KERNEL]), entries, Items(strips), self.place, work))
+        items = Items(strips, divided=cut.columns + LANES)
+        build.records.append(Record(build.named(module.functions[KERNEL]), entries, items, self.place, work))
         return into
 
 

@@ -53,7 +53,7 @@ class Tile(NamedTuple):
 
 def count_tiles(tile: Tile, m: Dim, n: Dim, batches: Dim = 1) -> Items:
     """Return how many tiles there are, the largest ``end`` of a call."""
-    return Items(batches * (n // tile.width + (tile.tail > 0)), m, tile.rows, not tile.packed_a)
+    return Items(batches * (n // tile.width + (tile.tail > 0)), m, tile.rows, not tile.packed_a, divided=0)
 
 
 class Registers(NamedTuple):
