@@ -25,8 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np  # noqa: E402 - after the number of threads is set
 
 from chainrule.compiler.blocking import pays_to_pack_a  # noqa: E402
-from chainrule.compiler.emit import F32, I64, Emitter, Module, Value  # noqa: E402
+from chainrule.compiler.emit import Emitter  # noqa: E402
+from chainrule.compiler.module import Module  # noqa: E402
 from chainrule.compiler.product import PRODUCT_ARGS, Entry, buffer, choose_tile, count_tiles, entry, product  # noqa: E402
+from chainrule.compiler.value import F32, I64, Value  # noqa: E402
 from tests.compiler.native import (  # noqa: E402
     AVX2,
     HAS_AVX512,
@@ -160,7 +162,7 @@ def update(batch: int, outputs: int, inputs: int) -> None:
             args[Entry.COLUMNS_OUTER] = 1
             if packed:
                 args[Entry.A_PANEL], args[Entry.B_K], args[Entry.B_PANEL] = 16 * (batch + 1), 16, 16 * (batch + 1)
-            call = Call(Native(module, target), "kernel", arrays, args, count_tiles(part, outputs, inputs))
+            call = Call(Native(module, target), "kernel", arrays, args, count_tiles(part, outputs, inputs).number())
             candidates[name + (" deferred" if deferred else "")] = Table([*calls, call], repeats)
     gradient = np.empty_like(state[0])
     candidates["numpy, gradient alone"] = lambda: [np.matmul(g.T, x, out=gradient) for _ in range(repeats)]

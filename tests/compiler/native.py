@@ -14,7 +14,8 @@ import numpy as np
 
 from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.dot import Dots, choose_dots, count_dots, dot_product, pays
-from chainrule.compiler.emit import I64, Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.module import Module
 from chainrule.compiler.pack import PACK_ARGS, PackEntry, count_strips, pack_any, pack_rows, pack_transposed
 from chainrule.compiler.product import (
     PRODUCT_ARGS,
@@ -27,6 +28,7 @@ from chainrule.compiler.product import (
     entry,
     product,
 )
+from chainrule.compiler.value import I64, Dtype, Value
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
@@ -161,7 +163,13 @@ def planned(
         dots = choose_dots(n, k, registers, dtype)
         args = [*dot_args(a[None], b[None]), 2, 0, c.strides[0] // size, 0]
         return [
-            Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count_dots(dots, m, n).number())
+            Call(
+                dot_kernel(dots, dtype, store, target),
+                "kernel",
+                [a, b, c],
+                args,
+                count_dots(dots, m, n, k, dtype).number(),
+            )
         ]
     packed_a = packs and pays_to_pack_a(m, n, k, dtype)
     packed_b = b.strides[1] != size or (packs and pays_to_pack_b(m, n, k, dtype))

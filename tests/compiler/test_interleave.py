@@ -7,11 +7,13 @@ import ctypes
 import numpy as np
 import pytest
 
-from chainrule.compiler.emit import I64, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.interleave import load_columns, store_columns
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.loader import Library
+from chainrule.compiler.module import Module
 from chainrule.compiler.target import host
+from chainrule.compiler.value import I64, Value
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8])

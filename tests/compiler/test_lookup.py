@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chainrule.compiler.emit import F32, I32, I64, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.lookup import lookup
+from chainrule.compiler.module import Module
 from chainrule.compiler.target import host
+from chainrule.compiler.value import F32, I32, I64, Value
 from tests.compiler.native import AVX2, HOST, Call, Native
 from tests.compiler.vector_functions import PARAMETERS, Vectors
 

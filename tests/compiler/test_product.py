@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from chainrule.compiler.dot import DOT_CHUNK, Dots, choose_dots, count_dots, pays
-from chainrule.compiler.emit import F32, F64, Dtype, Emitter, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.pack import (
     PACK_ARGS,
     PackEntry,
@@ -31,6 +31,7 @@ from chainrule.compiler.product import (
     count_tiles,
     entry,
 )
+from chainrule.compiler.value import F32, F64, Dtype, Value
 from tests.compiler.native import (
     AVX2,
     HOST,
@@ -226,7 +227,7 @@ def test_dot_products_are_right_and_have_the_same_bits_for_all_tiles(shape, dtyp
         (Dots(3, 4, 8), AVX2, 7),
     ]:
         c = np.full((batches, m, n + 5), 7, dtype)
-        count = count_dots(dots, m, n, batches).number()
+        count = count_dots(dots, m, n, k, np.dtype(dtype), batches).number()
         args = [*dot_args(a, b), 2, 0, n + 5, m * (n + 5)]
         call = Call(dot_kernel(dots, dtype, store, target), "kernel", [a, b, c], args, count)
         for piece in range(pieces):

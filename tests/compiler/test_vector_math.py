@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from chainrule.compiler import vector_math
-from chainrule.compiler.emit import F32, F64, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.interface import Unlowered
+from chainrule.compiler.module import Module
+from chainrule.compiler.value import F32, F64, Value
 from chainrule.graph import primitives
 from chainrule.ops.rules import Elementwise
 from tests.compiler.native import AVX2, HOST

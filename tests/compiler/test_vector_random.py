@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from chainrule.compiler import vector_random
-from chainrule.compiler.emit import I64, LANES, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.module import Module
+from chainrule.compiler.value import I64, LANES, Value
 from chainrule.ops import philox
 from tests.compiler.native import AVX2, HOST, Call, Native
 from tests.compiler.vector_functions import PARAMETERS

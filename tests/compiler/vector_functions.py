@@ -9,8 +9,10 @@ import mpmath
 import numpy as np
 
 from chainrule.compiler import vector_math
-from chainrule.compiler.emit import I64, LANES, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.module import Module
 from chainrule.compiler.target import host
+from chainrule.compiler.value import I64, LANES, Value
 from tests.compiler.native import HOST, Call, Native
 
 PARAMETERS = [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")]

@@ -19,10 +19,10 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.compiler import blocking, product_kernel, target, tile
 from chainrule.compiler.blocking import Block
-from chainrule.compiler.emit import LANES
-from chainrule.compiler.loop_kernel import CHUNK_OF_LANES, CHUNK_OF_ROWS
+from chainrule.compiler.folds import CHUNK_OF_LANES, CHUNK_OF_ROWS
 from chainrule.compiler.product import CHUNK
 from chainrule.compiler.tile import Tile
+from chainrule.compiler.value import LANES
 from chainrule.nn import functional as F
 from chainrule.run import threads
 from tests.compiler.native import assert_native

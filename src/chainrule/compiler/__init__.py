@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chainrule.compiler.cost import cost_of
     from chainrule.compiler.driver import write_gather
-    from chainrule.compiler.emit import Module
+    from chainrule.compiler.module import Module
     from chainrule.compiler.pipeline import Compilation
     from chainrule.compiler.register_evaluator import estimate
     from chainrule.compiler.show import show_loops, show_records
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Compilation": "pipeline",
-    "Module": "emit",
+    "Module": "module",
     "cost_of": "cost",
     "estimate": "register_evaluator",
     "show_loops": "show",

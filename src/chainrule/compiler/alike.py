@@ -27,7 +27,7 @@ from chainrule.compiler.fields import (
 
 if TYPE_CHECKING:
     from chainrule.compiler.plan import Record, Targets
-    from chainrule.compiler.regions import Region
+    from chainrule.compiler.region import Region
 
 
 class Form(NamedTuple):
@@ -56,7 +56,7 @@ def form_of(targets: Targets, region: Region) -> Form | None:
             continue
         number[x] = len(number)
         is_member = x in region.axes
-        if not is_member and (isinstance(x, (Source, Fixed)) or x in targets.regions.computed):
+        if not is_member and (isinstance(x, (Source, Fixed)) or x in targets.regions.reads.computed):
             parts.append(("memory", type(x) is Fixed, x.dtype.str, _shape(x)))
             continue
         about = _about(x)
@@ -75,7 +75,7 @@ def form_of(targets: Targets, region: Region) -> Form | None:
 
 
 def _is_inner(targets: Targets, x: Field) -> bool:
-    return not isinstance(x, (Source, Fixed)) and x not in targets.regions.computed
+    return not isinstance(x, (Source, Fixed)) and x not in targets.regions.reads.computed
 
 
 def _over(targets: Targets, number: dict[Field, int], x: Field) -> int | None:

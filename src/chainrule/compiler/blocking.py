@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .emit import Dtype
 from .product import CHUNK, Tile
+from .value import Dtype
 
 
 class Block(NamedTuple):

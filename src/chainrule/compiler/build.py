@@ -6,16 +6,17 @@ import hashlib
 from collections.abc import Sequence
 
 from chainrule.compiler.alike import Made, form_of, records_like
-from chainrule.compiler.emit import Dtype, Module
-from chainrule.compiler.evaluator import KERNEL, KernelEmitter
 from chainrule.compiler.fields import Field, Number
 from chainrule.compiler.interface import Items
+from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
 from chainrule.compiler.loop_kernel import LoopKernel
+from chainrule.compiler.module import Module
 from chainrule.compiler.plan import WHOLE, Entry, Record, Targets, Work
 from chainrule.compiler.product_kernel import product_records
-from chainrule.compiler.regions import Region
+from chainrule.compiler.region import Region
 from chainrule.compiler.special_kernel import copy_record, special_record
 from chainrule.compiler.target import Target
+from chainrule.compiler.value import Dtype
 
 
 class Build:

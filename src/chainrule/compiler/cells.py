@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chainrule.compiler.emit import BOOL, LANES, Dtype, Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import BOOL, LANES, Dtype, Value
 
 
 class Cells(NamedTuple):

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from chainrule.compiler.fields import Field, Fold, Map, Number, Place, Random
 from chainrule.compiler.interface import as_number
 from chainrule.compiler.plan import Record, Targets
-from chainrule.compiler.regions import CHEAP, Region
+from chainrule.compiler.readings import CHEAP
+from chainrule.compiler.region import Region
 from chainrule.graph.sizes import Dim, numel
 
 DEAR = 8  # operations of an exp, say
@@ -68,7 +69,7 @@ def _operations(targets: Targets, region: Region, member: Field, sizes: dict[str
     stack = list(member.inputs)
     while stack:  # what is computed where it is read
         x = stack.pop()
-        if x not in seen and x not in regions.computed:
+        if x not in seen and x not in regions.reads.computed:
             seen.add(x)
             total += 0 if _is_number(x) else _of(x)
             stack.extend(x.inputs)

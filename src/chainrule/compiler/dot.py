@@ -17,8 +17,10 @@ from typing import NamedTuple
 from chainrule.compiler.interface import Items
 from chainrule.graph.sizes import Dim
 
-from .emit import I64, LANES, Dtype, Emitter, Module, Value
+from .emit import Emitter
+from .module import Module
 from .product import Entry, Epilogue, Registers, buffer, entry
+from .value import I64, LANES, Dtype, Value
 
 DOT_CHUNK = 4096  # terms, 256 in each lane
 KEPT = 1 << 20  # bytes of A
@@ -55,9 +57,11 @@ def choose_dots(n: int | None, k: int | None, registers: Registers, dtype: Dtype
     return Dots(rows, columns, lanes, n is None or n % LANES > 0, k is not None and k % LANES == 0)
 
 
-def count_dots(dots: Dots, m: Dim, n: Dim, batches: Dim = 1) -> Items:
+def count_dots(dots: Dots, m: Dim, n: Dim, k: int, dtype: Dtype, batches: Dim = 1) -> Items:
     """Return how many items of work there are: ``rows`` of C by 16 columns."""
-    return Items(batches * ((n + (LANES - 1)) // LANES), m, dots.rows)
+    strips = (n + (LANES - 1)) // LANES
+    together = max(KEPT // (max(k, 1) * dots.rows * dtype.itemsize), 1)  # as the kernel finds it
+    return Items(batches * strips, m, dots.rows, divided=together * strips)
 
 
 def dot_product(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from chainrule.compiler.emit import I64, LANES, Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.interface import RUN, RUN_TEAM, Team
+from chainrule.compiler.module import Module
 from chainrule.compiler.target import Target
+from chainrule.compiler.value import I64, LANES, Dtype, Value
 
 SPINS = 2000  # turns of waiting before the core is offered to others
 

@@ -1,7 +1,4 @@
-"""Writing LLVM's textual language: a function under construction, and the values in it.
-
-A ``Value`` is one number (``lanes`` 1) or ``LANES`` of them side by side, whatever the width of the machine's registers:
-LLVM cuts a vector into as many as it takes, and the bits stay the same. Operators write instructions:
+"""Writing LLVM's textual language: a function under construction. Operators of its values write instructions:
 
     y = e.fma(a, b, c) * 2 + e.select(a < b, a, b)
 
@@ -10,159 +7,11 @@ Nothing is fused, reordered or approximated unless it is written so: no fast-mat
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-LANES = 16  # of a vector, and of every sum that runs along one
-Dtype = np.dtype[Any]
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-I64, I32, U8, BOOL = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8), np.dtype(np.bool_)
-
-TYPES = {"f4": "float", "f8": "double", "i8": "i64", "u8": "i64", "i4": "i32", "u4": "i32", "i2": "i16", "i1": "i8"}
-TYPES |= {"u1": "i8", "b1": "i1", "u2": "i16"}
-INTRINSIC = {"float": "f32", "double": "f64"}
-
-
-def type_of(dtype: Dtype, lanes: int = 1) -> str:
-    """Return LLVM's type: truth values are one bit wide in registers."""
-    scalar = TYPES[dtype.str[1:]]
-    return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
-
-
-def literal(number: Any, dtype: Dtype) -> str:
-    """Return a constant as LLVM writes it: floats as the bits of the double that equals them."""
-    if dtype.kind == "f":
-        rounded = float(dtype.type(number))
-        return f"0x{struct.unpack('Q', struct.pack('d', rounded))[0]:016X}"
-    if dtype.kind == "b":
-        return "true" if number else "false"
-    return str(int(number))
-
-
-class Value:
-    """A value of a function: ``name`` is how LLVM calls it (of a constant, its digits)."""
-
-    __slots__ = ("constant", "dtype", "e", "lanes", "name")
-
-    def __init__(self, e: Emitter, name: str, dtype: Dtype, lanes: int = 1, constant: bool = False) -> None:
-        self.e = e
-        self.name = name
-        self.dtype = dtype
-        self.lanes = lanes
-        self.constant = constant
-
-    @property
-    def type(self) -> str:
-        """LLVM's type."""
-        return type_of(self.dtype, self.lanes)
-
-    def __repr__(self) -> str:
-        return f"{self.type} {self.name}"
-
-    def __add__(self, other: Any) -> Value:
-        return self.e.arithmetic("add", self, other)
-
-    def __radd__(self, other: Any) -> Value:
-        return self.e.arithmetic("add", other, self)
-
-    def __sub__(self, other: Any) -> Value:
-        return self.e.arithmetic("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Value:
-        return self.e.arithmetic("sub", other, self)
-
-    def __mul__(self, other: Any) -> Value:
-        return self.e.arithmetic("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Value:
-        return self.e.arithmetic("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Value:
-        return self.e.arithmetic("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Value:
-        return self.e.arithmetic("div", other, self)
-
-    def __neg__(self) -> Value:
-        return self.e.neg(self)
-
-    def __and__(self, other: Any) -> Value:
-        return self.e.bits("and", self, other)
-
-    def __or__(self, other: Any) -> Value:
-        return self.e.bits("or", self, other)
-
-    def __xor__(self, other: Any) -> Value:
-        return self.e.bits("xor", self, other)
-
-    def __invert__(self) -> Value:
-        return self.e.bits("xor", self, True if self.dtype.kind == "b" else -1)
-
-    def __lshift__(self, other: Any) -> Value:
-        return self.e.bits("shl", self, other)
-
-    def __rshift__(self, other: Any) -> Value:
-        return self.e.bits("lshr" if self.dtype.kind == "u" else "ashr", self, other)
-
-    def __lt__(self, other: Any) -> Value:
-        return self.e.compare("lt", self, other)
-
-    def __le__(self, other: Any) -> Value:
-        return self.e.compare("le", self, other)
-
-    def __gt__(self, other: Any) -> Value:
-        return self.e.compare("gt", self, other)
-
-    def __ge__(self, other: Any) -> Value:
-        return self.e.compare("ge", self, other)
-
-
-class Module:
-    """Functions and the declarations they need.
-
-    ``masks``   the machine loads and stores some lanes of a vector by itself
-    ``lookup``  which instructions it has to look up tables in registers: see lookup.py
-    """
-
-    def __init__(self, masks: bool = True, lookup: str = "") -> None:
-        self.masks = masks
-        self.lookup = lookup
-        self.functions: dict[str, str] = {}
-        self.declarations: dict[str, str] = {}
-        self.globals: dict[str, str] = {}
-
-    def declare(self, name: str, line: str) -> None:
-        """Note a function of LLVM's own, or of another module, that is called."""
-        self.declarations[name] = line
-
-    def masked(self, name: str, result: str, *operands: tuple[str, str]) -> str:
-        """Return the text that calls one of LLVM's loads and stores of some lanes; operands are types and values.
-
-        Where the machine has none LLVM writes a branch for each lane: they stand once, in a function that is called.
-        """
-        kinds = [kind for kind, _ in operands]
-        self.declare(name, f"declare {result} @{name}({', '.join(kind.partition(' align ')[0] for kind in kinds)})")
-        if self.masks or any(kind.endswith("x i1>") and value[0] != "%" for kind, value in operands):
-            return f"call {result} @{name}({', '.join(f'{kind} {value}' for kind, value in operands)})"
-        given = [(kind, f"%x{k}", value) for k, (kind, value) in enumerate(operands) if value != "zeroinitializer"]
-        own = name.removeprefix("llvm.")
-        if own not in self.functions:
-            inner = [
-                (kind, value if value == "zeroinitializer" else f"%x{k}") for k, (kind, value) in enumerate(operands)
-            ]
-            call = f"call {result} @{name}({', '.join(f'{kind} {value}' for kind, value in inner)})"
-            body = f"  {call}\n  ret void" if result == "void" else f"  %y = {call}\n  ret {result} %y"
-            parameters = ", ".join(f"{kind} {place}" for kind, place, _ in given)
-            self.functions[own] = f"define internal {result} @{own}({parameters}) #0 {{\n{body}\n}}"
-        return f"call {result} @{own}({', '.join(f'{kind} {value}' for kind, _, value in given)})"
-
-    def text(self, attributes: str) -> str:
-        """Return the module's text; ``attributes`` are those of every function (``#0``)."""
-        parts = [*self.declarations.values(), *self.globals.values(), *self.functions.values()]
-        return "\n".join(parts) + f"\nattributes #0 = {{ {attributes} }}\n"
+from chainrule.compiler.module import Module
+from chainrule.compiler.value import BOOL, I32, I64, LANES, U8, Dtype, Value, literal, suffix_of, type_of
 
 
 class Emitter:
@@ -283,7 +132,7 @@ class Emitter:
         return self.op(f"{word} {a!r}, {b.name}", a.dtype, a.lanes)
 
     def quotient(self, a: Value, b: Value) -> Value:
-        """Return a / b of counts below 2³² (of tiles: of 16 numbers or more), for wide integers are divided slowly."""
+        """Return a / b of counts below 2³², for wide integers are divided slowly. ``Items.divided`` sees to it that they are."""
         x, y = self.op(f"trunc {a!r} to i32", I32), self.op(f"trunc {b!r} to i32", I32)
         return self.op(f"zext i32 {self.raw(f'udiv {x!r}, {y.name}')} to i64", I64)
 
@@ -333,9 +182,7 @@ class Emitter:
         """Return what one of LLVM's own functions of floats or integers gives: fma, sqrt, fabs, floor, rint, copysign …"""
         values = self.together(*operands)
         x = values[0]
-        scalar = type_of(x.dtype)
-        suffix = INTRINSIC.get(scalar, scalar)
-        full = f"llvm.{name}.{suffix}" if x.lanes == 1 else f"llvm.{name}.v{x.lanes}{suffix}"
+        full = f"llvm.{name}.{suffix_of(x.dtype, x.lanes)}"
         kinds = ", ".join(v.type for v in values)
         self.module.declare(full, f"declare {x.type} @{full}({kinds})")
         return self.op(f"call {x.type} @{full}({', '.join(map(repr, values))})", x.dtype, x.lanes)
@@ -383,7 +230,7 @@ class Emitter:
         elif old.kind == "f":
             if new.itemsize < 8:  # by way of a wide integer, as NumPy wraps
                 return self.cast(self.cast(x, I64), new)
-            name = f"llvm.fptosi.sat.{_suffix(new, x.lanes)}.{_suffix(old, x.lanes)}"
+            name = f"llvm.fptosi.sat.{suffix_of(new, x.lanes)}.{suffix_of(old, x.lanes)}"
             self.module.declare(name, f"declare {to} @{name}({x.type})")
             return self.op(f"call {to} @{name}({x!r})", new, x.lanes)
         elif new.kind == "f":
@@ -418,7 +265,7 @@ class Emitter:
         align = dtype.itemsize
         if mask is None or lanes == 1:
             return self.op(f"load {kind}, ptr {pointer}, align {align}", dtype, lanes)
-        name = f"llvm.masked.load.{_suffix(dtype, lanes)}.p0"
+        name = f"llvm.masked.load.{suffix_of(dtype, lanes)}.p0"
         operands = ((f"ptr align {align}", pointer), (mask.type, mask.name), (kind, "zeroinitializer"))
         return self.op(self.module.masked(name, kind, *operands), dtype, lanes)
 
@@ -431,7 +278,7 @@ class Emitter:
         if mask is None or x.lanes == 1:
             self.line(f"store {x!r}, ptr {pointer}, align {align}")
             return
-        name = f"llvm.masked.store.{_suffix(x.dtype, x.lanes)}.p0"
+        name = f"llvm.masked.store.{suffix_of(x.dtype, x.lanes)}.p0"
         operands = ((x.type, x.name), (f"ptr align {align}", pointer), (mask.type, mask.name))
         self.line(self.module.masked(name, "void", *operands))
 
@@ -554,9 +401,3 @@ class Emitter:
             self.line(text)
             return ""
         return self.raw(text)
-
-
-def _suffix(dtype: Dtype, lanes: int) -> str:
-    scalar = type_of(dtype)
-    scalar = INTRINSIC.get(scalar, scalar)
-    return scalar if lanes == 1 else f"v{lanes}{scalar}"

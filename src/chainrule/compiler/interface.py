@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from chainrule.errors import NativeError
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 STATUS, ARENA, FIRST_INPUT = (
@@ -16,21 +17,45 @@ STATUS, ARENA, FIRST_INPUT = (
 RUN, RUN_TEAM = "run", "run_team"  # the functions of the driver
 STRAIGHT = "straight"  # the function of straight-line code
 NO_SIZES: Mapping[str, int] = {}
+TOO_MANY = 1 << 32  # of what kernels divide in 32 bits
 
 
 class Items(NamedTuple):
-    """How much work a record has: ``each`` for every group of ``tile`` rows, or (``few``) for every row if they are fewer."""
+    """How much work a record has: ``each`` for every group of ``tile`` rows, or (``few``) for every row if they are fewer.
+
+    ``divided``  the largest number, beside those of the items, that the kernel divides or divides by in 32 bits
+                 (``Emitter.quotient``); None: it divides none, not even the items' own
+    """
 
     each: Dim
     rows: Dim = 1
     tile: int = 1
     few: bool = False
+    divided: Dim | None = None
 
     def number(self, sizes: Mapping[str, int] = NO_SIZES) -> int:
-        """Return it as a number."""
+        """Return it as a number.
+
+        Raises:
+            NativeError: the kernel would divide larger numbers than it can.
+        """
         rows = as_number(self.rows, sizes)
         groups = rows if self.few and rows < self.tile else -(-rows // self.tile)
-        return as_number(self.each, sizes) * groups
+        number = as_number(self.each, sizes) * groups
+        if self.divided is not None:
+            most = max(number, as_number(self.divided, sizes))
+            if most >= TOO_MANY:
+                raise _too_large(most, sizes)
+        return number
+
+
+def _too_large(number: int, sizes: Mapping[str, int]) -> NativeError:
+    shown = f" for {', '.join([f'{name} = {size:,}' for name, size in sizes.items()])}" if sizes else ""
+    return NativeError(
+        f"a product is too large for native code{shown}: it is cut into {number:,} pieces",
+        expected=f"fewer than {TOO_MANY:,}",
+        fix="use a smaller batch (batch_size=), or the interpreter (CHAINRULE_COMPILE=0)",
+    )
 
 
 def as_number(size: Dim, sizes: Mapping[str, int]) -> int:

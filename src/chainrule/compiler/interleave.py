@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Sequence
 
-from chainrule.compiler.emit import I32, I64, LANES, U8, Dtype, Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import I32, I64, LANES, U8, Dtype, Value
 
 FEW = 4  # columns, for which the shuffles are written where they are needed; of more they stand once, in a function
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.compiler.emit import F32, I64, LANES, U8, Emitter, Value, literal
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import F32, I64, LANES, U8, Value, literal
 
 Table = Sequence[float]
 

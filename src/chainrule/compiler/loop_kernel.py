@@ -6,9 +6,8 @@
             for each index of the folded loops:             (in vectors, if the last of them runs along the lanes)
                 what is computed for every index: stored, or added up
 
-A value of an earlier phase that is not in memory is computed again. A fold adds up 16 lanes (or rows) in rising order, in
-chunks of a fixed size, chunk after chunk, and the lanes in halves at the end: the order follows from the sizes alone.
-A folded loop too short for a vector is written out turn by turn, for 16 rows at once; their values outlive the phase.
+A value of an earlier phase that is not in memory is computed again. A fold adds up 16 lanes (or rows), in chunks of a fixed
+size (``folds.py``). A folded loop too short for a vector is written out turn by turn (``columns.py``).
 """
 
 from __future__ import annotations
@@ -16,17 +15,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from chainrule.compiler.emit import BOOL, I64, LANES, Emitter, Value
-from chainrule.compiler.evaluator import LONG, Columns, Evaluator, Index, KernelEmitter, Neighbours, index_of
-from chainrule.compiler.fields import Field, Fold, Map, Place, same
-from chainrule.compiler.interleave import store_columns
-from chainrule.compiler.regions import Region, Regions, folds_short_rows, lane_of, phases, runs_inside
+from chainrule.compiler import folds as folding
+from chainrule.compiler.columns import Columns
+from chainrule.compiler.evaluator import Evaluator
+from chainrule.compiler.fields import Field, Fold, Place, same
+from chainrule.compiler.folds import CHUNK_OF_LANES, CHUNK_OF_ROWS
+from chainrule.compiler.index import Index, index_of
+from chainrule.compiler.kernel_emitter import KernelEmitter
+from chainrule.compiler.neighbours import Neighbours, most_drawn
+from chainrule.compiler.region import Region, folds_short_rows, lane_of, runs_inside
+from chainrule.compiler.regions import Regions
+from chainrule.compiler.side_by_side import compute_side_by_side
+from chainrule.compiler.value import I64, LANES, Value
 from chainrule.graph.sizes import Dim, Size
-
-CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
-CHUNK_OF_ROWS = 256  # of a sum along another axis
 
 
 class LoopKernel:
@@ -43,14 +44,13 @@ class LoopKernel:
         self.inner = [d for d in inner if d != self.lane]
         self.lane_is_inner = self.lane in region.inner
         self.index: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
-        self.ev = Evaluator(e, regions, self.index, self.lane)
+        self.ev = Evaluator(e, regions.reads, self.index, self.lane)
         self.in_loop = {f for f in region.members if runs_inside(region, f)}
-        self.phase = phases(regions, region)
+        self.phase = regions.phases(region)
         # For how many vectors random numbers are drawn at once: with no loop inside, which would draw others each turn.
-        self.draws = regions.draws(region) if self.lane_is_inner or not self.inner else 0
+        self.draws = most_drawn(regions.reads, region) if self.lane_is_inner or not self.inner else 0
         self.items: Dim = 1
         self.rows: Value | None = None  # how many lanes exist, where some may not
-        self.turns: list[dict[Any, Any]] = []  # of a short loop: what each of them knows
 
     # -- loops ---------------------------------------------------------------------------------------------------------------
 
@@ -75,13 +75,7 @@ class LoopKernel:
 
     def _loop(self, d: int, start: Value | int, stop: Value | int, write: Callable[[], Any]) -> None:
         self._hoist()
-
-        def body(i: Value) -> None:
-            self.ev.at[d] = i
-            self.ev.inside(write)
-            del self.ev.at[d]
-
-        self.e.loop(start, stop, 1, body)
+        self.e.loop(start, stop, 1, lambda i: self.ev.turn(d, i, write))
 
     def _outer_loops(self, rest: Sequence[int]) -> None:
         if rest:
@@ -106,7 +100,7 @@ class LoopKernel:
         number = size if not isinstance(size, Size) else None
         self._hoist()
         if number is not None and number <= LANES and isinstance(start, int):  # one vector: values outlive the phase
-            self.ev.at[lane] = e.index(0)
+            self.ev.open.at[lane] = e.index(0)
             e.mask = None if number == LANES else e.first_lanes(stop)
             self.rows = None if number == LANES else stop
             return list(write(carry) or [])
@@ -114,12 +108,11 @@ class LoopKernel:
         left: Value | None = None
 
         def turn(i: Value | int, mask: Value | None, now: Sequence[Value]) -> Sequence[Value]:
-            self.ev.at[lane] = i if isinstance(i, Value) else e.index(i)
             e.mask = mask
             self.rows = None if mask is None else left
-            result = list(self.ev.inside(lambda: write(now)) or [])
+            i = i if isinstance(i, Value) else e.index(i)
+            result = list(self.ev.turn(lane, i, lambda: write(now)) or [])
             e.mask = None
-            del self.ev.at[lane]
             return result
 
         if folds_short_rows(self.region):  # long as it is written out, it stands once: with a mask for all turns
@@ -158,28 +151,20 @@ class LoopKernel:
 
     def _hoist(self) -> None:
         """Compute what depends only on the loops that are open."""
-        ready = frozenset(self.ev.at)
+        ready = frozenset(self.ev.open.at)
         for field in self.region.members:
             if isinstance(field, (Fold, Place)):
-                for x, index in self._folded(field):
-                    self._hoist_parts(x, index, ready)
+                self._hoist_parts(*self._folded(field), ready)
             else:
                 self._hoist_parts(field, self.index[field], ready)
 
     def _hoist_parts(self, field: Field, index: Index, ready: frozenset[int]) -> None:
         if field in self.index:  # a member: it waits for its turn
             for x, inner in self.ev.parts(field, index):
-                if not self._reads_member(x):
+                if not self.ev.reads_member(x):
                     self.ev.hoist(x, inner, ready)
-        elif not self._reads_member(field):
+        elif not self.ev.reads_member(field):
             self.ev.hoist(field, index, ready)
-
-    def _reads_member(self, x: Field) -> bool:
-        if x in self.index:
-            return True
-        if self.ev.in_memory(x):
-            return False
-        return any(self._reads_member(y) for y in x.inputs)
 
     # -- phases ----------------------------------------------------------------------------------------------------------------
 
@@ -189,13 +174,12 @@ class LoopKernel:
             (loop,) = self.inner
             width = self.region.dims[loop]
             assert not isinstance(width, Size)
-            self.turns = [{} for _ in range(width)]
-            self.ev.columns = Columns(loop, self.turns, self.rows)
+            self.ev.columns = Columns(self.ev, loop, width, self.rows)
         for phase in range(max(self.phase.values(), default=0) + 1):
             now = [f for f in members if self.phase[f] == phase]
             outside = [f for f in now if f not in self.in_loop and not isinstance(f, (Fold, Place))]
             if not self.region.dims:
-                self._side_by_side(outside)
+                compute_side_by_side(self.ev, self.regions.reads, outside, self.index)
             for field in outside:
                 value = self.ev.value(field, self.index[field])
                 self.ev.know(field, self.index[field], value)
@@ -207,65 +191,33 @@ class LoopKernel:
                 self._fold(folds, stored)
         return []
 
-    def _side_by_side(self, numbers: Sequence[Field]) -> None:
-        """Compute single numbers that one function gives, each from its own operands, in the lanes of a vector."""
-        e, rank = self.e, dict[Field, int]()
-        e.calls = True
-        groups: dict[tuple[int, str, Any], list[Map]] = {}
-        for field in numbers:
-            before = max([rank.get(r.field, 0) for r in self.regions.readings(field)], default=0)
-            rank[field] = before
-            if isinstance(field, Map) and field.dtype.kind == "f" and field.primitive.name in LONG:
-                rank[field] = before + 1
-                groups.setdefault((before, field.primitive.name, field.dtype), []).append(field)
-        for _, group in sorted(groups.items(), key=lambda item: item[0][0]):
-            for start in range(0, len(group), LANES):
-                part = group[start : start + LANES]
-                rows = [[self.ev.value(x, i) for x, i in self.ev.parts(field, self.index[field])] for field in part]
-                lanes = 1 << (len(part) - 1).bit_length()
-                if lanes == 1 or part[0].attributes:
-                    continue
-                operands = []
-                for column in zip(*rows, strict=True):
-                    vector = e.wide(column[0], lanes)
-                    for k, x in enumerate(column[1:], 1):
-                        vector = e.with_lane(vector, k, x)
-                    operands.append(vector)
-                result = part[0].primitive.lower(e, *operands)
-                for k, field in enumerate(part):
-                    self.ev.know(field, self.index[field], e.lane(result, k))
-
     def _store(self, field: Field) -> None:
         if field in self.region.stored:
             index = self.index[field]
-            self.ev.store(self.ev.value(field, index), self.target_of(field), index)
+            self.ev.memory.store(self.ev.value(field, index), self.target_of(field), index)
 
-    def _folded(self, field: Field) -> list[tuple[Field, Index]]:
+    # -- folds ---------------------------------------------------------------------------------------------------------------
+
+    def _folded(self, field: Field) -> tuple[Field, Index]:
         """Return what a fold combines, and at which index."""
-        return [(field.inputs[0], index_of(self.regions.fold_axes[field]))]
+        return field.inputs[0], index_of(self.regions.fold_axes[field])
 
     def _fold(self, folds: Sequence[Field], stored: Sequence[Field]) -> None:
         """Write the folded loops of one phase."""
         e = self.e
         lanes = LANES if self.lane is not None else 1
-        start: list[Value] = []
-        for f in folds:
-            start.extend(self._neutral(f, lanes))
+        start = folding.nothing(e, folds, lanes)
 
         def turn(carry: Sequence[Value]) -> list[Value]:
             result: list[Value] = []
             for field in self.region.members:  # those of this phase, and what they are computed from
                 if field in stored:
-                    index = self.index[field]
-                    self.ev.store(self.ev.value(field, index), self.target_of(field), index)
-            at = 0
-            for f in folds:
-                width = 1 if isinstance(f, Fold) else 2
-                ((x, index),) = self._folded(f)
+                    self._store(field)
+            for f, own in folding.shares(folds):
+                x, index = self._folded(f)
                 value = self.ev.value(x, index)
                 value = e.wide(value, lanes) if lanes > 1 else value
-                result.extend(self._combine_in(f, carry[at : at + width], value, index))
-                at += width
+                result.extend(self._combine_in(f, carry[own], value, index))
             return result
 
         columns = self.ev.columns
@@ -274,15 +226,45 @@ class LoopKernel:
         else:
             values = self._short_rows(columns, folds, start)
             for field in stored:
-                self._store_turns(columns, field)
-        at = 0
-        for f in folds:
-            width = 1 if isinstance(f, Fold) else 2
-            found = self._finish(f, values[at : at + width])
-            self.ev.know(f, self.index[f], found)
-            at += width
+                columns.store(field, self.target_of(field), self.index[field])
+        for f, own in folding.shares(folds):
+            self.ev.know(f, self.index[f], self._finish(f, values[own]))
         for f in folds:
             self._store(f)
+
+    def _combine_in(self, f: Field, carry: Sequence[Value], value: Value, index: Index) -> list[Value]:
+        """Combine the value of one turn; lanes that are masked out count nothing."""
+        mask = self.e.mask if self.lane_is_inner else None
+        if isinstance(f, Fold):
+            return [folding.with_value(self.e, f, carry[0], value, mask)]
+        assert isinstance(f, Place)
+        return folding.with_place(self.e, f, carry, value, self.ev.open.position(index[f.axis]), mask)
+
+    def _finish(self, f: Field, values: Sequence[Value]) -> Value:
+        """Return the folded value: along the lanes, these are combined too."""
+        return folding.across_lanes(self.e, f, values) if self.lane_is_inner else values[-1]
+
+    def _short_rows(self, columns: Columns, folds: Sequence[Field], start: Sequence[Value]) -> list[Value]:
+        """Return what a short folded loop, written out, gives: sums in halves, places from the first to the last."""
+        e = self.e
+        terms: dict[Field, list[Value]] = {f: [] for f in folds}
+        carry = list(start)
+
+        def turn() -> None:
+            for f, own in folding.shares(folds):
+                x, index = self._folded(f)
+                value = e.wide(self.ev.value(x, index))
+                if isinstance(f, Fold):
+                    terms[f].append(value)
+                else:
+                    carry[own] = self._combine_in(f, carry[own], value, index)
+
+        self._hoist()
+        columns.each(turn)
+        for f, own in folding.shares(folds):
+            if isinstance(f, Fold):
+                carry[own] = [folding.in_halves(e, f, terms[f])]
+        return carry
 
     def _inner_loops(
         self,
@@ -301,65 +283,17 @@ class LoopKernel:
             d = rest[0]
             self._hoist()
 
-            def body(i: Value, *now: Value) -> list[Value]:
-                self.ev.at[d] = i
-                found: list[Value] = self.ev.inside(lambda: self._from_nothing(rest[1:], turn, list(now), folds))
-                del self.ev.at[d]
-                return found
+            def body(i: Value, *now: Value) -> Any:
+                return self.ev.turn(d, i, lambda: self._from_nothing(rest[1:], turn, list(now), folds))
 
             return e.loop(0, e.size(self.region.dims[d]), 1, body, carry)
         return self._chunks(rest[0] if rest else None, turn, carry, folds)
 
-    def _short_rows(self, columns: Columns, folds: Sequence[Field], start: Sequence[Value]) -> list[Value]:
-        """Return what a short folded loop, written out, gives: sums in halves, places from the first to the last."""
-        e = self.e
-        terms: list[list[Value]] = [[] for _ in folds]
-        places = list(start)
-
-        def turn() -> None:
-            at = 0
-            for k, f in enumerate(folds):
-                ((x, index),) = self._folded(f)
-                value = e.wide(self.ev.value(x, index))
-                if isinstance(f, Fold):
-                    terms[k].append(value)
-                    at += 1
-                else:
-                    places[at : at + 2] = self._combine_in(f, places[at : at + 2], value, index)
-                    at += 2
-
-        self._hoist()
-        for columns.turn, known in enumerate(self.turns):
-            self.ev.at[columns.loop] = e.index(columns.turn)
-            self.ev.within(known, turn)
-        del self.ev.at[columns.loop]
-        at = 0
-        for k, f in enumerate(folds):
-            if isinstance(f, Fold):
-                places[at] = in_halves(e, f, terms[k])
-            at += 1 if isinstance(f, Fold) else 2
-        return places
-
-    def _store_turns(self, columns: Columns, field: Field) -> None:
-        """Write what was computed turn by turn."""
-        index, target = self.index[field], self.target_of(field)
-        together = self.ev.in_columns(target, index)
-        values = []
-        for columns.turn, known in enumerate(self.turns):
-            self.ev.at[columns.loop] = self.e.index(columns.turn)
-            value = self.ev.within(known, lambda: self.ev.value(field, index))
-            values.append(self.e.wide(value))
-            if not together:
-                self.ev.store(value, target, index)
-        del self.ev.at[columns.loop]
-        if together:
-            store_columns(self.e, values, self.ev.first_column(target, index), columns.rows)
-
     def _from_nothing(
         self, rest: Sequence[int], turn: Callable[..., list[Value]], carry: list[Value], folds: Sequence[Field]
     ) -> list[Value]:
-        fresh = [v for f in folds for v in self._neutral(f, LANES if self.lane is not None else 1)]
-        return self._joined(folds, carry, self._inner_loops(rest, turn, fresh, folds))
+        fresh = folding.nothing(self.e, folds, LANES if self.lane is not None else 1)
+        return folding.joined(self.e, folds, carry, self._inner_loops(rest, turn, fresh, folds))
 
     def _chunks(
         self, d: int | None, turn: Callable[..., list[Value]], carry: list[Value], folds: Sequence[Field]
@@ -375,14 +309,7 @@ class LoopKernel:
             if d is None:
                 return self._lanes(start, stop, size, turn, now)
             self._hoist()
-
-            def body(i: Value, *values: Value) -> list[Value]:
-                self.ev.at[d] = i
-                found: list[Value] = self.ev.inside(lambda: turn(values))
-                del self.ev.at[d]
-                return found
-
-            return e.loop(start, stop, 1, body, now)
+            return e.loop(start, stop, 1, lambda i, *values: self.ev.turn(d, i, lambda: turn(values)), now)
 
         if not folds or (not isinstance(size, Size) and size <= chunk):
             return run(0, e.size(size), carry)
@@ -390,140 +317,8 @@ class LoopKernel:
 
         def one(start: Value, *now: Value) -> list[Value]:
             stop = start + chunk
-            fresh = [v for f in folds for v in self._neutral(f, now[0].lanes)]
-            found = self.ev.inside(lambda: run(start, e.select(stop < whole, stop, whole), fresh))
-            return self._joined(folds, list(now), found)
+            fresh = folding.nothing(e, folds, now[0].lanes)
+            found = self.ev.scopes.inside(lambda: run(start, e.select(stop < whole, stop, whole), fresh))
+            return folding.joined(e, folds, list(now), found)
 
         return e.loop(0, whole, chunk, one, carry)
-
-    # -- folds -------------------------------------------------------------------------------------------------------------------
-
-    def _neutral(self, f: Field, lanes: int) -> list[Value]:
-        e = self.e
-        x = f.inputs[0]
-        if isinstance(f, Place):
-            value = _lowest(x.dtype) if f.kind == "max" else _highest(x.dtype)
-            return [e.wide(e.constant(value, x.dtype), lanes), e.wide(e.constant(-1, I64), lanes)]
-        assert isinstance(f, Fold)
-        return [e.wide(neutral(e, f), lanes)]
-
-    def _combine(self, f: Fold, a: Value, b: Value) -> Value:
-        return combine(self.e, f, a, b)
-
-    def _combine_in(self, f: Field, carry: Sequence[Value], value: Value, index: Index) -> list[Value]:
-        """Combine the value of one turn; lanes that are masked out count nothing."""
-        e = self.e
-        masked = e.mask is not None and self.lane_is_inner
-        if isinstance(f, Fold):
-            if masked and e.mask is not None:
-                value = e.select(e.mask, value, self._neutral(f, value.lanes)[0])
-            return [self._combine(f, carry[0], value)]
-        assert isinstance(f, Place)
-        place = self.ev.position(index[f.axis])
-        place = e.wide(place, value.lanes)
-        better = self._is_better(f, value, carry[0]) | (e.eq(carry[1], -1))
-        if masked and e.mask is not None:
-            better = better & e.mask
-        return [e.select(better, value, carry[0]), e.select(better, place, carry[1])]
-
-    def _is_better(self, f: Field, a: Value, b: Value) -> Value:
-        """Return whether ``a`` beats ``b``: NaN beats all but NaN."""
-        e = self.e
-        assert isinstance(f, Place)
-        better = a > b if f.kind == "max" else a < b
-        if a.dtype.kind == "f":
-            better = better | (e.is_nan(a) & ~e.is_nan(b))
-        return better
-
-    def _better(self, f: Field, a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
-        """Return the better of two (value, place) pairs; at a tie the smaller place; place -1 is none yet."""
-        e = self.e
-        none_a, none_b = e.eq(a[1], -1), e.eq(b[1], -1)
-        tie = ~self._is_better(f, a[0], b[0]) & ~self._is_better(f, b[0], a[0])
-        takes_b = ~none_b & (none_a | self._is_better(f, b[0], a[0]) | (tie & (b[1] < a[1])))
-        return [e.select(takes_b, b[0], a[0]), e.select(takes_b, b[1], a[1])]
-
-    def _joined(self, folds: Sequence[Field], carry: Sequence[Value], found: Sequence[Value]) -> list[Value]:
-        result: list[Value] = []
-        at = 0
-        for f in folds:
-            if isinstance(f, Fold):
-                result.append(self._combine(f, carry[at], found[at]))
-                at += 1
-            else:
-                result.extend(self._better(f, carry[at : at + 2], found[at : at + 2]))
-                at += 2
-        return result
-
-    def _finish(self, f: Field, values: Sequence[Value]) -> Value:
-        """Return the folded value: along the lanes, these are combined too."""
-        e = self.e
-        if isinstance(f, Fold):
-            if not self.lane_is_inner:
-                return values[0]
-            return e.fold(values[0], lambda a, b: self._combine(f, a, b))
-        if not self.lane_is_inner:
-            return values[1]
-        best, place = values
-        width = best.lanes
-        while width > 1:
-            half = width // 2
-            pick = (lambda x, at, half=half: e.shuffle(x, None, range(at, at + half))) if half > 1 else e.lane
-            a = [pick(best, 0), pick(place, 0)]
-            b = [pick(best, half), pick(place, half)]
-            best, place = self._better(f, a, b)
-            width = half
-        return place
-
-
-def neutral(e: Emitter, f: Fold) -> Value:
-    """Return the number that a fold begins with."""
-    dtype = f.inputs[0].dtype
-    nothing = -0.0 if dtype.kind == "f" else 0  # -0.0 + x = x, whatever x is
-    number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1, "pick": nothing}.get(f.kind)
-    if number is None:
-        number = _lowest(dtype) if f.kind == "max" else _highest(dtype)
-    return e.constant(number, dtype)
-
-
-def combine(e: Emitter, f: Fold, a: Value, b: Value) -> Value:
-    """Return what a fold makes of what it has and what comes next."""
-    if f.kind == "max":
-        return e.maximum(a, b)
-    if f.kind == "min":
-        return e.minimum(a, b)
-    if f.kind == "or":
-        return a | b
-    if f.kind == "and":
-        return a & b
-    return a * b if f.kind == "mul" else a + b
-
-
-def in_halves(e: Emitter, f: Fold, terms: Sequence[Value]) -> Value:
-    """Return a few terms combined: those of the lower half of a power of two with those of the upper, and so on."""
-    first, *others = terms
-    if begins_with_zero(f):
-        first = combine(e, f, e.wide(neutral(e, f), first.lanes), first)
-    terms = [first, *others]
-    half = 1 << (len(terms) - 1).bit_length() >> 1
-    while half:
-        terms = [combine(e, f, x, terms[k + half]) if k + half < len(terms) else x for k, x in enumerate(terms[:half])]
-        half //= 2
-    return terms[0]
-
-
-def begins_with_zero(f: Fold) -> bool:
-    """Say whether it matters that a fold begins with its neutral number: 0 + -0.0 is 0."""
-    return f.kind == "add" and f.dtype.kind == "f"
-
-
-def _lowest(dtype: Any) -> Any:
-    if dtype.kind == "f":
-        return -np.inf
-    return 0 if dtype == BOOL else np.iinfo(dtype).min
-
-
-def _highest(dtype: Any) -> Any:
-    if dtype.kind == "f":
-        return np.inf
-    return 1 if dtype == BOOL else np.iinfo(dtype).max

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.compiler.emit import LANES
 from chainrule.compiler.fields import (
     Assemble,
     Field,
     Fixed,
     Fold,
     Gather,
-    Lowering,
     Map,
     Move,
     Number,
@@ -27,7 +25,9 @@ from chainrule.compiler.fields import (
     same_sizes,
 )
 from chainrule.compiler.interface import Unlowered
+from chainrule.compiler.lowering import Lowering
 from chainrule.compiler.products import contraction
+from chainrule.compiler.value import LANES
 from chainrule.errors import RuleMissing
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.primitive import Absent

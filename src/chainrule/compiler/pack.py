@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from .emit import I64, LANES, Dtype, Emitter, Module, Value
+from .emit import Emitter
+from .module import Module
 from .product import address, buffer, entry, pointer
+from .value import I64, LANES, Dtype, Value
 
 
 class PackEntry(IntEnum):

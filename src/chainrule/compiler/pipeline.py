@@ -2,7 +2,7 @@
 
 graph     as it was traced
 fields    every node by the lower rule of its primitive; equal fields are one           (lower)
-regions   which fields one kernel computes together, and which are computed again       (regions)
+regions   which fields one kernel computes together, and which are computed again       (readings, regions, sink)
 targets   which memory each stored field has; an order in which inputs may be replaced  (plan)
 kernels   LLVM's text of each region, and the records that call them                     (build)
 recipe    the same records as plain data, beside which the code is kept on disk          (recipe)

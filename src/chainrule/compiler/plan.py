@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from chainrule.compiler.fields import Field, Fixed, Fold, Place, Source, same_sizes
 from chainrule.compiler.interface import FIRST_INPUT, Items
-from chainrule.compiler.regions import Region, Regions, phases, runs_inside
+from chainrule.compiler.region import Region, runs_inside
+from chainrule.compiler.regions import Regions
 from chainrule.graph.sizes import Dim
 
 
@@ -95,7 +96,7 @@ class Targets:
         after: list[set[int]] = [set() for _ in regions.all]
         for region in regions.all:
             for field in region.members:
-                for reading in regions.readings(field):
+                for reading in regions.reads.of(field):
                     home = regions.home.get(reading.field)
                     if home is None:
                         reads[region.index].add(reading.field)
@@ -141,7 +142,7 @@ class Targets:
         own = region.axes[field]
         if any(d in region.inner for d in own):  # a later phase may read again
             return False
-        phase = phases(self.regions, region)
+        phase = self.regions.phases(region)
         last = max(phase.values())
 
         def time(member: Field, inside: int) -> float:
@@ -153,7 +154,7 @@ class Targets:
         written = time(field, last)
         for member in region.members:
             loops = self.regions.fold_axes.get(member, region.axes[member])
-            for reading in self.regions.readings(member):
+            for reading in self.regions.reads.of(member):
                 if reading.field is source:
                     axes = tuple([None if k is None else loops[k] for k in reading.axes])
                     if reading.moved or axes != own or time(member, last) > written:
@@ -171,7 +172,7 @@ class Targets:
                     self.lives[field] = (place[region], place[region])
         for region in self.order:
             for member in region.members:
-                for reading in self.regions.readings(member):
+                for reading in self.regions.reads.of(member):
                     if reading.field in self.lives:
                         first, last = self.lives[reading.field]
                         self.lives[reading.field] = (first, max(last, place[region]))

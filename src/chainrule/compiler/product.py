@@ -24,11 +24,13 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from .emit import I64, LANES, Dtype, Emitter, Module, Value
+from .emit import Emitter
+from .module import Module
 from .tile import Registers as Registers
 from .tile import Tile as Tile
 from .tile import choose_tile as choose_tile
 from .tile import count_tiles as count_tiles
+from .value import I64, LANES, Dtype, Value
 
 CHUNK = 256  # terms summed one after the other, before they are added to the sum of those before them
 

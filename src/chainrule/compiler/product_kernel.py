@@ -6,19 +6,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.compiler import dot
 from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
-from chainrule.compiler.emit import LANES, Emitter, Module, Value
-from chainrule.compiler.evaluator import KERNEL, Evaluator, Index, KernelEmitter, Neighbours, index_of, view_of
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.evaluator import Evaluator
 from chainrule.compiler.fields import Field, is_one, same
+from chainrule.compiler.index import Index, index_of
 from chainrule.compiler.interface import Items
+from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
+from chainrule.compiler.memory import view_of
+from chainrule.compiler.module import Module
+from chainrule.compiler.neighbours import among, most_drawn
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record, Work
 from chainrule.compiler.product import PRODUCT_ARGS, write_product
 from chainrule.compiler.tile import Registers, Tile, choose_tile, count_tiles
+from chainrule.compiler.value import LANES, Value
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 if TYPE_CHECKING:
     from chainrule.compiler.build import Build
-    from chainrule.compiler.regions import Region
+    from chainrule.compiler.region import Region
 
 
 FAR = 4 << 20  # bytes of a result that no near cache holds
@@ -43,7 +49,7 @@ class Factor:
     """One factor in memory: its field, an offset, and the strides of its batch, free and contracted axes."""
 
     def __init__(self, x: Field, build: Build, batch: tuple[int, ...], contracted: tuple[int, ...]) -> None:
-        self.field, strides, self.offset = view_of(x, build.regions)
+        self.field, strides, self.offset = view_of(x, build.regions.reads)
         free = [k for k in range(x.ndim) if k not in batch and k not in contracted]
         self.batch: Dim = strides[batch[0]] if batch else 0
         self.free, self.size = strides[free[0]], x.shape[free[0]]
@@ -74,7 +80,7 @@ class _ProductRecords:
         self.writes_over = any(field in build.targets.over for field in region.stored)
         registers = Registers(build.machine.vector_bits, build.machine.num_registers)
         self.tile = choose_tile(
-            *hints, registers, self.dtype, in_place=self.writes_over, draws=build.regions.draws(region)
+            *hints, registers, self.dtype, in_place=self.writes_over, draws=most_drawn(build.regions.reads, region)
         )
         self.is_large = m * n * self.dtype.itemsize >= FAR
         self.packs_a = self.is_single and pays_to_pack_a(m, n, k, self.dtype)
@@ -132,7 +138,7 @@ class _ProductRecords:
         epilogue, _ = self._epilogue(e, Cut(0, self.n, 0, k))
         dot.write_dot_product(e, dots, self.dtype, epilogue)
 
-        count = dot.count_dots(dots, self.m, self.n, self.batches)
+        count = dot.count_dots(dots, self.m, self.n, k, self.dtype, self.batches)
         self.build.add(e, entries, count, self.place, self._work(Cut(0, self.n, 0, k), ""))
 
     def _work(self, cut: Cut, part: str, packed: tuple[Panels | None, ...] = ()) -> Work:
@@ -203,12 +209,12 @@ class _ProductRecords:
         field, region = self.product, self.region
         members: dict[Field, Index] = {f: index_of(region.axes[f]) for f in region.members}
         loops = region.axes[field]
-        ev = Evaluator(e, self.build.regions, members, loops[-1])
+        ev = Evaluator(e, self.build.regions.reads, members, loops[-1])
         for member in region.members[1:]:  # what depends on no loop is computed at the kernel's entry
             for x, index in ev.parts(member, members[member]):
-                if not _reads(x, members, ev):
+                if not ev.reads_member(x):
                     ev.hoist(x, index, frozenset())
-        for value in ev.numbers(self.dtype):
+        for value in ev.scopes.numbers(self.dtype):
             e.widened[value.name, LANES] = e.wide(value)
 
         def stand(row: Value, column: Value, batch: Value) -> None:
@@ -216,38 +222,33 @@ class _ProductRecords:
                 column = column + e.size(cut.column)
             for d, i in zip(loops, (batch, row, column)[3 - len(loops) :], strict=True):
                 if d is not None:
-                    ev.at[d] = i
+                    ev.open.at[d] = i
 
-        draws = self.build.regions.draws(region)
+        draws = most_drawn(self.build.regions.reads, region)
 
         def epilogue(_: Emitter, row: Value, column: Value, value: Value, mask: Value | None, batch: Value) -> None:
             stand(row, column, batch)
             e.mask = mask
-            number, count = e.neighbour
-            if draws and number == 0 and count > 1:
-                ev.neighbours = Neighbours(count)
-            if number >= count:
-                ev.neighbours = None
-            elif ev.neighbours is not None:
-                ev.neighbours.number = number
+            if draws:
+                ev.neighbours = among(ev.neighbours, *e.neighbour)
 
             def body() -> None:
                 ev.know(field, members[field], value)
                 for member in region.members[1:]:
                     ev.value(member, members[member])
                 for stored in region.stored:
-                    ev.store(ev.value(stored, members[stored]), stored, members[stored])
+                    ev.memory.store(ev.value(stored, members[stored]), stored, members[stored])
 
-            ev.inside(body)
+            ev.scopes.inside(body)
             e.mask = None
-            if number == count - 1:
-                ev.neighbours = None
 
         over = [field for field in region.stored if field in self.build.targets.over]
 
         def prefetch(_: Emitter, row: Value, column: Value, batch: Value) -> None:
             stand(row, column, batch)
-            places: list[str] = ev.inside(lambda: [ev.address(written, members[written]) for written in over])
+            places: list[str] = ev.scopes.inside(
+                lambda: [ev.memory.address(written, members[written]) for written in over]
+            )
             for address in places:
                 e.prefetch(address, write=True, locality=3)
 
@@ -278,15 +279,10 @@ class _ProductRecords:
         )
         strips = self.batches * ((cut.columns + (LANES - 1)) // LANES)
         work = Work("packing for the ", 0, self.batches * cut.terms * cut.columns)
-        build.records.append(Record(build.named(module.functions[KERNEL]), entries, Items(strips), self.place, work))
+        items = Items(strips, divided=cut.columns + LANES)
+        build.records.append(Record(build.named(module.functions[KERNEL]), entries, items, self.place, work))
         return into
 
 
 def _sizes(*sizes: Dim) -> list[Entry]:
     return [Entry("size", None, size) for size in sizes]
-
-
-def _reads(x: Field, members: dict[Field, Index], ev: Evaluator) -> bool:
-    if x in members:
-        return True
-    return not ev.in_memory(x) and any(_reads(y, members, ev) for y in x.inputs)

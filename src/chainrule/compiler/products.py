@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.compiler.fields import Field, Lowering, Product, Where, is_one
+from chainrule.compiler.fields import Field, Product, Where, is_one
+from chainrule.compiler.lowering import Lowering
 from chainrule.graph.sizes import Dim, Shape, numel
 
 Axes = Sequence[int]

@@ -182,7 +182,7 @@ class _Writer:
             [
                 call.kernel,
                 [self.size(more) if value == NOWHERE else [value, self.size(more)] for value, more in call.words],
-                [self.size(call.items.each), self.size(call.items.rows), call.items.tile, call.items.few],
+                self.items(call.items),
             ]
             for call in recipe.calls
         ]
@@ -198,6 +198,10 @@ class _Writer:
             "sizes": self.written,
         }
         return json.dumps(found, separators=(",", ":")).encode()
+
+    def items(self, items: Items) -> list[Any]:
+        divided = None if items.divided is None else self.size(items.divided)
+        return [self.size(items.each), self.size(items.rows), items.tile, items.few, divided]
 
     def size(self, size: Dim) -> int | str:
         """Return a number, or as a text the number of a size among all."""
@@ -246,8 +250,9 @@ def _read(found: Any) -> Recipe:
         return Word(NOWHERE, sizes[int(code)]) if kind is str else Word(code[0], size(code[1]))
 
     calls = []
-    for kernel, words, (each, rows, tile, few) in found["calls"]:
-        calls.append(Call(kernel, tuple([word(code) for code in words]), Items(size(each), size(rows), tile, few)))
+    for kernel, words, (each, rows, tile, few, divided) in found["calls"]:
+        items = Items(size(each), size(rows), tile, few, None if divided is None else size(divided))
+        calls.append(Call(kernel, tuple([word(code) for code in words]), items))
     fixed = []
     for slot, source in found["fixed"]:
         if not isinstance(source, int):

@@ -20,7 +20,6 @@ import numpy as np
 from chainrule.compiler import vector_random
 from chainrule.compiler.cells import Cell, Cells, blocks, cell, gather, pick, spread, width_of
 from chainrule.compiler.dot import pays
-from chainrule.compiler.emit import I64, LANES, Value
 from chainrule.compiler.fields import (
     Field,
     Fixed,
@@ -35,11 +34,14 @@ from chainrule.compiler.fields import (
     SizeOf,
     Source,
 )
+from chainrule.compiler.folds import CHUNK_OF_LANES, CHUNK_OF_ROWS, begins_with_zero, combine, in_halves, neutral
 from chainrule.compiler.interface import Unsuitable
-from chainrule.compiler.loop_kernel import CHUNK_OF_LANES, CHUNK_OF_ROWS, begins_with_zero, combine, in_halves, neutral
 from chainrule.compiler.product import CHUNK
-from chainrule.compiler.regions import CHEAP, Regions, folds_short_rows, lane_of
+from chainrule.compiler.readings import CHEAP
+from chainrule.compiler.region import folds_short_rows, lane_of
+from chainrule.compiler.regions import Regions
 from chainrule.compiler.straight_emitter import MOST_INSTRUCTIONS, StraightEmitter
+from chainrule.compiler.value import I64, LANES, Value
 from chainrule.graph.sizes import Dim, Size, evaluate
 
 Array = np.ndarray[Any, Any]

@@ -25,7 +25,7 @@ from chainrule.compiler.fields import (
     Sweep,
 )
 from chainrule.compiler.plan import Record, Targets
-from chainrule.compiler.regions import Region
+from chainrule.compiler.region import Region
 
 FOLDS = {"add": "sum", "mul": "product", "max": "max", "min": "min", "or": "any", "and": "all", "pick": "the one"}
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.compiler.emit import I64, LANES, Value
-from chainrule.compiler.evaluator import KERNEL, STILL, At, Evaluator, Index, KernelEmitter, operand
+from chainrule.compiler.evaluator import Evaluator
 from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Source, Sweep, is_one, same
+from chainrule.compiler.index import STILL, At, Index, operand
 from chainrule.compiler.interface import Items
+from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
 from chainrule.compiler.plan import Work
+from chainrule.compiler.value import I64, LANES, Value
 from chainrule.graph.sizes import Dim, Shape, numel
 
 if TYPE_CHECKING:
     from chainrule.compiler.build import Build
-    from chainrule.compiler.regions import Region
+    from chainrule.compiler.region import Region
 
 
 def special_record(build: Build, region: Region, place: int) -> None:
@@ -40,7 +42,7 @@ class Loops:
         kept = [k for k, n in enumerate(shape) if not is_one(n)]
         self.lane = kept[-1] if kept and lanes else None
         self.outer = [k for k in kept if k != self.lane]
-        self.ev = Evaluator(self.e, build.regions, {}, self.lane)
+        self.ev = Evaluator(self.e, build.regions.reads, {}, self.lane)
         self.index: Index = tuple([At(k) if k in kept else STILL for k in range(len(shape))])
         self.items: Dim = 1
 
@@ -62,12 +64,7 @@ class Loops:
             self._inside(self.outer, body)
 
     def _loop(self, d: int, start: Value | int, stop: Value, body: Callable[[], None]) -> None:
-        def turn(i: Value) -> None:
-            self.ev.at[d] = i
-            self.ev.inside(body)
-            del self.ev.at[d]
-
-        self.e.loop(start, stop, 1, turn)
+        self.e.loop(start, stop, 1, lambda i: self.ev.turn(d, i, body))
 
     def _inside(self, rest: Sequence[int], body: Callable[[], None]) -> None:
         if rest:
@@ -82,12 +79,10 @@ class Loops:
         assert lane is not None
 
         def turn(i: Value) -> None:
-            self.ev.at[lane] = i
             left = stop - i
             e.mask = e.lane_numbers() < e.wide(left)
-            self.ev.inside(body)
+            self.ev.turn(lane, i, body)
             e.mask = None
-            del self.ev.at[lane]
 
         e.loop(start, stop, LANES, turn)
 
@@ -100,7 +95,7 @@ def _copy(
 
     def body() -> None:
         value = loops.ev.value(x, operand(x, loops.index))
-        loops.ev.store(value, target, where(loops.index))
+        loops.ev.memory.store(value, target, where(loops.index))
 
     loops.write(body)
     build.add(loops.e, [], Items(loops.items), place, Work(part, 0, numel(shape)))
@@ -157,7 +152,7 @@ def _scatter(build: Build, field: Scatter, place: int) -> None:
                 part = places[field.axes.index(axis)]
             else:
                 k -= 1
-                part = ev.start(outside[k])
+                part = ev.open.start(outside[k])
                 if outside[k].loop is not None and outside[k].loop == loops.lane:
                     lane_stride = stride_after
             total = total + part * e.size(stride_after)
@@ -190,7 +185,6 @@ def _sweep(build: Build, field: Sweep, place: int) -> None:
     def body() -> None:
         def turn(i: Value, *carry: Value) -> list[Value]:
             at = e.size(size) - 1 - i if field.reverse else i
-            ev.at[field.axis] = at
             index = tuple([At(field.axis) if k == field.axis else place_at for k, place_at in enumerate(loops.index)])
 
             def one() -> list[Value]:
@@ -203,11 +197,10 @@ def _sweep(build: Build, field: Sweep, place: int) -> None:
                         not_worse = not_worse | e.is_nan(value)
                     takes = not_worse | e.eq(i, 0)
                     result = [e.select(takes, value, carry[0]), e.select(takes, at, carry[1])]
-                ev.store(result[-1], field, index)
+                ev.memory.store(result[-1], field, index)
                 return result
 
-            found: list[Value] = ev.inside(one)
-            del ev.at[field.axis]
+            found: list[Value] = ev.turn(field.axis, at, one)
             return found
 
         start = [e.constant(0, x.dtype)]
@@ -231,11 +224,10 @@ def _order(build: Build, field: Order, place: int) -> None:
     e, ev = loops.e, loops.ev
     n = e.size(size)
 
+    index = tuple([At(field.axis) if k == field.axis else other for k, other in enumerate(loops.index)])
+
     def key(at: Value) -> Value:
-        ev.at[field.axis] = at
-        index = tuple([At(field.axis) if k == field.axis else other for k, other in enumerate(loops.index)])
-        found: Value = ev.inside(lambda: ev.value(x, index))
-        del ev.at[field.axis]
+        found: Value = ev.turn(field.axis, at, lambda: ev.value(x, index))
         return found
 
     def comes_first(a: Value, b: Value) -> Value:
@@ -279,11 +271,8 @@ def _order(build: Build, field: Order, place: int) -> None:
         sorted_row = e.raw(f"select {is_even!r}, ptr {first}, ptr {second}")
 
         def give(i: Value) -> None:
-            ev.at[field.axis] = i
-            index = tuple([At(field.axis) if k == field.axis else other for k, other in enumerate(loops.index)])
             value = e.load(e.offset(sorted_row, i, I64), I64)
-            ev.inside(lambda: ev.store(value, field, index))
-            del ev.at[field.axis]
+            ev.turn(field.axis, i, lambda: ev.memory.store(value, field, index))
 
         e.loop(0, n, 1, give)
 

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from chainrule.compiler import cells
 from chainrule.compiler.cells import Cell, Cells, spread
 from chainrule.compiler.driver import flush_denormals, restore_denormals
-from chainrule.compiler.emit import I64, Module, Value
 from chainrule.compiler.fields import Field, Fixed, Source
 from chainrule.compiler.interface import STRAIGHT, Given, Twins
+from chainrule.compiler.module import Module
 from chainrule.compiler.plan import Targets
 from chainrule.compiler.register_evaluator import RegisterEvaluator, Sizes, shape_of
 from chainrule.compiler.straight_emitter import StraightEmitter
 from chainrule.compiler.target import Target
+from chainrule.compiler.value import I64, Value
 
 
 def write_straight(

@@ -11,8 +11,10 @@ from typing import Any
 
 from chainrule.compiler import vector_math
 from chainrule.compiler.cells import first_lanes
-from chainrule.compiler.emit import Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.interface import Unsuitable
+from chainrule.compiler.module import Module
+from chainrule.compiler.value import Dtype, Value
 from chainrule.compiler.vector_tools import any_lane
 
 MOST_INSTRUCTIONS = 3000  # of the body: beyond, code for whole loops is as fast and takes less time to make

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from chainrule.compiler.emit import LANES, Dtype
 from chainrule.compiler.interface import Items
+from chainrule.compiler.value import LANES, Dtype
 from chainrule.graph.sizes import Dim
 
 NARROW = (4, 8, LANES)  # lanes of a last vector
@@ -53,7 +53,7 @@ class Tile(NamedTuple):
 
 def count_tiles(tile: Tile, m: Dim, n: Dim, batches: Dim = 1) -> Items:
     """Return how many tiles there are, the largest ``end`` of a call."""
-    return Items(batches * (n // tile.width + (tile.tail > 0)), m, tile.rows, not tile.packed_a)
+    return Items(batches * (n // tile.width + (tile.tail > 0)), m, tile.rows, not tile.packed_a, divided=0)
 
 
 class Registers(NamedTuple):
@@ -111,6 +111,9 @@ def choose_tile(
         return row_tiles * (whole + tail) * (1 + 0.01 * code)
 
     highest = 24 if m_hint else 8  # of few rows the fewest are wasted, however many there will be
-    widths = range(1, 9) if not draws else [min(draws, max(columns // LANES, 1))]
+    widths = range(1, 9)
+    if draws:  # side by side, as many as there is room for
+        widths = range(min(draws, max(columns // LANES, 1)), 0, -1)
+        widths = [next(vectors for vectors in widths if fits(1, vectors))]
     shapes = [(rows, vectors) for vectors in widths for rows in range(1, highest + 1) if fits(rows, vectors)]
     return min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)

@@ -6,7 +6,8 @@ rounded quotient times the divisor, which leaves a number that a float holds, 2*
 
 from __future__ import annotations
 
-from chainrule.compiler.emit import Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import Value
 from chainrule.compiler.vector_tools import INFINITY, copysign, is_single, repeat
 
 

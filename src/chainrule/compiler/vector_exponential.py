@@ -9,8 +9,9 @@ import math
 from typing import NamedTuple
 
 from chainrule.compiler import vector_coefficients as c
-from chainrule.compiler.emit import Emitter, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.lookup import lookup
+from chainrule.compiler.value import Value
 from chainrule.compiler.vector_tools import (
     DOUBLE,
     SINGLE,

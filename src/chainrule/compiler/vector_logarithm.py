@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from chainrule.compiler import vector_coefficients as c
-from chainrule.compiler.emit import F32, F64, I32, Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import F32, F64, I32, Value
 from chainrule.compiler.vector_exponential import bounds, reduced, scaled
 from chainrule.compiler.vector_tools import DOUBLE, INFINITY, NAN, clamp, is_single, layout, polynomial
 

@@ -13,8 +13,9 @@ from chainrule.compiler import vector_exponential as exponential
 from chainrule.compiler import vector_logarithm as logarithm
 from chainrule.compiler import vector_special as special
 from chainrule.compiler import vector_trigonometry as trigonometry
-from chainrule.compiler.emit import Emitter, Value
+from chainrule.compiler.emit import Emitter
 from chainrule.compiler.interface import Unlowered
+from chainrule.compiler.value import Value
 from chainrule.compiler.vector_power import power
 
 Rule = Callable[..., Value]  # (emitter, operands)
@@ -76,6 +77,9 @@ FUNCTIONS: dict[str, Rule] = {
     "erfc": special.erfc,
     "erfinv": special.erfinv,
 }
+LONG = frozenset(
+    ["pow", "exp", "log", "expm1", "log1p", "tanh", "sigmoid", "sin", "cos"]
+)  # of many instructions: worth computing for several numbers together, or in a loop, and not each by itself
 
 
 def function(name: str) -> Rule:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from chainrule.compiler import vector_coefficients as c
-from chainrule.compiler.emit import F32, Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import F32, Value
 from chainrule.compiler.vector_exponential import bounds, mixed_exp, reduced, scaled
 from chainrule.compiler.vector_logarithm import any_positive, mixed_log
 from chainrule.compiler.vector_tools import (

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chainrule.compiler.emit import F32, F64, I32, I64, LANES, Dtype, Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import F32, F64, I32, I64, LANES, Dtype, Value
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from chainrule.compiler import vector_coefficients as c
-from chainrule.compiler.emit import F32, Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import F32, Value
 from chainrule.compiler.vector_exponential import exp, mixed_exp, reduced
 from chainrule.compiler.vector_logarithm import log_normal
 from chainrule.compiler.vector_tools import (

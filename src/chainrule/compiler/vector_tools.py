@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.emit import BOOL, F32, F64, I32, I64, Dtype, Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import BOOL, F32, F64, I32, I64, Dtype, Value
 
 INFINITY, NAN = float("inf"), float("nan")
 

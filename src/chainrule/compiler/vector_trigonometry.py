@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 from chainrule.compiler import vector_coefficients as c
-from chainrule.compiler.emit import F64, I32, Emitter, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.value import F64, I32, Value
 from chainrule.compiler.vector_logarithm import log1p
 from chainrule.compiler.vector_tools import (
     DOUBLE,

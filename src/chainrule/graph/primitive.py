@@ -24,7 +24,7 @@ is needed or there is none), a tuple unless there is one input; None alone is a 
 several outputs, ``g`` is a list, None where no gradient arrived, and ``op.get(y, index=k)`` is the output k.
 ``lower`` of an elementwise primitive gets an emitter ``e`` and one value of each input (or 16 side by side), and returns
 that of the result: ``a * b``, ``e.select(a < b, a, b)`` or ``e.math("exp", x)`` write instructions (compiler/emit.py). Of
-other primitives ``e`` builds loops from fields: ``e.fold("add", x, axes)`` (compiler/fields.py).
+other primitives ``e`` builds loops from fields: ``e.fold("add", x, axes)`` (compiler/lowering.py).
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.emit import F32, I64, LANES, Dtype, Emitter, Module, Value
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.module import Module
 from chainrule.compiler.target import Target, host
+from chainrule.compiler.value import F32, I64, LANES, Dtype, Value
 
 MULTIPLY_ADDS, COPY = "multiply_adds", "copy"
 CHAINS = 12  # registers with sums that do not wait for each other: more than a multiply-add takes cycles

@@ -1,0 +1,166 @@
+"""Folds: how the elements of a sum, a product or an extreme are combined, and how where an extreme is.
+
+A loop carries one value for each fold, and two (the best so far, and where it is) for each place. Neither the width of the
+registers nor the number of threads decides the order of a sum: 16 lanes (or rows) add up in rising order, in chunks of a fixed
+size, chunk after chunk, and the lanes in halves at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.compiler.emit import Emitter
+from chainrule.compiler.fields import Field, Fold, Place
+from chainrule.compiler.value import BOOL, I64, Value
+
+CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
+CHUNK_OF_ROWS = 256  # of a sum along another axis
+
+
+# One fold.
+
+
+def neutral(e: Emitter, f: Fold) -> Value:
+    """Return the number that a fold begins with."""
+    dtype = f.inputs[0].dtype
+    nothing = -0.0 if dtype.kind == "f" else 0  # -0.0 + x = x, whatever x is
+    number: Any = {"add": 0, "mul": 1, "or": 0, "and": 1, "pick": nothing}.get(f.kind)
+    if number is None:
+        number = _lowest(dtype) if f.kind == "max" else _highest(dtype)
+    return e.constant(number, dtype)
+
+
+def combine(e: Emitter, f: Fold, a: Value, b: Value) -> Value:
+    """Return what a fold makes of what it has and what comes next."""
+    if f.kind == "max":
+        return e.maximum(a, b)
+    if f.kind == "min":
+        return e.minimum(a, b)
+    if f.kind == "or":
+        return a | b
+    if f.kind == "and":
+        return a & b
+    return a * b if f.kind == "mul" else a + b
+
+
+def in_halves(e: Emitter, f: Fold, terms: Sequence[Value]) -> Value:
+    """Return a few terms combined: those of the lower half of a power of two with those of the upper, and so on."""
+    first, *others = terms
+    if begins_with_zero(f):
+        first = combine(e, f, e.wide(neutral(e, f), first.lanes), first)
+    terms = [first, *others]
+    half = 1 << (len(terms) - 1).bit_length() >> 1
+    while half:
+        terms = [combine(e, f, x, terms[k + half]) if k + half < len(terms) else x for k, x in enumerate(terms[:half])]
+        half //= 2
+    return terms[0]
+
+
+def begins_with_zero(f: Fold) -> bool:
+    """Say whether it matters that a fold begins with its neutral number: 0 + -0.0 is 0."""
+    return f.kind == "add" and f.dtype.kind == "f"
+
+
+# What a loop carries for several folds and places.
+
+
+def shares(folds: Sequence[Field]) -> list[tuple[Field, slice]]:
+    """Return each fold or place with its part of what a loop carries for all of them."""
+    found = []
+    at = 0
+    for f in folds:
+        width = 1 if isinstance(f, Fold) else 2
+        found.append((f, slice(at, at + width)))
+        at += width
+    return found
+
+
+def nothing(e: Emitter, folds: Sequence[Field], lanes: int) -> list[Value]:
+    """Return what a loop begins with."""
+    found: list[Value] = []
+    for f in folds:
+        x = f.inputs[0]
+        if isinstance(f, Place):
+            value = _lowest(x.dtype) if f.kind == "max" else _highest(x.dtype)
+            found += [e.wide(e.constant(value, x.dtype), lanes), e.wide(e.constant(-1, I64), lanes)]
+        else:
+            assert isinstance(f, Fold)
+            found.append(e.wide(neutral(e, f), lanes))
+    return found
+
+
+def with_value(e: Emitter, f: Fold, carry: Value, value: Value, mask: Value | None) -> Value:
+    """Return a fold with the value of one turn; lanes outside of ``mask`` count nothing."""
+    if mask is not None:
+        value = e.select(mask, value, e.wide(neutral(e, f), value.lanes))
+    return combine(e, f, carry, value)
+
+
+def with_place(
+    e: Emitter, f: Place, carry: Sequence[Value], value: Value, place: Value, mask: Value | None
+) -> list[Value]:
+    """Return the best and its place after a value at ``place``; lanes outside of ``mask`` count nothing."""
+    place = e.wide(place, value.lanes)
+    better = _is_better(e, f, value, carry[0]) | (e.eq(carry[1], -1))
+    if mask is not None:
+        better = better & mask
+    return [e.select(better, value, carry[0]), e.select(better, place, carry[1])]
+
+
+def joined(e: Emitter, folds: Sequence[Field], carry: Sequence[Value], found: Sequence[Value]) -> list[Value]:
+    """Return what a loop carried before combined with what the loops inside, or a chunk, gave."""
+    result: list[Value] = []
+    for f, own in shares(folds):
+        if isinstance(f, Fold):
+            result.append(combine(e, f, carry[own][0], found[own][0]))
+        else:
+            result.extend(_better(e, f, carry[own], found[own]))
+    return result
+
+
+def across_lanes(e: Emitter, f: Field, values: Sequence[Value]) -> Value:
+    """Return the lanes of what a loop gave combined: halves with halves."""
+    if isinstance(f, Fold):
+        return e.fold(values[0], lambda a, b: combine(e, f, a, b))
+    best, place = values
+    width = best.lanes
+    while width > 1:
+        half = width // 2
+        pick = (lambda x, at, half=half: e.shuffle(x, None, range(at, at + half))) if half > 1 else e.lane
+        a = [pick(best, 0), pick(place, 0)]
+        b = [pick(best, half), pick(place, half)]
+        best, place = _better(e, f, a, b)
+        width = half
+    return place
+
+
+def _is_better(e: Emitter, f: Field, a: Value, b: Value) -> Value:
+    """Return whether ``a`` beats ``b``: NaN beats all but NaN."""
+    assert isinstance(f, Place)
+    better = a > b if f.kind == "max" else a < b
+    if a.dtype.kind == "f":
+        better = better | (e.is_nan(a) & ~e.is_nan(b))
+    return better
+
+
+def _better(e: Emitter, f: Field, a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
+    """Return the better of two (value, place) pairs; at a tie the smaller place; place -1 is none yet."""
+    none_a, none_b = e.eq(a[1], -1), e.eq(b[1], -1)
+    tie = ~_is_better(e, f, a[0], b[0]) & ~_is_better(e, f, b[0], a[0])
+    takes_b = ~none_b & (none_a | _is_better(e, f, b[0], a[0]) | (tie & (b[1] < a[1])))
+    return [e.select(takes_b, b[0], a[0]), e.select(takes_b, b[1], a[1])]
+
+
+def _lowest(dtype: Any) -> Any:
+    if dtype.kind == "f":
+        return -np.inf
+    return 0 if dtype == BOOL else np.iinfo(dtype).min
+
+
+def _highest(dtype: Any) -> Any:
+    if dtype.kind == "f":
+        return np.inf
+    return 1 if dtype == BOOL else np.iinfo(dtype).max

@@ -1,0 +1,155 @@
+"""Many runs of a compiled function as one: on batch after batch of rows, or on the same arguments again and again.
+
+Natively, as many as fit are one call. Where a trace cannot run so, or is not there yet, runs follow each other one by one; the
+bits are the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import run as engines
+from chainrule.errors import ArgumentError
+from chainrule.graph import Array
+from chainrule.tensors.arguments import Results, rebuild
+from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.watch import Watch, run_watched
+
+if TYPE_CHECKING:
+    from chainrule.tensors.compile import Compiled
+
+MOST_ROWS = 1 << 20  # of one native call, in as many passes through the data
+ENOUGH_ROWS = 1 << 16  # of one pass, which is then a call of its own: their order takes memory
+
+
+def run_over(
+    compiled: Compiled, rows: tuple[Any, ...], batch_size: int, order: Any, passes: int, *, check_finite: bool
+) -> Any:
+    """Run on one batch of rows after the other: see ``Compiled.over``."""
+    arrays = [np.asarray(x.detach()._value if isinstance(x, Tensor) else x) for x in rows]
+    once = _in_order(compiled.name, arrays, batch_size, order, passes)
+    count = len(arrays[0])
+    found = Stacked(compiled.name)
+    # where no batch is smaller, a pass goes on where the one before it ends
+    goes_on = len(once) % batch_size == 0 and len(once) < ENOUGH_ROWS
+    together = max(min(passes, MOST_ROWS // len(once)), 1) if goes_on else 1
+    for first in range(0, passes, together):
+        whole = len(once) * min(together, passes - first)
+        taken = np.zeros(whole + batch_size, np.int64)  # with one batch more: rows are asked for ahead of their use
+        taken[:whole].reshape(-1, len(once))[:] = once
+        start = 0
+        while start < whole:
+            some, steps = taken[start : min(start + batch_size, whole)], (whole - start) // batch_size
+            is_like = steps > 1 and count >= batch_size  # then the first rows tell as much, and are not copied
+            batch = [Tensor(x[:batch_size] if is_like else x.take(some, axis=0)) for x in arrays]
+            watch = _watch(compiled, batch) if check_finite else None
+            done = _at_once(compiled, batch, arrays, taken[start:], steps, found)
+            if not done:
+                if is_like:
+                    batch = [Tensor(x.take(some, axis=0)) for x in arrays]
+                done = found.one(compiled(*batch))
+            if watch is not None and not watch.is_fine(found.parts[-1]):
+                watch.put_back()
+                before = sum(len(part[0]) for part in found.parts[:-1])
+                _find_first(compiled, arrays, taken[start:whole], batch_size, done, before)
+            start += batch_size * done
+    return found.result()
+
+
+def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
+    """Run on the same arguments again and again: see ``Compiled.repeat``."""
+    if times < 1:
+        raise ArgumentError(f"{compiled.name}.repeat: got times={times}", expected="1 or more")
+    found = Stacked(compiled.name)
+    done = found.one(compiled(*args))
+    while done < times:
+        done += _at_once(compiled, list(args), [], np.zeros(0, np.int64), times - done, found) or found.one(
+            compiled(*args)
+        )
+    return found.result()
+
+
+def _in_order(name: str, arrays: list[Any], batch_size: int, order: Any, passes: int) -> Array:
+    """Return the numbers of the rows in the order in which one pass takes them; raise if an argument makes no sense."""
+    if not arrays or any(x.ndim == 0 or len(x) != len(arrays[0]) for x in arrays):
+        got = ", ".join(str(x.shape) for x in arrays)
+        raise ArgumentError(f"{name}.over: got arrays of shapes ({got})", expected="the same number of rows")
+    if batch_size < 1 or passes < 1:
+        raise ArgumentError(f"{name}.over: got batch_size={batch_size}, passes={passes}", expected="1 or more of each")
+    count = len(arrays[0])
+    once = np.arange(count) if order is None else np.asarray(order, dtype=np.int64)
+    if count == 0:
+        raise ArgumentError(f"{name}.over: got arrays without rows", expected="at least one row")
+    if once.size == 0:
+        raise ArgumentError(f"{name}.over: got an empty order", expected="the number of at least one row")
+    if once.min() < 0 or once.max() >= count:
+        bad = int(once.min() if once.min() < 0 else once.max())
+        raise ArgumentError(
+            f"{name}.over: got row {bad} in the order of {count} rows",
+            expected=f"numbers from 0 to {count - 1}",
+        )
+    return once
+
+
+def _at_once(compiled: Compiled, args: list[Any], arrays: list[Any], order: Any, steps: int, found: Stacked) -> int:
+    """Run ``steps`` times in one native call, on batches of ``arrays`` if there are any; return how often: 0 if it cannot be."""
+    served = compiled.traced_for(*args) if steps > 1 else None
+    if served is None or not served[0].can_run_steps():
+        return 0
+    traced, tensors, sizes = served
+    fits = zip(arrays, tensors, strict=False)
+    if arrays and not (len(arrays) == len(tensors) and all(engines.can_gather(x, t._value.dtype) for x, t in fits)):
+        return 0
+    wanted = range(traced.num_results)
+    done, results = traced.run_steps(tensors, dict(enumerate(arrays)), order, sizes, steps, wanted)
+    if done:
+        found.form = traced.form
+        found.several([results[k][:done] for k in wanted])
+    return done
+
+
+def _watch(compiled: Compiled, batch: list[Any]) -> Watch | None:
+    served = compiled.served(*batch)
+    return None if served is None else Watch(served[0], served[1])
+
+
+def _find_first(compiled: Compiled, arrays: list[Any], order: Any, batch_size: int, steps: int, before: int) -> None:
+    """Repeat steps one by one up to the first whose numbers are not finite, and raise with what it was."""
+    for k in range(steps):
+        rows = order[k * batch_size : (k + 1) * batch_size]
+        batch = [Tensor(x.take(rows, axis=0)) for x in arrays]
+        served = compiled.served(*batch)
+        assert served is not None  # it ran before
+        run_watched(served, functools.partial(compiled, *batch), f"{compiled.name}.over: batch {before + k + 1}")
+
+
+class Stacked:
+    """What several runs return, as one: each tensor with a new first axis."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.parts: list[list[Any]] = []
+        self.form: Any = None
+
+    def one(self, value: Any) -> int:
+        """Add what one run returned; return 1."""
+        results = Results(value)
+        self.form = results.form
+        self.several([x._value[None] for x in results.tensors])
+        return 1
+
+    def several(self, arrays: list[Any]) -> None:
+        """Add what several runs returned, one array for each result."""
+        if self.parts and any(x.shape[1:] != y.shape[1:] for x, y in zip(self.parts[0], arrays, strict=True)):
+            raise ArgumentError(
+                f"{self.name}: a smaller last batch returns tensors of another shape",
+                expected="results that do not depend on the size of the batch, or rows that make whole batches",
+            )
+        self.parts.append(arrays)
+
+    def result(self) -> Any:
+        """Return the form of one run with the tensors of all."""
+        return rebuild(self.form, [Tensor(np.concatenate(parts)) for parts in zip(*self.parts, strict=True)], {})
