@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
+from chainrule.compiler import target as machines
 from chainrule.compiler.dot import DOT_CHUNK, Dots, choose_dots, count_dots, pays
 from chainrule.compiler.emit import Emitter
 from chainrule.compiler.pack import (
@@ -322,3 +323,15 @@ def test_the_chosen_tile_fits_the_registers_and_wastes_few_rows(registers, dtype
             assert (tile.rows + 1) * tile.vectors * per_vector < registers.number
             assert m is None or -(-m // tile.rows) * tile.rows <= 1.2 * m
             assert tile.only_tail == (n is not None and n < tile.width)
+
+
+@pytest.mark.parametrize("machine", [machines.avx512, machines.avx2, machines.baseline, machines.aarch64])
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("draws", [3, 4])
+def test_every_machine_has_room_for_a_tile_whose_epilogue_draws(machine: Any, dtype: Dtype, draws: int) -> None:
+    registers = Registers(machine().vector_bits, machine().num_registers)
+    for m, n, k in [(None, None, None), (32, 64, 64), (1, 3, 1), (200, 1000, 784)]:
+        tile = choose_tile(m, n, k, registers, dtype, draws=draws)
+        per_vector = max(1, 16 * dtype.itemsize * 8 // registers.bits)
+        fits = (tile.rows + 1) * tile.vectors * per_vector < registers.number
+        assert fits or (tile.rows, tile.vectors) == (1, 1)

@@ -111,9 +111,10 @@ def choose_tile(
         return row_tiles * (whole + tail) * (1 + 0.01 * code)
 
     highest = 24 if m_hint else 8  # of few rows the fewest are wasted, however many there will be
-    widths = range(1, 9)
+    widths = list(range(1, 9))
     if draws:  # side by side, as many as there is room for
-        widths = range(min(draws, max(columns // LANES, 1)), 0, -1)
-        widths = [next(vectors for vectors in widths if fits(1, vectors))]
+        most = min(draws, max(columns // LANES, 1))
+        widths = [next(vectors for vectors in range(most, 0, -1) if vectors == 1 or fits(1, vectors))]
     shapes = [(rows, vectors) for vectors in widths for rows in range(1, highest + 1) if fits(rows, vectors)]
+    shapes = shapes or [(1, 1)]  # more than there are registers for
     return min((Tile(*shape, deferred=deferred).with_columns(n) for shape in shapes), key=total)
