@@ -13,13 +13,13 @@ from hypothesis import settings
 pytest.importorskip("torch")
 
 from .random_networks import Redrawn
-from .rows import ROWS, rows
+from .rows import ROWS, begin, rows
 from .trained_networks import check_many_steps, check_network, differences_of_planted_faults
 
 
 @pytest.mark.parametrize("row", rows())
 def test_random_networks_train_as_in_pytorch(row: int, monkeypatch: pytest.MonkeyPatch, figures: Any) -> None:
-    monkeypatch.setenv("CHAINRULE_CACHE", "off")
+    begin(row, monkeypatch)
     count = settings().max_examples // ROWS
     redrawn = [check_network(seed) for seed in range(row * 1000, row * 1000 + count)]  # fails where one is not native
     total = dict(zip(Redrawn._fields, map(sum, zip(*redrawn, strict=True)), strict=True))
@@ -28,7 +28,7 @@ def test_random_networks_train_as_in_pytorch(row: int, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("row", rows())
 def test_random_networks_train_in_one_call_as_batch_by_batch(row: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHAINRULE_CACHE", "off")
+    begin(row, monkeypatch)
     for seed in range(row * 1000, row * 1000 + settings().max_examples // ROWS // 5):
         check_many_steps(seed)
 
