@@ -12,6 +12,7 @@ import chainrule as cr
 import chainrule.nn.functional as F
 from chainrule import nn
 from tests.compiler.native import assert_native
+from tests.training_step import training_step
 
 Step = Callable[[Any, Any], Any]
 
@@ -53,14 +54,7 @@ def test_batch_norm_and_dropout_train_natively(monkeypatch: pytest.MonkeyPatch) 
         model = nn.Sequential(nn.Linear(6, 100), nn.BatchNorm1d(100), nn.ReLU(), nn.Dropout(0.2), nn.Linear(100, 3))
         optimizer = cr.optim.SGD(model.parameters(), lr=0.1)
 
-        @cr.compile
-        def step(x: Any, y: Any) -> Any:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            optimizer.step()
-            return loss
-
+        step = training_step(model, optimizer)
         random = np.random.default_rng(0)
         X, y = random.normal(size=(64, 6)).astype(np.float32), random.integers(0, 3, 64)
         found = [step(cr.tensor(X), cr.tensor(y)).item() for _ in range(5)]

@@ -23,9 +23,9 @@ from chainrule.compiler.folds import CHUNK_OF_LANES, CHUNK_OF_ROWS
 from chainrule.compiler.product import CHUNK
 from chainrule.compiler.tile import Tile
 from chainrule.compiler.value import LANES
-from chainrule.nn import functional as F
 from chainrule.run import threads
 from tests.compiler.native import assert_native
+from tests.training_step import training_step
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -102,16 +102,7 @@ def build(p: Problem, dropout: float = 0.2) -> Trained:
     )  # fmt: skip
     optimizer = cr.optim.Adam(model.parameters(), lr=0.01)
 
-    @cr.compile
-    def step(x: Any, y: Any) -> Any:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss
-
-    return Trained(model, optimizer, step)
+    return Trained(model, optimizer, training_step(model, optimizer, clip=1.0))
 
 
 def at_once(step: Any, p: Problem) -> Any:

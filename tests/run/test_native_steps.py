@@ -15,9 +15,9 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError
-from chainrule.nn import functional as F
 from chainrule.run import threads
 from chainrule.run.steps import Steps
+from tests.training_step import training_step
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -36,16 +36,7 @@ def build(width: int = 33, dropout: float = 0.2) -> tuple[nn.Module, Any, Any]:
     )
     optimizer = cr.optim.Adam(model.parameters(), lr=0.01)
 
-    @cr.compile
-    def step(x: Any, y: Any) -> Any:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss
-
-    return model, optimizer, step
+    return model, optimizer, training_step(model, optimizer, clip=1.0)
 
 
 def rows(count: int = 200) -> tuple[Any, Any]:

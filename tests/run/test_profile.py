@@ -10,12 +10,12 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.nn import functional as F
 from chainrule.run import NativeProgram
 from chainrule.run import profile as profiles
 from chainrule.run.peak import peak
 from chainrule.run.profile import Profile
 from tests.compiler.random_graphs import random_case, together
+from tests.training_step import training_step
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -32,15 +32,7 @@ def build() -> tuple[nn.Module, Any, Any]:
     model = nn.Sequential(nn.Linear(20, 33), nn.ReLU(), nn.Dropout(0.2), nn.BatchNorm1d(33), nn.Linear(33, 5))
     optimizer = cr.optim.Adam(model.parameters(), lr=0.01)
 
-    @cr.compile
-    def step(x: Any, y: Any) -> Any:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return model, optimizer, step
+    return model, optimizer, training_step(model, optimizer)
 
 
 def batch(rows: int = 24) -> tuple[Any, Any]:
