@@ -203,8 +203,8 @@ def known(node: Node, inputs: Sequence[Known], batches: Iterable[int]) -> Known:
             exactness = EQUAL if worst < CLOSE and all(is_exact_sum(name, node, inputs, n) for n in batches) else CLOSE
         if exactness == BITS and name in ZERO_SIGNS and node.dtype.kind == "f":
             exactness = EQUAL
-        if name in ("div", "atan2") and (exactness == EQUAL or any(x.exactness == EQUAL for x in floats)):
-            raise Unfit  # where the sign of a zero decides
+        if name in ("div", "atan2") and any(x.exactness > BITS and has_zeros(x) for x in floats):
+            raise Unfit  # the sign of a zero decides
         if node.dtype.kind == "f" and name == "cast" and not floats:
             exactness = BITS
         if node.dtype.kind != "f" and name == "cast" and floats:
@@ -239,6 +239,10 @@ def known(node: Node, inputs: Sequence[Known], batches: Iterable[int]) -> Known:
                 again[n].append((y + off * random.choice([-1, 1], size=y.shape)).astype(node.dtype))
             check_measured(torch[n], again[n], wide[n], finite)
     return Known(values, wide, disturbed, torch, again, exactness, unit, summed)
+
+
+def has_zeros(x: Known) -> bool:
+    return any((value == 0).any() for value in x.values.values())
 
 
 def check_measured(torch: Any, again: Sequence[Any], wide: Any, finite: Any) -> None:
