@@ -5,6 +5,7 @@
 PYTHON ?=
 SEEDS ?= 0 1 2 3 4
 WORKERS ?= auto
+FUZZ_FROM ?= 0
 ARGS ?=
 
 VENV := .venv
@@ -66,8 +67,8 @@ docs: $(VENV)/tests.stamp ## write the generated pages of docs/ again from the c
 bench: $(BENCH) ## run every benchmark, beside the peers that are installed (PEERS=1 installs them)
 	@set -e; for name in $(BENCHMARKS); do echo; echo "== benchmarks/$$name.py"; $(BIN)/python "benchmarks/$$name.py" $(ARGS); done
 
-campaign: $(VENV)/oracles.stamp ## run the tests with twenty times as many random examples
-	$(PYTEST) --hypothesis-profile=campaign $(ARGS)
+campaign: $(VENV)/oracles.stamp ## run the tests with twenty times as many random examples (FUZZ_FROM=20: other ones)
+	FUZZ_FROM=$(FUZZ_FROM) $(PYTEST) --hypothesis-profile=campaign $(ARGS)
 
 browser: ## install Chromium, which opens the report in a test (Debian, as root)
 	@if command -v chromium >/dev/null; then chromium --version; \

@@ -57,7 +57,9 @@ values one kernel computes together, and which are so cheap that each reader com
 
 A product takes with it what follows element by element: bias and activation on the way forward, the mask of the ReLU on the way
 back, and the whole update of a weight where its gradient is made. The gradient of a weight is never in memory. What stands in
-‹ › is an input; `→ over` means written over it, in the memory of the parameter itself.
+‹ › is an input; `→ over` means written over it, in the memory of the parameter itself. Nor is the gradient of a large table of
+embeddings, most of which is zeros: the rows that a batch met are added up among themselves, and a list says for each row of the
+table where its gradient stands, if it has one.
 
 ## 3. Kernels
 

@@ -12,6 +12,8 @@ interpreter's own:
 
     |ours - float64| <= 4 max|interpreter - float64| + 4 max|disturbed - float64| + 1e-6 max|float64|
 
+(1e-12 for what is float64 all the way).
+
 Most values are exact: integers, truth values, what is moved or rounded once, and sums of numbers on a coarse grid, which
 come out the same in any order. These are compared bit for bit. What jumps (comparisons, places, floor) reads exact values only.
 """
@@ -201,8 +203,8 @@ def known(node: Node, inputs: Sequence[Known], batches: Iterable[int]) -> Known:
             exactness = EQUAL if worst < CLOSE and all(is_exact_sum(name, node, inputs, n) for n in batches) else CLOSE
         if exactness == BITS and name in ZERO_SIGNS and node.dtype.kind == "f":
             exactness = EQUAL
-        if exactness == EQUAL and name in ("div", "atan2"):
-            raise Unfit
+        if name in ("div", "atan2") and (exactness == EQUAL or any(x.exactness == EQUAL for x in floats)):
+            raise Unfit  # where the sign of a zero decides
         if node.dtype.kind == "f" and name == "cast" and not floats:
             exactness = BITS
         if node.dtype.kind != "f" and name == "cast" and floats:
@@ -1108,7 +1110,8 @@ def compare_one(ours: Any, interpreted: Any, value: Known, n: int, place: str) -
                 errors = (
                     np.abs(interpreted[finite] - wide[finite]).max() + np.abs(disturbed[finite] - wide[finite]).max()
                 )
-                bound = 4 * errors + 1e-12 * np.abs(wide[finite]).max()
+                least = 1e-6 if value.unit == UNIT["float32"] else 1e-12
+                bound = 4 * errors + least * np.abs(wide[finite]).max()
             with np.errstate(all="ignore"):
                 far = np.where(finite, ~(np.abs(ours.astype(np.float64) - wide) <= bound), ~same)
     if far.any():

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import settings
 
 from .random_graphs import check_seeds, seeds_of
+from .rows import rows
 
-ROWS = 10
 TOGETHER = 8  # graphs in one compilation
 
 
-@pytest.mark.parametrize("row", range(ROWS))
+@pytest.mark.parametrize("row", rows())
 def test_random_graphs_give_what_the_interpreter_gives(row: int, monkeypatch: pytest.MonkeyPatch, figures: Any) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", "off")
     seeds = seeds_of(row, settings().max_examples)

@@ -13,12 +13,11 @@ from hypothesis import settings
 pytest.importorskip("torch")
 
 from .random_networks import Redrawn
+from .rows import ROWS, rows
 from .trained_networks import check_many_steps, check_network, differences_of_planted_faults
 
-ROWS = 10
 
-
-@pytest.mark.parametrize("row", range(ROWS))
+@pytest.mark.parametrize("row", rows())
 def test_random_networks_train_as_in_pytorch(row: int, monkeypatch: pytest.MonkeyPatch, figures: Any) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", "off")
     count = settings().max_examples // ROWS
@@ -27,7 +26,7 @@ def test_random_networks_train_as_in_pytorch(row: int, monkeypatch: pytest.Monke
     figures("random networks", networks=count, **{"not native": 0}, **{f"{k} drawn again": n for k, n in total.items()})
 
 
-@pytest.mark.parametrize("row", range(ROWS))
+@pytest.mark.parametrize("row", rows())
 def test_random_networks_train_in_one_call_as_batch_by_batch(row: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", "off")
     for seed in range(row * 1000, row * 1000 + settings().max_examples // ROWS // 5):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chainrule.compiler.fields import Field, Map, same
-from chainrule.compiler.index import STILL, At, Index, key_of
+from chainrule.compiler.index import STILL, Index, key_of
 from chainrule.compiler.interleave import load_columns, store_columns
 from chainrule.compiler.scopes import Scope
 from chainrule.compiler.value import LANES, Value
@@ -54,10 +54,10 @@ class Columns:
         lane = self.ev.open.lane
         return (
             len(index) > 1
-            and index[-1] == At(self.loop)
-            and index[-2] == At(lane, index[-2].offset)
+            and (index[-1].loop, index[-1].step, index[-2].loop, index[-2].step) == (self.loop, 1, lane, 1)
+            and same(index[-1].offset, 0)
             and same(field.shape[-1], len(self.known))
-            and lane not in [at.loop for at in index[:-2]]
+            and not {lane, self.loop} & {at.loop for at in index[:-2]}
         )
 
     def load(self, field: Field, index: Index) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.compiler.fields import Field, Move, is_one
+from chainrule.compiler.fields import Field, Move, is_one, same
 from chainrule.graph.sizes import Dim, Shape, Size
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ class At(NamedTuple):
 
 Index = tuple[At, ...]
 STILL = At(None)
+
+
+def is_still(at: At) -> bool:
+    """Say whether it certainly is the first place, at every turn."""
+    return at.loop is None and same(at.offset, 0)
 
 
 def index_of(axes: Sequence[int | None]) -> Index:
@@ -104,7 +109,7 @@ class OpenLoops:
         e = self.e
         total: Value = e.index(0)
         for at, stride in zip(index, strides_of(shape), strict=True):
-            if at == STILL:
+            if is_still(at):
                 continue
             part = self.start(at)
             if not is_one(stride):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.compiler import vector_random
 from chainrule.compiler.fields import Random, is_one
-from chainrule.compiler.index import STILL, Index, key_of, strides_of
+from chainrule.compiler.index import Index, is_still, key_of, strides_of
 from chainrule.compiler.readings import Readings
 from chainrule.compiler.region import Region
 from chainrule.compiler.value import F32, LANES, Value
@@ -65,7 +65,7 @@ def draw(ev: Evaluator, field: Random, index: Index) -> Value:
         number = number + field.offset
     unit = loops.lane_stride(field.shape, index)
     rows_of_four = all(
-        at == STILL or is_one(stride) or (not isinstance(stride, Size) and stride % 4 == 0)
+        is_still(at) or is_one(stride) or (not isinstance(stride, Size) and stride % 4 == 0)
         for at, stride in zip(index, strides_of(field.shape), strict=True)
     ) and all(not isinstance(at.offset, Size) and at.offset == 0 for at in index)
     flat = loops.place(field.shape, index)

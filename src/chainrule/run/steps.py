@@ -23,7 +23,7 @@ NO_SCALINGS: Mapping[int, Scaling] = {}
 GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
 
 WORTH_WAKING = 2e-3  # seconds of work from which on waking other threads may pay
-WORTH_A_BARRIER = 2e-6  # seconds of a kernel, on the average, from which on sharing it may pay
+WORTH_A_BARRIER = 4e-7  # seconds of a kernel, on the average, from which on sharing it may pay
 TRIAL = 2e-3  # seconds of work
 LOOK_AFTER = 0.1  # seconds
 AHEAD = (
