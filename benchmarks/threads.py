@@ -111,7 +111,7 @@ class Way:
         return time.perf_counter() - began
 
     def runners(self) -> list[Steps]:
-        return [steps for entry in self.peer.step._entries for steps in entry.traced._steps.values()]
+        return [steps for entry in self.peer.step._traces.entries for steps in entry.traced._steps.values()]
 
     def turn(self) -> float:
         """Return the seconds of a step."""

@@ -84,9 +84,9 @@ def test_the_same_kind_of_call_takes_the_short_way(model: Network, given: Any) -
 @needs_native
 def test_it_counts_its_runs(model: Network) -> None:
     compiled = called_often(model)
-    before = compiled._entries[0].traced.runs
+    before = compiled._traces.entries[0].traced.runs
     compiled(X)
-    assert compiled._entries[0].traced.runs == before + 1
+    assert compiled._traces.entries[0].traced.runs == before + 1
 
 
 def test_each_call_has_its_own_numbers_and_its_own_result(model: Network) -> None:
