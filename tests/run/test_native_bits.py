@@ -155,6 +155,24 @@ def test_avx2_and_avx512(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(set(found.values())) == 1
 
 
+@pytest.mark.parametrize("width", [20, 48, 64])
+def test_avx2_and_avx512_draw_the_same_in_a_product(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if target.host().machine != "x86_64":
+        return
+    found = set()
+    for name in ("avx2", "avx512") if target.host().avx512 else ("avx2",):
+        monkeypatch.setenv(target.VARIABLE, name)
+        cr.manual_seed(3)
+        model = nn.Sequential(nn.Linear(60, width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, CLASSES))
+        step = training_step(model, cr.optim.Adam(model.parameters(), lr=0.01))
+        random = np.random.default_rng(0)
+        x, y = random.standard_normal((130, 60)).astype(np.float32), random.integers(0, CLASSES, 130)
+        losses = step.over(x, y, batch_size=32, passes=2).numpy()
+        assert_native(step.report())
+        found.add(losses.tobytes() + b"".join(p.detach().numpy().tobytes() for p in model.parameters()))
+    assert len(found) == 1
+
+
 TILES = {
     "one row": Tile(1, 1),
     "high": Tile(8, 1),
