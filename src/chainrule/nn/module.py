@@ -16,6 +16,7 @@ from chainrule.errors import (
     nearest,
 )
 from chainrule.graph import Array
+from chainrule.graph.sizes import same_shape
 from chainrule.nn import hooks
 from chainrule.nn.hooks import Hook, RemovableHandle, call_with_hooks
 from chainrule.nn.parameter import Buffer, Parameter, replace_memory
@@ -180,11 +181,12 @@ class Module:
             return True  # this call of the function made the module, and each call makes it anew
         held = own.get("_buffers", {}).get(name)
         if isinstance(value, Tensor) and not isinstance(value, Parameter):
-            if held is None:
-                return True
-            with no_grad():
-                held.copy_(value)
-            return False
+            if held is None and not value.requires_grad and _is_alike(own.get(name), value):
+                held = own[name]
+            if held is not None:
+                with no_grad():
+                    held.copy_(value)
+                return False
         if name in own and own[name] is value:
             return False
         what = (
@@ -544,6 +546,17 @@ def body(extra: Iterable[str], parts: Iterable[str]) -> str:
     if not rest and len(first) <= 1:
         return "".join(first)
     return "".join(f"\n  {line}" for line in [*first, *rest]) + "\n"
+
+
+def _is_alike(held: Any, value: Tensor) -> bool:
+    """Say whether a tensor that an attribute holds can take the numbers of another one."""
+    return (
+        isinstance(held, Tensor)
+        and not isinstance(held, Parameter)
+        and not held.requires_grad
+        and same_shape(tuple(held.shape), tuple(value.shape))
+        and held.dtype == value.dtype
+    )
 
 
 def _is_short(value: Any) -> bool:

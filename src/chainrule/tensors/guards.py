@@ -1,7 +1,7 @@
 """What a trace took for granted beside its arguments, and whether it is still so.
 
-Names    what the function's own code reads from outside by name (globals and variables of enclosing functions): the
-         model, the optimizer, a number
+Names    what the function's own code reads from outside by name (globals and variables of enclosing functions, the object
+         whose method it is): the model, the optimizer, a number; of other objects the attributes that the code names
 Modules  everything of a module but the numbers in its tensors: settings, parts, hooks; train or eval
 Tensors  whether they want gradients, their shapes and dtypes
 Answers  of whoever was asked while tracing (an optimizer: which rule do your flags select?)
@@ -26,6 +26,7 @@ from chainrule.tensors.tensor import Tensor
 SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
 PARTS = ("_parameters", "_buffers", "_modules")
+SHORT = 32  # entries of a dict that are compared at each call
 LONGEST = 1000  # of a list or dict that is compared by its contents
 
 
@@ -73,7 +74,7 @@ def fact(value: Any) -> Any:
 class Name:
     """A global or enclosing variable that a function reads, and what it was.
 
-    Of a list or dict it matters which one it is, not what is in it: a function may append to it.
+    Of a list or a large dict it matters which one it is, not what is in it: a function may append to it.
     """
 
     __slots__ = ("_find", "known", "text")
@@ -100,25 +101,92 @@ class Name:
         return _changed(f"'{self.text}'", self.known, self._fact())
 
 
+class ObjectName(Name):
+    """The same of an ordinary object or a small dict: which one it is, and the attributes of it that code names, or all entries."""
+
+    __slots__ = ("_attributes",)
+
+    def __init__(self, text: str, find: Callable[[], Any], attributes: frozenset[str]) -> None:
+        self._attributes = attributes
+        super().__init__(text, find)
+
+    def _fact(self) -> Any:
+        return facts_of_object(self._find(), self._attributes)
+
+    def holds(self) -> bool:
+        return bool(self.known == self._fact())
+
+    def difference(self) -> str:
+        now = self._fact()
+        before = next((name for name, value in self.known.items() if name not in now or now[name] != value), "")
+        name = before or next((name for name in now if name not in self.known), "")
+        return _changed(f"{self.text}{name}", self.known.get(name), now.get(name))
+
+
+def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = 3) -> dict[str, Any]:
+    """Return which object it is, and what its attributes of these names are, down to those of objects in it."""
+    found: dict[str, Any] = {inside: Same(value)}
+    if depth == 0 or not is_ordinary(value):
+        return found
+    is_dict = isinstance(value, dict)
+    for name, part in list(value.items() if is_dict else vars(value).items()):
+        if not is_dict and name not in attributes:
+            continue
+        place = f"{inside}[{name!r}]" if is_dict else f"{inside}.{name}"
+        if type(part) in SIMPLE:
+            found[place] = fact(part)
+        else:
+            found |= facts_of_object(part, attributes, place, depth - 1)
+    return found
+
+
+def is_ordinary(value: Any) -> bool:
+    """Say whether a value is an object of a class that knows nothing of tracing, or a small dict: no module, optimizer, function."""
+    if type(value) is dict:
+        return len(value) <= SHORT
+    if isinstance(value, (type, Tensor, ModuleType, FunctionType, MethodType)) or callable(value):
+        return False
+    own = getattr(value, "__dict__", None)
+    known = type(value).__module__.partition(".")[0] in ("chainrule", "numpy", "builtins")
+    return isinstance(own, dict) and not known and PARTS[0] not in own and "param_groups" not in own
+
+
 def names_read(function: Callable[..., Any]) -> list[Name]:
     """Return the variables from outside that a function's code reads, and those of the functions it calls by name."""
-    found: dict[tuple[int, str], Name] = {}
+    found: dict[tuple[int, str], tuple[str, Callable[[], Any]]] = {}
     pending = [_plain_function(function)]
     seen: set[int] = set()
+    attributes: set[str] = set()
+    objects: list[Any] = []
+    owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
+    if is_ordinary(owner):
+        place = pending[0].__code__.co_varnames[0] if pending[0] else "self"
+        found[id(owner), place] = (place, functools.partial(_itself, owner))
+        objects.append(owner)
     while pending:
         plain = pending.pop()
         if plain is None or id(plain) in seen:
             continue
         seen.add(id(plain))
-        for place, text, find in _variables(plain):
+        attributes |= _attributes_of(plain.__code__)
+        for place_id, text, find in _variables(plain):
             value = find()
             if isinstance(value, ModuleType):
                 continue
-            found.setdefault((place, text), Name(text, find))
+            found.setdefault((place_id, text), (text, find))
+            if is_ordinary(value):
+                objects.append(value)
             called = _plain_function(value)
             if called is not None and called.__globals__ is plain.__globals__:
                 pending.append(called)
-    return list(found.values())
+        methods = [getattr(type(x), name, None) for x in objects for name in attributes]
+        pending += [method for method in methods if isinstance(method, FunctionType) and id(method) not in seen]
+    named = frozenset(attributes)
+    return [ObjectName(text, find, named) if is_ordinary(find()) else Name(text, find) for text, find in found.values()]
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _plain_function(function: Any) -> FunctionType | None:
@@ -151,6 +219,12 @@ def _contents(cell: CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # not assigned yet
         return None
+
+
+@functools.cache
+def _attributes_of(code: CodeType) -> frozenset[str]:
+    """Return the names of the attributes that code reads, and some other names."""
+    return frozenset(code.co_names).union(*[_attributes_of(c) for c in code.co_consts if isinstance(c, CodeType)])
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from chainrule.graph.sizes import numel
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import FROM_NUMPY, DType
 from chainrule.tensors.state import STATE, TRACE
+from chainrule.tensors.user_line import calling_line
 
 NO_ATTRIBUTES: dict[str, Any] = {}
 NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep
@@ -333,8 +334,10 @@ def concrete(x: Tensor, asked: str, *, instead: str = "") -> Array:
     """Return the array of a tensor that has one; in a trace no tensor does, and the error says what was asked."""
     if STATE.mode == TRACE:
         advice = f"use {instead}, or move" if instead else "move"
+        line = calling_line()
         raise TraceError(
-            f"{asked} asks for the value of a tensor inside a compiled function, where it is not known",
+            f"{asked} asks for the value of a tensor inside a compiled function, where it is not known"
+            + (f", at{line}" if line else ""),
             fix=f"{advice} this line out of the compiled function",
         )
     value: Any = x._value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
+import sys
+from types import FrameType, TracebackType
 
 import numpy as np
 
@@ -23,3 +24,14 @@ def user_line(trace: TracebackType | None) -> str:
             found = f" {os.path.basename(file)}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return found
+
+
+def calling_line() -> str:
+    """Return the same of the innermost frame that is open now; nothing if the user's code called nothing of this."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(NOT_THE_USERS):
+            return f" {os.path.basename(file)}, line {frame.f_lineno}"
+        frame = frame.f_back
+    return ""

@@ -82,6 +82,7 @@ class _Runner:
         self.function = function
         self.compiled = compiled
         self.note = note
+        self.refused = ""  # why it is not traced after all
         self.forget()
 
     def forget(self) -> None:
@@ -89,9 +90,18 @@ class _Runner:
         self.is_new = True
 
     def told(self) -> str:
+        if self.refused:
+            return self.refused
         if not isinstance(self.call, Compiled) or engines.is_off():
             return ""
         return self.call.engine()
+
+    def _give_up(self, error: TraceError) -> None:
+        """Run uncompiled from now on."""
+        self.compiled = False
+        self.refused = f"not compiled: {error}"
+        self.note(self.refused)
+        self.forget()
 
     def run_steps(
         self,
@@ -136,7 +146,8 @@ class _Runner:
             return
         try:
             found = self.call.served(batch.X, batch.y, batch.weight)
-        except TraceError:  # told when it is run
+        except TraceError as error:
+            self._give_up(error)
             return
         if found is not None:
             traced, tensors, sizes = found
@@ -149,8 +160,7 @@ class _Runner:
             if not self.compiled:
                 raise
             if self.is_new:
-                self.compiled = False
-                self.note(f"not compiled: {error}")
+                self._give_up(error)
             self.forget()  # a trace that ran before holds no more: an option that selects operations was changed
             return self.run(batch)
         self.is_new = False
