@@ -87,6 +87,35 @@ def test_a_hook_that_keeps_an_output_on_a_module_is_refused() -> None:
         cr.compile(model)(cr.ones(1, 2))
 
 
+KEPT: list[Any] = []
+
+
+@pytest.mark.parametrize(
+    "keep", [lambda y: y, lambda y: y.detach(), lambda y: y.mean(), lambda y: (y.abs() + 1)[0]], ids=str
+)
+def test_a_hook_that_keeps_a_tensor_elsewhere_is_refused_by_name(keep: Any) -> None:
+    def remember(module: Any, inputs: Any, y: Any) -> None:
+        KEPT.append(keep(y))
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    model[0].register_forward_hook(remember)
+    with pytest.raises(TraceError, match=r"hook .*remember keeps a tensor"):
+        cr.compile(model)(cr.ones(1, 2))
+    model(cr.ones(1, 2))  # uncompiled it may
+
+
+def test_hooks_that_use_tensors_alone_are_traced() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    model.register_buffer("peak", cr.zeros(2))
+    model[0].register_forward_hook(lambda module, _, y: model.peak.copy_(y.detach().abs().amax(0)))
+    model[1].register_forward_hook(lambda module, _, y: y * 2)
+    expected = model(cr.ones(1, 2)).numpy(), model.peak.numpy().copy()
+    model.peak.zero_()
+    found = cr.compile(model)(cr.ones(1, 2)).numpy(), model.peak.numpy()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 class Scaling:
     """An ordinary object with settings."""
 

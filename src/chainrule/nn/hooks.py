@@ -6,19 +6,21 @@ works, and is recorded, while a function is traced, as long as it uses tensors o
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import ArgumentTypeError, ShapeError
+from chainrule.errors import ArgumentTypeError, ShapeError, TraceError
 from chainrule.graph import Array, Node, Primitive, Spec, primitive
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.run import value_node
 from chainrule.tensors.apply import apply
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.shaping import cat
+from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, current_node
 
 if TYPE_CHECKING:
@@ -124,9 +126,29 @@ def _before_forward(
 def _after_forward(
     module: Module, key: int, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
 ) -> Any:
+    made = STATE.trace.made if STATE.mode == TRACE and STATE.trace is not None else None
+    first, before = (0, 0) if made is None else (len(made), sys.getrefcount(result))
     if key in module._forward_hooks_with_kwargs:
-        return hook(module, args, kwargs, result)
-    return hook(module, args, result)
+        new = hook(module, args, kwargs, result)
+    else:
+        new = hook(module, args, result)
+    if made is not None and new is None and _keeps(result, before, made[first:]):
+        raise TraceError(
+            f"the forward hook {_name(hook)} keeps a tensor inside a compiled function: Python would do it once, while "
+            "tracing, and never again",
+            fix="write into a buffer, return the tensor from the compiled function, or call the model uncompiled",
+        )
+    return new
+
+
+ALONE = 4  # references to a tensor: the trace's, a list's, a variable's, and that of who counts
+
+
+def _keeps(result: Any, before: int, made: list[Tensor]) -> bool:
+    """Say whether somebody holds ``result``, of which there were ``before`` references, or a tensor made meanwhile."""
+    shown = [id(x._parent) for x in made if x._parent is not None]
+    held = sys.getrefcount(result) - before - shown.count(id(result))
+    return held > 1 or any(sys.getrefcount(x) > ALONE + shown.count(id(x)) for x in made)
 
 
 def _name(hook: Hook) -> str:
