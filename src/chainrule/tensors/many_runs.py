@@ -64,7 +64,7 @@ def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
     if times < 1:
         raise ArgumentError(f"{compiled.name}.repeat: got times={times}", expected="1 or more")
     found = Stacked(compiled.name)
-    done = found.one(compiled(*args))
+    done = 0
     while done < times:
         done += _at_once(compiled, list(args), [], np.zeros(0, np.int64), times - done, found) or found.one(
             compiled(*args)
@@ -152,4 +152,5 @@ class Stacked:
 
     def result(self) -> Any:
         """Return the form of one run with the tensors of all."""
-        return rebuild(self.form, [Tensor(np.concatenate(parts)) for parts in zip(*self.parts, strict=True)], {})
+        whole = [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*self.parts, strict=True)]
+        return rebuild(self.form, [Tensor(x) for x in whole], {})
