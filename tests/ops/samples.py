@@ -389,6 +389,9 @@ def without_inputs() -> dict[str, Samples]:
             ],
             (),
         ),
+        "row_numbers": Samples(
+            [Sample((np.asarray(i, I64),), {"rows": 4}) for i in ([0, 3, 1], 2, [[0], [1]], np.zeros(0))], ()
+        ),
         "index_within": Samples(
             [Sample((np.asarray(i), np.asarray(4)), {}) for i in ([0, 3, -1, -4], 2, [[-2], [1]], np.zeros(0, int))], ()
         ),

@@ -11,7 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.errors import ArgumentTypeError, ChainruleError, TraceError
+from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, IndexingError, TraceError
 from chainrule.nn import functional as F
 
 from .beside_eager import batch, same_as_eager
@@ -140,6 +140,56 @@ def test_only_what_can_be_called_is_compiled() -> None:
         cr.compile(3)
 
 
+@pytest.mark.parametrize(
+    ("axis", "error", "told"),
+    [
+        ({"nope": 1}, ArgumentError, r"no argument is named 'nope'; expected x or other"),
+        ({"x": 1, "othr": 0}, ArgumentError, r"'othr'; expected x or other. Did you mean other\?"),
+        ({"x": "a"}, ArgumentTypeError, r"batch_axis=\{'x': 'a'\}; expected an integer"),
+        ("x", ArgumentTypeError, r"batch_axis='x'; expected an integer, or one for each name"),
+        (1.5, ArgumentTypeError, r"batch_axis=1.5; expected an integer"),
+        ([0], ArgumentTypeError, r"batch_axis=\[0\]; expected an integer"),
+        (True, ArgumentTypeError, r"batch_axis=True; expected an integer"),
+        (None, ArgumentTypeError, r"batch_axis=None; expected an integer"),
+    ],
+)
+def test_a_batch_axis_that_is_none_is_refused(axis: Any, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        cr.compile(lambda x, other=None: x, batch_axis=axis)
+
+
+def test_a_batch_axis_that_no_argument_has_is_refused_at_the_call() -> None:
+    x = cr.ones(3, 2)
+    for axis in ({"x": 2}, {"y": 0, "x": 5}, 2):
+        compiled = cr.compile(lambda x, y=None: x * 2, batch_axis=axis)
+        for _ in range(2):
+            with pytest.raises(ArgumentError, match=r"batch_axis=.* for x of shape \(3, 2\); expected"):
+                compiled(x)
+        assert not compiled.graphs
+        assert compiled(cr.ones(2, 2, 2, 2, 2, 2)).shape == (2,) * 6
+    assert cr.compile(lambda x, y: x + y, batch_axis=np.int64(1))(x, cr.ones(2)).shape == (3, 2)
+    assert cr.compile(lambda x: x, batch_axis=0)(cr.tensor(1.0)).item() == 1
+    assert cr.compile(lambda: 1, batch_axis=3)() == 1
+
+
+def test_a_batch_axis_may_name_what_any_function_takes() -> None:
+    x = cr.ones(3, 2)
+    assert cr.compile(lambda **named: named["x"], batch_axis={"x": 1})(x=x).shape == (3, 2)
+    assert cr.compile(lambda *given: given[0], batch_axis={"given": 1})(x).shape == (3, 2)
+    assert cr.compile(nn.Linear(2, 2), batch_axis={"input": 0})(x).shape == (3, 2)
+    assert cr.compile(batch_axis={"x": 1})(lambda x: x)(x).shape == (3, 2)
+
+
+def test_a_number_of_runs_that_is_no_integer_is_refused() -> None:
+    compiled, x = cr.compile(lambda x: x * 2), cr.ones(4, 2)
+    for options in ({"batch_size": 2.5}, {"batch_size": "2"}, {"batch_size": 2, "passes": 1.5}, {"batch_size": True}):
+        with pytest.raises(ArgumentTypeError, match=r"over: got (batch_size|passes)=.*; expected an integer"):
+            compiled.over(x, **options)
+    with pytest.raises(ArgumentTypeError, match=r"repeat: got times=1.5; expected an integer"):
+        compiled.repeat(x, times=1.5)
+    assert compiled.over(x, batch_size=np.int64(2), passes=np.int64(2)).shape == (4, 2, 2)
+
+
 def test_a_value_that_changes_at_every_call_runs_uncompiled_in_the_end_and_warns_once() -> None:
     compiled = cr.compile(lambda x, rate: x * rate)
     x = cr.ones(2)
@@ -254,6 +304,47 @@ def test_an_index_out_of_range_is_an_error_at_every_call() -> None:
     for wrong in (4, -1):
         with pytest.raises(ChainruleError):
             rows(cr.tensor([0, 1, wrong]), weight)
+
+
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_an_index_out_of_range_is_told_once_and_as_it_was_given(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", switch)
+    x = cr.ones(3, 4)
+
+    def write(x: Any, i: Any) -> Any:
+        y = x * 1
+        y[i] = 0
+        return y
+
+    for function, axis, size in (
+        (lambda x, i: x[i], 0, 3), (lambda x, i: x[:, i], 1, 4), (lambda x, i: x[i, i], 0, 3), (write, 0, 3),
+        (lambda x, i: x.index_select(0, i), 0, 3), (lambda x, i: x.take(i), 0, 12),
+    ):  # fmt: skip
+        compiled = cr.compile(function)
+        compiled(x, cr.tensor([0, -1]))
+        for wrong in (size, -size - 1):
+            told = rf"^(take|put): index {wrong} for axis {axis} of {size} elements; expected {-size} to {size - 1}\.$"
+            with pytest.raises(IndexingError, match=told):
+                compiled(x, cr.tensor([0, wrong]))
+
+
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_a_row_that_is_not_there_is_told_as_by_an_eager_embedding(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", switch)
+    for options in ({}, {"padding_idx": 1}, {"scale_grad_by_freq": True}, {"max_norm": 1.0}):
+        model = nn.Embedding(5, 2, **options)
+        compiled = cr.compile(model)
+        compiled(cr.tensor([[0, 4]]))
+        for wrong in ([[0, -1]], [[5, 0]], [[-6, 7]]):
+            with pytest.raises(IndexingError) as eager:
+                model(cr.tensor(wrong))
+            with pytest.raises(IndexingError) as raised:
+                compiled(cr.tensor(wrong))
+            assert str(raised.value) == str(eager.value)
+    one = cr.compile(F.embedding)
+    for place in (-1, 5):
+        with pytest.raises(IndexingError, match=rf"^embedding: got the index {place} for a table of 5 rows; expected"):
+            one(cr.tensor(place), cr.ones(5, 2))
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------

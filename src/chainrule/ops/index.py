@@ -187,6 +187,35 @@ class ClassNumbers(Primitive):
         return x  # they are indices, which are checked; what is wrong is said by ``evaluate``
 
 
+def refuse_rows(index: Array, rows: int) -> None:
+    """Raise unless all of ``index`` are rows of a table, 0 … rows - 1."""
+    wrong = (index < 0) | (index >= rows)
+    if wrong.any():
+        at = tuple(int(k) for k in np.argwhere(wrong)[0])
+        place = f" at {list(at)}" if at else ""
+        raise IndexingError(
+            f"embedding: got the index {int(index[at])}{place} for a table of {rows} rows", expected=f"0 … {rows - 1}"
+        )
+
+
+class RowNumbers(Primitive):
+    """y = x, numbers of rows of an embedding; an error if one is not in 0 … rows - 1"""
+
+    name = "row_numbers"
+    vjp = no_gradient("an index is an integer")
+
+    def shape(self, x: Any, *, rows: Dim) -> Spec:
+        return Spec(x.shape, x.dtype)
+
+    def evaluate(self, x: Array, *, rows: int) -> Array:
+        y = np.array(x)
+        refuse_rows(y, rows)
+        return y
+
+    def lower(self, e: Any, x: Any, *, rows: Dim) -> Any:
+        return x  # they are indices, which are checked; what is wrong is said by ``evaluate``
+
+
 class IndexWithin(Primitive):
     """y = x, counted from the end if negative; an error if that is outside of 0 … size - 1"""
 

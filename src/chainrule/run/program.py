@@ -18,6 +18,8 @@ CALL, GET, CONSTANT = primitive("call"), primitive("get"), primitive("constant")
 STOP, SET_VALUE = primitive("stop"), primitive("set_value")
 # Beside views, what may return an array that it was given, or a view of it: a test compares this with what they do.
 MAY_SHARE = frozenset(primitive(name) for name in ("cast", "sum_to"))
+# Of what indexes: the first of the index arrays among its inputs.
+INDICES = {primitive("take"): 1, primitive("spread"): 1, primitive("put"): 2}
 
 
 Plan = list[tuple["Step", Any, tuple[int, ...], dict[str, Any], tuple[int, ...]]]
@@ -245,7 +247,7 @@ def call_in_place(step: Step, operands: list[Any], inputs: Sequence[Any]) -> tup
 def told(error: Exception, step: Step, operands: list[Any], attributes: dict[str, Any]) -> ChainruleError:
     """Return the error of an operation as the user knows it: with its place, in the words of the shape rule if it objects."""
     place = step.node.label or step.primitive.name
-    if isinstance(error, ArgumentError):  # it names what it is of
+    if isinstance(error, (ArgumentError, IndexingError)):  # it names what it is of
         return error.within(step.node.label) if step.node.label else error
     if isinstance(error, ChainruleError):
         return error.within(place)
@@ -253,5 +255,23 @@ def told(error: Exception, step: Step, operands: list[Any], attributes: dict[str
         explain(step.primitive, tuple(operands), attributes)
     except ChainruleError as explained:
         return explained.within(place)
-    kind = IndexingError if isinstance(error, IndexError) else ShapeError
-    return kind(f"{place}: {step.primitive.name}: {error}")
+    if isinstance(error, IndexError):
+        return outside(place, step.primitive, operands, attributes) or IndexingError(f"{place}: {error}")
+    name = f"{place}: " if step.node.label else ""
+    return ShapeError(f"{name}{step.primitive.name}: {error}")
+
+
+def outside(place: str, primitive: Primitive, operands: list[Any], attributes: dict[str, Any]) -> IndexingError | None:
+    """Return what eager mode says of the first index that is outside of its axis."""
+    first = INDICES.get(primitive)
+    if first is None:
+        return None
+    shape = attributes.get("shape") or operands[0].shape
+    for axis, places in zip(attributes["axes"], operands[first:], strict=True):
+        size = shape[axis]
+        if places.size and (places.min() < -size or places.max() >= size):
+            bad = int(places.min() if places.min() < -size else places.max())
+            return IndexingError(
+                f"{place}: index {bad} for axis {axis} of {size} elements", expected=f"{-size} to {size - 1}"
+            )
+    return None

@@ -26,6 +26,7 @@ from chainrule.tensors import (
     generator,
     indexing,
     memory,
+    numpy_functions,
     orders,
     printing,
     products,
@@ -77,7 +78,7 @@ def _attach_all() -> None:
     for name, function in {
         "__matmul__": products.matmul, "__getitem__": indexing.getitem, "__setitem__": indexing.setitem,
         "__deepcopy__": conversion.deep_copy, "__repr__": printing.tensor_repr, "ndimension": conversion.dim, "eq": arithmetic.eq, "where": _where_method,
-        "backward": autograd.backward_of,
+        "backward": autograd.backward_of, "__array_function__": numpy_functions.array_function,
     }.items():  # fmt: skip
         setattr(Tensor, name, function)
     Tensor.T = Tensor.mT = property(conversion.last_two_exchanged)  # type: ignore[attr-defined]  # attached here
@@ -95,6 +96,6 @@ _attach_all()
 
 __all__ = [
     "FAMILIES", "Tensor", "apply", "arithmetic", "autograd", "conversion", "creation", "dtypes", "gathering",
-    "generator", "indexing", "memory", "ops", "orders", "printing", "products", "reductions", "shaping", "state",
+    "generator", "indexing", "memory", "numpy_functions", "ops", "orders", "printing", "products", "reductions", "shaping", "state",
     "tensor", "trace", "views",
 ]  # fmt: skip

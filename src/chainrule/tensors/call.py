@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from chainrule.errors import ArgumentError
 from chainrule.graph.sizes import Shape, symbol
 from chainrule.tensors.arguments import Arguments, with_types_only
 from chainrule.tensors.dtypes import default_float
@@ -28,6 +29,7 @@ class Call:
         tensors = given.tensors
         kinds = tuple([(x._value.dtype, x._node is not None, x._value.ndim) for x in tensors])
         self.kind = (given.form, kinds, STATE.mode, default_float())
+        self.batch_axis = batch_axis
         self.concrete: tuple[Any, ...] = tuple([x._value.shape for x in tensors])
         self.shapes = self.concrete
         self.sizes: dict[str, int] = {}
@@ -61,6 +63,23 @@ class Call:
     def family(self) -> Any:
         """What it has in common with calls that differ in values and sizes alone: the traces of a family are counted."""
         return (with_types_only(self.given.form), *self.kind[1:])
+
+    def check_batch_axis(self) -> None:
+        """Raise if no tensor, or none in an argument that is named, has the axis that the batch is to be."""
+        shapes = [(NAME.split(name, maxsplit=1)[0], x) for name, x in zip(self.given.names, self.concrete, strict=True)]
+        if isinstance(self.batch_axis, int):
+            axis, wrong = self.batch_axis, shapes if self.batch_axis else []  # 0: there need be no batch
+            if wrong and all(len(shape) <= axis for _, shape in wrong):
+                got = ", ".join([f"{name} of shape {shape}" for name, shape in wrong])
+                raise ArgumentError(f"compile: got batch_axis={axis} for {got}", expected="an axis of an argument")
+            return
+        for name, axis in self.batch_axis.items():
+            found = [shape for other, shape in shapes if other == name]
+            if found and all(len(shape) <= axis for shape in found):
+                raise ArgumentError(
+                    f"compile: got batch_axis={{{name!r}: {axis}}} for {name} of shape {found[0]}",
+                    expected="one of its axes, counted from 0",
+                )
 
     def fix_sizes(self, decided: str) -> None:
         """Let the batch be a number like all other sizes, because of what the code decides."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError
+from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, nearest
 from chainrule.graph import Graph, show
 from chainrule.graph.sizes import UndecidedSize
 from chainrule.tensors.again import DIFFERS, Again
@@ -246,6 +246,7 @@ class Compiled:
         return self.function(*args, **kwargs)
 
     def _trace(self, call: Call, reason: str) -> Traced:
+        call.check_batch_axis()
         traced: Traced | None = None
         try:
             traced = self._traced(call)
@@ -291,6 +292,41 @@ def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
         return ()
 
 
+def checked_batch_axis(axes: Any, function: Callable[..., Any] | None) -> BatchAxis:
+    """Return ``batch_axis`` with plain numbers; raise if it is no axis, or names no argument of the function."""
+    named = axes if isinstance(axes, Mapping) else {None: axes}
+    checked: dict[Any, int] = {}
+    for name, axis in named.items():
+        if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+            raise ArgumentTypeError(
+                f"compile: got batch_axis={axes!r}", expected='an integer, or one for each name: {"x": 1}'
+            )
+        if axis < 0:
+            raise ArgumentError(f"compile: got batch_axis={axes!r}", expected="axes counted from the front, from 0")
+        checked[name] = int(axis)
+    if not isinstance(axes, Mapping):
+        return checked[None]
+    names = argument_names(function)
+    for name in checked:
+        if names is not None and name not in names:
+            raise ArgumentError(
+                f"compile: got batch_axis={axes!r}, and no argument is named {name!r}",
+                expected=" or ".join(names) or "a function with arguments",
+                fix=nearest(str(name), names),
+            )
+    return checked
+
+
+def argument_names(function: Callable[..., Any] | None) -> tuple[str, ...] | None:
+    """Return the names that arguments of a function (of a module's ``forward``) can have; None if that is not known."""
+    try:
+        found = inspect.signature(getattr(function, "forward", function)).parameters  # type: ignore[arg-type]  # None: TypeError
+    except (TypeError, ValueError):
+        return None
+    is_open = any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in found.values())
+    return None if is_open else tuple(found)
+
+
 def compile(
     function: Callable[..., Any] | None = None, *, batch_axis: BatchAxis = 0, keep_gradients: bool = False
 ) -> Any:
@@ -304,10 +340,9 @@ def compile(
     their line. Python runs once, while tracing: what it prints or counts is not repeated.
     """
     if function is None:
+        batch_axis = checked_batch_axis(batch_axis, None)
         return functools.partial(compile, batch_axis=batch_axis, keep_gradients=keep_gradients)
-    axes = [batch_axis] if isinstance(batch_axis, int) else [*batch_axis.values()]
-    if any(axis < 0 for axis in axes):
-        raise ArgumentError(f"compile: got batch_axis={batch_axis!r}", expected="axes counted from the front, from 0")
     if not callable(function):
         raise ArgumentTypeError(f"compile: got {type(function).__name__}", expected="a function or a module")
+    batch_axis = checked_batch_axis(batch_axis, function)
     return Compiled(function, batch_axis=batch_axis, keep_gradients=keep_gradients)

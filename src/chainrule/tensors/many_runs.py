@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import run as engines
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.graph import Array
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.tensor import Tensor
@@ -61,6 +61,7 @@ def run_over(
 
 def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
     """Run on the same arguments again and again: see ``Compiled.repeat``."""
+    _check_counts(f"{compiled.name}.repeat", times=times)
     if times < 1:
         raise ArgumentError(f"{compiled.name}.repeat: got times={times}", expected="1 or more")
     found = Stacked(compiled.name)
@@ -72,11 +73,19 @@ def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
     return found.result()
 
 
+def _check_counts(name: str, **counts: Any) -> None:
+    """Raise unless all of them are integers."""
+    for key, count in counts.items():
+        if isinstance(count, (bool, np.bool_)) or not isinstance(count, (int, np.integer)):
+            raise ArgumentTypeError(f"{name}: got {key}={count!r}", expected="an integer of 1 or more")
+
+
 def _in_order(name: str, arrays: list[Any], batch_size: int, order: Any, passes: int) -> Array:
     """Return the numbers of the rows in the order in which one pass takes them; raise if an argument makes no sense."""
     if not arrays or any(x.ndim == 0 or len(x) != len(arrays[0]) for x in arrays):
         got = ", ".join(str(x.shape) for x in arrays)
         raise ArgumentError(f"{name}.over: got arrays of shapes ({got})", expected="the same number of rows")
+    _check_counts(f"{name}.over", batch_size=batch_size, passes=passes)
     if batch_size < 1 or passes < 1:
         raise ArgumentError(f"{name}.over: got batch_size={batch_size}, passes={passes}", expected="1 or more of each")
     count = len(arrays[0])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from chainrule.errors import ArgumentError, DtypeError, IndexingError, ShapeError, TraceError
+from chainrule.errors import ArgumentError, DtypeError, ShapeError, TraceError
 from chainrule.graph import primitive
 from chainrule.nn.functional.reduction import check_tensors
+from chainrule.ops.index import refuse_rows
 from chainrule.tensors import reductions
 from chainrule.tensors.apply import apply, apply2, cast
 from chainrule.tensors.autograd import no_grad
@@ -16,7 +15,7 @@ from chainrule.tensors.logic import eq, lt, where
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
-TAKE, SPREAD, PUT = primitive("take"), primitive("spread"), primitive("put")
+TAKE, SPREAD, PUT, ROW_NUMBERS = primitive("take"), primitive("spread"), primitive("put"), primitive("row_numbers")
 ROWS = {"axes": (0,)}
 
 
@@ -47,8 +46,9 @@ def embedding(
     rows = int(weight.shape[0])
     index = cast(input, I64)
     if STATE.mode != TRACE:
-        _check_rows(index._value, rows)
+        refuse_rows(index._value, rows)
     else:  # values are unknown here: a negative index must not count from the end when the graph runs
+        index = apply(ROW_NUMBERS, (index,), {"rows": rows})
         index = where(lt(index, 0), rows, index)
     if padding_idx is not None:
         if not -rows <= padding_idx < rows:
@@ -64,16 +64,6 @@ def embedding(
     if padding_idx is not None:
         y = where(eq(index, padding_idx).unsqueeze(-1), y.detach(), y)
     return y
-
-
-def _check_rows(index: np.ndarray[tuple[int, ...], np.dtype[np.int64]], rows: int) -> None:
-    wrong = (index < 0) | (index >= rows)
-    if wrong.any():
-        at = tuple(int(k) for k in np.argwhere(wrong)[0])
-        raise IndexingError(
-            f"embedding: got the index {int(index[at])} at {list(at)} for a table of {rows} rows",
-            expected=f"0 … {rows - 1}",
-        )
 
 
 def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
