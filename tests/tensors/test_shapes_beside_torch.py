@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, mutually_broadcastable_shapes
 
@@ -89,6 +89,7 @@ def test_reductions_over_any_axes(data: st.DataObject, name: str, seed: int, kee
     )
     axes = data.draw(st.lists(st.integers(-len(shape), len(shape) - 1), min_size=1, unique_by=lambda k: k % len(shape)))
     x = data.draw(laid_out(shape, seed))
+    assume(name != "std" or x.std(tuple(axes)).min() > 0.01)  # where it is 0 it has no gradient
 
     def function(library: ModuleType, x: Any) -> Any:
         if name == "count_nonzero":
