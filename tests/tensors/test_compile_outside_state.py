@@ -36,7 +36,7 @@ def test_a_tensor_assigned_to_an_attribute_is_there_at_the_next_call() -> None:
     assert compiled.total.item() == 3
 
 
-@pytest.mark.parametrize("start", [None, cr.zeros(2, 1), 1.0])
+@pytest.mark.parametrize("start", [None, cr.zeros(2, 1), 1.0], ids=["nothing", "another shape", "a number"])
 def test_what_no_attribute_can_take_is_refused_by_name(start: Any) -> None:
     with pytest.raises(TraceError, match=r"Counting\.total.*register_buffer"):
         cr.compile(Counting(start))(cr.tensor(np.ones(2, np.float32)))
@@ -91,7 +91,9 @@ KEPT: list[Any] = []
 
 
 @pytest.mark.parametrize(
-    "keep", [lambda y: y, lambda y: y.detach(), lambda y: y.mean(), lambda y: (y.abs() + 1)[0]], ids=str
+    "keep",
+    [lambda y: y, lambda y: y.detach(), lambda y: y.mean(), lambda y: (y.abs() + 1)[0]],
+    ids=["itself", "detached", "its mean", "a view of another"],
 )
 def test_a_hook_that_keeps_a_tensor_elsewhere_is_refused_by_name(keep: Any) -> None:
     def remember(module: Any, inputs: Any, y: Any) -> None:
