@@ -1,23 +1,27 @@
 """Folds: how the elements of a sum, a product or an extreme are combined, and how where an extreme is.
 
 A loop carries one value for each fold, and two (the best so far, and where it is) for each place. Neither the width of the
-registers nor the number of threads decides the order of a sum: 16 lanes (or rows) add up in rising order, in chunks of a fixed
-size, chunk after chunk, and the lanes in halves at the end.
+registers nor the number of threads decides the order of a sum: vectors of 16 lanes (or rows) are dealt to four chains
+(``Chains``) in turn, each adds up in rising order, then the chains in halves; so in chunks of a fixed size, chunk after chunk,
+and the lanes in halves at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.compiler.emit import Emitter
 from chainrule.compiler.fields import Field, Fold, Place
-from chainrule.compiler.value import BOOL, I64, Value
+from chainrule.compiler.value import BOOL, I64, LANES, Value
+from chainrule.graph.sizes import Dim, Size
 
 CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
 CHUNK_OF_ROWS = 256  # of a sum along another axis
+CHAINS = 4  # of a sum: an addition takes three or four cycles, in which those of the other chains begin
+FEW = 4  # turns of a loop, for which more than one chain does not pay
 
 
 # One fold.
@@ -46,10 +50,13 @@ def combine(e: Emitter, f: Fold, a: Value, b: Value) -> Value:
     return a * b if f.kind == "mul" else a + b
 
 
-def in_halves(e: Emitter, f: Fold, terms: Sequence[Value]) -> Value:
-    """Return a few terms combined: those of the lower half of a power of two with those of the upper, and so on."""
+def in_halves(e: Emitter, f: Fold, terms: Sequence[Value], *, begun: bool = False) -> Value:
+    """Return a few terms combined: those of the lower half of a power of two with those of the upper, and so on.
+
+    ``begun``: they are sums that began with the neutral number.
+    """
     first, *others = terms
-    if begins_with_zero(f):
+    if begins_with_zero(f) and not begun:
         first = combine(e, f, e.wide(neutral(e, f), first.lanes), first)
     terms = [first, *others]
     half = 1 << (len(terms) - 1).bit_length() >> 1
@@ -62,6 +69,14 @@ def in_halves(e: Emitter, f: Fold, terms: Sequence[Value]) -> Value:
 def begins_with_zero(f: Fold) -> bool:
     """Say whether it matters that a fold begins with its neutral number: 0 + -0.0 is 0."""
     return f.kind == "add" and f.dtype.kind == "f"
+
+
+def in_chains(f: Field, size: Dim, *, along_lanes: bool) -> int:
+    """Return how many chains a fold along ``size`` elements has; the shape decides."""
+    if not (isinstance(f, Fold) and begins_with_zero(f)):
+        return 1
+    turns = None if isinstance(size, Size) else -(-size // LANES) if along_lanes else size
+    return CHAINS if turns is None or turns > FEW else 1
 
 
 # What a loop carries for several folds and places.
@@ -119,6 +134,54 @@ def joined(e: Emitter, folds: Sequence[Field], carry: Sequence[Value], found: Se
         else:
             result.extend(_better(e, f, carry[own], found[own]))
     return result
+
+
+class Chains:
+    """The innermost loop of some folds, with sums in several chains: the first takes a term and becomes the last."""
+
+    def __init__(self, e: Emitter, folds: Sequence[Field], size: Dim, *, along_lanes: bool) -> None:
+        self.e = e
+        self.shares = [(f, own, in_chains(f, size, along_lanes=along_lanes)) for f, own in shares(folds)]
+
+    @property
+    def several(self) -> bool:
+        """Whether any fold has more than one."""
+        return any(count > 1 for *_, count in self.shares)
+
+    def begin(self, carry: Sequence[Value]) -> list[Value]:
+        """Return what the loop begins with: in the first chain what was before."""
+        found: list[Value] = []
+        for f, own, count in self.shares:
+            found += carry[own]
+            found += nothing(self.e, [f], carry[own][0].lanes) * (count - 1)
+        return found
+
+    def turn(self, write: Callable[[Sequence[Value]], Sequence[Value]], now: Sequence[Value]) -> list[Value]:
+        """Return what the loop carries after one turn, of which ``write`` knows one chain only."""
+        parts = self._parts(now)
+        after = write(
+            [x for part, (_, own, _) in zip(parts, self.shares, strict=True) for x in part[: own.stop - own.start]]
+        )
+        found: list[Value] = []
+        for part, (_, own, _) in zip(parts, self.shares, strict=True):
+            found += [*part[own.stop - own.start :], *after[own]]
+        return found
+
+    def end(self, values: Sequence[Value]) -> list[Value]:
+        """Return what the chains give together."""
+        found: list[Value] = []
+        for part, (f, _, count) in zip(self._parts(values), self.shares, strict=True):
+            found += [in_halves(self.e, f, part, begun=True)] if count > 1 and isinstance(f, Fold) else part
+        return found
+
+    def _parts(self, values: Sequence[Value]) -> list[Sequence[Value]]:
+        """Return what is carried for each fold."""
+        parts, at = [], 0
+        for _, own, count in self.shares:
+            size = (own.stop - own.start) * count
+            parts.append(values[at : at + size])
+            at += size
+        return parts
 
 
 def across_lanes(e: Emitter, f: Field, values: Sequence[Value]) -> Value:

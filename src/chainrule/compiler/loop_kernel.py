@@ -13,6 +13,7 @@ size (``folds.py``). A folded loop too short for a vector is written out turn by
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from chainrule.compiler import folds as folding
@@ -289,6 +290,35 @@ class LoopKernel:
             return e.loop(0, e.size(self.region.dims[d]), 1, body, carry)
         return self._chunks(rest[0] if rest else None, turn, carry, folds)
 
+    def _rows(
+        self,
+        d: int,
+        start: Value | int,
+        stop: Value,
+        turn: Callable[[Sequence[Value]], list[Value]],
+        now: list[Value],
+        together: int,
+    ) -> list[Value]:
+        """Write the loop along ``d``; turns that do no more than add up stand ``together``, then each chain has its place."""
+        e = self.e
+        self._hoist()
+
+        def turns(count: int) -> Callable[..., list[Value]]:
+            def body(i: Value, *values: Value) -> list[Value]:
+                carry: Any = values
+                for k in range(count):
+                    carry = self.ev.turn(d, i + k if k else i, partial(turn, carry))
+                return list(carry)
+
+            return body
+
+        if together > 1 and not self.in_loop:
+            first = e.index(start) if isinstance(start, int) else start
+            whole = first + e.bits("and", stop - first, -together)
+            now = e.loop(first, whole, together, turns(together), now)
+            start = whole
+        return e.loop(start, stop, 1, turns(1), now)
+
     def _from_nothing(
         self, rest: Sequence[int], turn: Callable[..., list[Value]], carry: list[Value], folds: Sequence[Field]
     ) -> list[Value]:
@@ -304,12 +334,18 @@ class LoopKernel:
         assert loop is not None
         size = self.region.dims[loop]
         chunk = CHUNK_OF_LANES if d is None else CHUNK_OF_ROWS
+        chains = folding.Chains(e, folds, size, along_lanes=d is None)
+
+        def one_chain(now: Sequence[Value]) -> list[Value]:
+            return chains.turn(turn, now)
 
         def run(start: Value | int, stop: Value, now: list[Value]) -> list[Value]:
+            now = chains.begin(now)
             if d is None:
-                return self._lanes(start, stop, size, turn, now)
-            self._hoist()
-            return e.loop(start, stop, 1, lambda i, *values: self.ev.turn(d, i, lambda: turn(values)), now)
+                return chains.end(self._lanes(start, stop, size, one_chain, now))
+            return chains.end(
+                self._rows(d, start, stop, one_chain, now, together=folding.CHAINS if chains.several else 1)
+            )
 
         if not folds or (not isinstance(size, Size) and size <= chunk):
             return run(0, e.size(size), carry)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from chainrule.compiler.fields import (
     SizeOf,
     Source,
 )
-from chainrule.compiler.folds import CHUNK_OF_LANES, CHUNK_OF_ROWS, begins_with_zero, combine, in_halves, neutral
+from chainrule.compiler.folds import CHUNK_OF_LANES, CHUNK_OF_ROWS, combine, in_chains, in_halves, neutral
 from chainrule.compiler.interface import Unsuitable
 from chainrule.compiler.product import CHUNK
 from chainrule.compiler.readings import CHEAP
@@ -230,41 +231,44 @@ class RegisterEvaluator:
         order = np.transpose(self.numbers(x), [*kept, *folded, *single])
         count = math.prod(self.shape(field))
         order = order.reshape(count, *[self.shape(x)[axis] for axis in folded])
-        along_lanes = loops[folded[-1]] == lane_of(region)
+        innermost = loops[folded[-1]]
+        assert innermost is not None
+        along_lanes = innermost == lane_of(region)
         if order.shape[-1] > (CHUNK_OF_LANES if along_lanes else CHUNK_OF_ROWS):
             raise Unsuitable(f"a sum of {order.shape[-1]} terms is computed by loops")
+        chains = in_chains(field, region.dims[innermost], along_lanes=along_lanes)
         if along_lanes:
-            return self._halved(field, self._folded(field, order, self._lanes), count)
-        return self._folded(field, order, self._short_rows if folds_short_rows(region) else self._rows)
+            return self._halved(field, self._folded(field, order, self._lanes, chains), count)
+        return self._folded(field, order, self._short_rows if folds_short_rows(region) else self._rows, chains)
 
-    def _folded(self, field: Fold, order: Array, innermost: Callable[[Fold, Array], Cells]) -> Cells:
+    def _folded(self, field: Fold, order: Array, innermost: Callable[[Fold, Array, int], Cells], chains: int) -> Cells:
         """Combine along all axes of ``order`` but the first, the last of them innermost."""
         if order.ndim == 2:
-            return innermost(field, order)
-        parts = [self._folded(field, order[:, k], innermost) for k in range(order.shape[1])]
+            return innermost(field, order, chains)
+        parts = [self._folded(field, order[:, k], innermost, chains) for k in range(order.shape[1])]
         return self._in_order(field, parts)
 
-    def _in_order(self, field: Fold, parts: list[Cells]) -> Cells:
-        """Combine arrays element by element, from nothing."""
-        e, count = self.e, parts[0].size
-        parts = [spread(e, x) for x in parts]
-        vectors = parts[0].vectors
-        if begins_with_zero(field):
-            zero = e.wide(neutral(e, field), width_of(count))
-            vectors = [combine(e, field, zero, x) for x in vectors]
-        for part in parts[1:]:
-            vectors = [combine(e, field, x, y) for x, y in zip(vectors, part.vectors, strict=True)]
-        return Cells(count, vectors)
+    def _in_order(self, field: Fold, parts: list[Cells], chains: int = 1) -> Cells:
+        """Combine arrays element by element, from nothing, dealt to ``chains`` in turn."""
+        terms = [spread(self.e, x).vectors for x in parts]
+        vectors = []
+        for own in zip(*terms, strict=True):  # of each vector its terms
+            sums = []
+            for k in range(min(chains, len(own))):
+                first, *others = own[k::chains]
+                sums.append(reduce(lambda x, y: combine(self.e, field, x, y), others, first))
+            vectors.append(in_halves(self.e, field, sums))
+        return Cells(parts[0].size, vectors)
 
-    def _rows(self, field: Fold, order: Array) -> Cells:
+    def _rows(self, field: Fold, order: Array, chains: int) -> Cells:
         x = field.inputs[0]
-        return self._in_order(field, [self.chosen(x, order[:, k]) for k in range(order.shape[1])])
+        return self._in_order(field, [self.chosen(x, order[:, k]) for k in range(order.shape[1])], chains)
 
-    def _short_rows(self, field: Fold, order: Array) -> Cells:
+    def _short_rows(self, field: Fold, order: Array, _: int) -> Cells:
         parts = [spread(self.e, self.chosen(field.inputs[0], order[:, k])).vectors for k in range(order.shape[1])]
         return Cells(len(order), [in_halves(self.e, field, terms) for terms in zip(*parts, strict=True)])
 
-    def _lanes(self, field: Fold, order: Array) -> Cells:
+    def _lanes(self, field: Fold, order: Array, chains: int) -> Cells:
         """Return for each row as many sums as lanes are used."""
         e = self.e
         count, size = order.shape
@@ -284,7 +288,7 @@ class RegisterEvaluator:
                 ]
                 part = gather(e, cells)
             parts.append(part)
-        return self._in_order(field, parts)
+        return self._in_order(field, parts, chains)
 
     def _halved(self, field: Fold, x: Cells, count: int) -> Cells:
         """Combine the lanes of each row, halves with halves."""
