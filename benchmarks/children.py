@@ -6,6 +6,7 @@ The machine's slow phases then slow all of them; what is compared is the ratio w
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import statistics
@@ -101,14 +102,14 @@ class Child:
         self.found = found["found"]
         return found["seconds"]
 
-    def choose_passes(self, seconds: float) -> None:
+    def choose_passes(self, seconds: float, most: float = math.inf) -> None:
         """Choose how many passes a turn has, so that it takes about that long; the last run warms that many up."""
         self.turn(self.passes)
         for _ in range(8):
             took = self.turn(self.passes)
-            if took > 0.6 * seconds:
+            if took > 0.6 * seconds or self.passes >= most:
                 break
-            self.passes = max(self.passes + 1, int(self.passes * min(seconds / took, 50)))
+            self.passes = int(min(max(self.passes + 1, self.passes * min(seconds / took, 50)), most))
             self.turn(self.passes)
 
     def end(self) -> None:

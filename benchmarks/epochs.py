@@ -31,7 +31,7 @@ from children import Child, Failed, Measured, ratio
 from peers import Entry
 
 PEERS = {
-    "chainrule-fit": Entry("ours", "Images"),
+    "chainrule-fit": Entry("ours_fit", "Images"),
     "torch-dataset": Entry("torch_eager", "Images", ("torch",)),
     "torch-dataset-batched": Entry("torch_eager", "ImagesAtOnce", ("torch",)),
     "torch-floats-loader": Entry("torch_eager", "FloatImages", ("torch",)),

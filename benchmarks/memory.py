@@ -9,9 +9,9 @@ growth   peak memory of a process that trains one pass over its data, less that 
          The native code is on disk. They should differ by no more than 10 % and 1 MiB
 steps    what resident memory grows by over a million steps of XOR, after the first 50,000 or, many in one call, 500,000
 networks what it grows by over 200 compilations of different networks, each trained and let go, after the first 20
-peers    the largest resident memory of a process that trains a network for some tenths of a second, in all: Python, NumPy,
-         the library and the rows, with one thread. × is that of a peer over that of ours, the largest of ours.
-         Ours compile: their cache is empty. "disk" is the same again, with the code that was left there. Peers keep what
+peers    the largest resident memory of a process that trains a network for some tenths of a second, 100,000 steps at most, in
+         all: Python, NumPy, the library and the rows, with one thread. × is that of a peer over that of ours, the largest of
+         ours. Ours compile: their cache is empty. "disk" is the same again, with the code that was left there. Peers keep what
          caches they have; what they let other processes compile is not counted
 
 Each row is a process of its own, pinned to one CPU. Linux alone says what is asked here.
@@ -37,6 +37,7 @@ from steps import about_the_machine, times
 MIB = 1 << 20
 PARTS = ("growth", "steps", "networks", "peers")
 TURN = 0.2  # seconds that a peer trains at a time, at least
+MOST = 100_000  # steps at a time, at most: the losses of all steps are kept, and who does more of them would keep more
 
 BEGIN = """
 import gc, json, sys
@@ -213,7 +214,7 @@ def in_all(network: str, name: str, variables: Mapping[str, str] = NO_VARIABLES)
     try:
         child = Child(name, PEERS[name], network, 1, 0, variables)
         if not child.refused:
-            child.choose_passes(TURN)
+            child.choose_passes(TURN, max(1, MOST // NETWORKS[network].batches))
         child.end()
     except Failed as failed:
         return float("nan"), str(failed)

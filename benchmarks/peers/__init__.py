@@ -29,7 +29,7 @@ class Entry:
 
     @property
     def is_ours(self) -> bool:
-        return self.module == "ours"
+        return self.module in ("ours", "ours_fit")
 
     def missing(self) -> list[str]:
         """What is not installed."""
@@ -43,7 +43,7 @@ PEERS = {
     "chainrule-eager": Entry("ours", "Eager"),
     "chainrule-compile": Entry("ours", "Compiled"),
     "chainrule-steps": Entry("ours", "Steps"),
-    "chainrule-fit": Entry("ours", "Fit"),
+    "chainrule-fit": Entry("ours_fit", "Fit"),
     "torch-eager": Entry("torch_eager", needs=("torch",)),
     "torch-compile": Entry("torch_compile", "Peer", ("torch",)),
     "torch-compile-cpp": Entry("torch_compile", "CppWrapper", ("torch",)),
