@@ -64,8 +64,7 @@ class Compilation:
     def recipe(self) -> Recipe:
         """Return what a run needs beside the code."""
         straight: int | str | None = None
-        sizes = [size for source in self.lowered.sources for size in source.shape if isinstance(size, Size)]
-        if self.hints or not sizes:
+        if self.hints or not any(isinstance(size, Size) for field in self.regions.order for size in field.shape):
             try:
                 straight = estimate(self.regions, self.hints)
             except Unsuitable as unsuitable:

@@ -9,7 +9,7 @@ Sizes may be symbols: offsets and entries are worked out for numbers once the ba
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from chainrule.compiler.fields import Field, Fixed, Fold, Place, Source, same_sizes
@@ -123,14 +123,14 @@ class Targets:
                 before[writer] |= (readers.get(source, set()) | checks) - {writer}
             return before
 
-        found = _sorted(trial(writes))
+        found = _sorted(trial(writes), early=[k for k, _, _ in writes])
         if found is None:  # some writes wait for each other: those that do are left out, the later ones first
             kept: list[tuple[int, Field, Source]] = []
             for write in writes:
                 if _sorted(trial([*kept, write])) is not None:
                     kept.append(write)
             writes = kept
-            found = _sorted(trial(writes))
+            found = _sorted(trial(writes), early=[k for k, _, _ in writes])
         assert found is not None
         self.over.update({field: source for _, field, source in writes})
         return [regions.all[k] for k in found]
@@ -181,20 +181,25 @@ class Targets:
             self.lives[field] = (self.lives[field][0], len(self.order))
 
 
-def _sorted(after: Sequence[set[int]]) -> list[int] | None:
-    """Return an order in which each comes after those it names, the given one where it is free; None if there is none."""
+def _sorted(after: Sequence[set[int]], early: Iterable[int] = ()) -> list[int] | None:
+    """Return an order in which each comes after those it names; None if there is none.
+
+    Where it is free it is the given one, but for those of ``early``: they come as soon as they can.
+    """
     left = [len(x) for x in after]
     followers: list[list[int]] = [[] for _ in after]
     for k, before in enumerate(after):
         for j in before:
             followers[j].append(k)
-    ready = [k for k, n in enumerate(left) if n == 0]
+    first = set(early)
+    ready = [(k not in first, k) for k, n in enumerate(left) if n == 0]
+    heapq.heapify(ready)
     order: list[int] = []
     while ready:
-        k = heapq.heappop(ready)
+        _, k = heapq.heappop(ready)
         order.append(k)
         for j in followers[k]:
             left[j] -= 1
             if left[j] == 0:
-                heapq.heappush(ready, j)
+                heapq.heappush(ready, (j not in first, j))
     return order if len(order) == len(after) else None
