@@ -131,6 +131,18 @@ def test_a_size_that_no_input_has_is_told_with_the_run() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_number_set_into_as_many_rows_as_are_left_needs_no_answer_how_many_they_are() -> None:
+    inputs = [graph_input("x", (N - 2, 3), F32), graph_input("value", (1, 3), F32)]
+    with recording(Recording()):
+        graph = Graph(inputs, (op.set_value(*inputs) * 2,))
+    programs = NativeProgram(graph), Program(graph)
+    for rows in (0, 1, 5):
+        given = [numbers(rows, 3), numbers(1, 3, seed=1)]
+        ours, theirs = (program.run(given, {"n": rows + 2})[0] for program in programs)
+        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(ours, np.repeat(given[1] * 2, rows, axis=0))
+
+
 @pytest.mark.parametrize("rows", [5, 255, 1025, 4096])
 def test_a_sum_of_many_rows_is_off_by_little(rows: int) -> None:
     """One after the other, 1,025 rows were off by 1.8e-6 of their sum: further than the worst of four chains can be."""

@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from chainrule.compiler.fields import Field, Map, same
+from chainrule.compiler.fields import Field, Map
 from chainrule.compiler.index import STILL, Index, key_of
 from chainrule.compiler.interleave import load_columns, store_columns
 from chainrule.compiler.scopes import Scope
 from chainrule.compiler.value import LANES, Value
 from chainrule.compiler.vector_math import LONG
+from chainrule.graph.sizes import surely_same
 
 if TYPE_CHECKING:
     from chainrule.compiler.evaluator import Evaluator
@@ -55,8 +56,8 @@ class Columns:
         return (
             len(index) > 1
             and (index[-1].loop, index[-1].step, index[-2].loop, index[-2].step) == (self.loop, 1, lane, 1)
-            and same(index[-1].offset, 0)
-            and same(field.shape[-1], len(self.known))
+            and surely_same(index[-1].offset, 0)
+            and surely_same(field.shape[-1], len(self.known))
             and not {lane, self.loop} & {at.loop for at in index[:-2]}
         )
 

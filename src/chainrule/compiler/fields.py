@@ -25,21 +25,7 @@ import numpy as np
 
 from chainrule.compiler.value import I64, Dtype
 from chainrule.graph import Primitive
-from chainrule.graph.sizes import Dim, Shape, Size
-
-
-def same(a: Dim, b: Dim) -> bool:
-    """Say whether two sizes are certainly equal."""
-    if a is b:
-        return True
-    if isinstance(a, Size) or isinstance(b, Size):
-        return str(a) == str(b)
-    return a == b
-
-
-def same_sizes(a: Shape, b: Shape) -> bool:
-    """Say whether two shapes are certainly equal."""
-    return len(a) == len(b) and all(map(same, a, b))
+from chainrule.graph.sizes import Dim, Shape, Size, surely_same
 
 
 def is_one(size: Dim) -> bool:
@@ -174,8 +160,8 @@ class Move(Field):
         axes = [place.axis for place in self.places if place.axis is not None]
         return len(set(axes)) == len(axes) and all(
             place.step == 1
-            and same(place.offset, 0)
-            and (is_one(n) if place.axis is None else same(n, self.shape[place.axis]))
+            and surely_same(place.offset, 0)
+            and (is_one(n) if place.axis is None else surely_same(n, self.shape[place.axis]))
             for place, n in zip(self.places, self.inputs[0].shape, strict=True)
         )
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.compiler.fields import Field, Move, is_one, same
-from chainrule.graph.sizes import Dim, Shape, Size
+from chainrule.compiler.fields import Field, Move, is_one
+from chainrule.graph.sizes import Dim, Shape, Size, surely_same
 
 if TYPE_CHECKING:
     from chainrule.compiler.kernel_emitter import KernelEmitter
@@ -31,7 +31,7 @@ STILL = At(None)
 
 def is_still(at: At) -> bool:
     """Say whether it certainly is the first place, at every turn."""
-    return at.loop is None and same(at.offset, 0)
+    return at.loop is None and surely_same(at.offset, 0)
 
 
 def index_of(axes: Sequence[int | None]) -> Index:

@@ -19,7 +19,7 @@ from typing import Any
 from chainrule.compiler import folds as folding
 from chainrule.compiler.columns import Columns
 from chainrule.compiler.evaluator import Evaluator
-from chainrule.compiler.fields import Field, Fold, Place, same
+from chainrule.compiler.fields import Field, Fold, Place
 from chainrule.compiler.folds import CHUNK_OF_LANES, CHUNK_OF_ROWS
 from chainrule.compiler.index import Index, index_of
 from chainrule.compiler.kernel_emitter import KernelEmitter
@@ -28,7 +28,7 @@ from chainrule.compiler.region import Region, folds_short_rows, lane_of, runs_in
 from chainrule.compiler.regions import Regions
 from chainrule.compiler.side_by_side import compute_side_by_side
 from chainrule.compiler.value import I64, LANES, Value
-from chainrule.graph.sizes import Dim, Size
+from chainrule.graph.sizes import Dim, Size, surely_same
 
 
 class LoopKernel:
@@ -59,7 +59,7 @@ class LoopKernel:
         """Write the body of the kernel."""
         e = self.e
         begin, end = Value(e, "%begin", I64), Value(e, "%end", I64)
-        if any(same(self.region.dims[d], 0) for d in self.region.outer):  # nothing: the other loops may be long
+        if any(surely_same(self.region.dims[d], 0) for d in self.region.outer):  # nothing: the other loops may be long
             self.items = 0
         elif self.outer:
             first = self.outer[0]
@@ -276,7 +276,7 @@ class LoopKernel:
     ) -> list[Value]:
         """Write the folded loops from ``rest[0]`` inwards; the innermost adds up from nothing, chunk by chunk."""
         e = self.e
-        if any(same(self.region.dims[d], 0) for d in self.region.inner):
+        if any(surely_same(self.region.dims[d], 0) for d in self.region.inner):
             return carry
         if not rest and not self.lane_is_inner:
             return turn(carry)

@@ -22,7 +22,6 @@ from chainrule.compiler.fields import (
     Scatter,
     Source,
     Sweep,
-    same_sizes,
 )
 from chainrule.compiler.interface import Unlowered
 from chainrule.compiler.lowering import Lowering
@@ -31,7 +30,7 @@ from chainrule.compiler.value import LANES
 from chainrule.errors import RuleMissing
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.primitive import Absent
-from chainrule.graph.sizes import Dim, Shape, Size
+from chainrule.graph.sizes import Dim, Shape, Size, surely_same_shape
 
 
 class Lowered:
@@ -88,7 +87,7 @@ class Lowered:
             raise Unlowered(f"primitive {made_by.name!r}: {made_by.lower.reason}")
         if made_by.name == "stop":
             return inputs[0]
-        if made_by.name == "set_value" and same_sizes(inputs[1].shape, shape):
+        if made_by.name == "set_value" and surely_same_shape(inputs[1].shape, shape):
             return inputs[1]
         if made_by.elementwise:
             field: Field = self.e.unique_map(made_by, inputs, attributes, shape, dtype)
@@ -199,7 +198,12 @@ class Unique(Lowering):
 
         Only of rows so short that they are still at hand then: in the gradient of a softmax, one exp less per element.
         """
-        if not (isinstance(x, Map) and x.primitive.name == "sub" and x.ndim and same_sizes(x.shape, x.inputs[0].shape)):
+        if not (
+            isinstance(x, Map)
+            and x.primitive.name == "sub"
+            and x.ndim
+            and surely_same_shape(x.shape, x.inputs[0].shape)
+        ):
             return None
         u, shown = x.inputs
         log = _moved_from(shown)

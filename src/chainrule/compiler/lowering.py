@@ -34,12 +34,10 @@ from chainrule.compiler.fields import (
     Sweep,
     Where,
     is_one,
-    same,
-    same_sizes,
 )
 from chainrule.compiler.value import I64, LANES, Dtype
 from chainrule.graph import primitive
-from chainrule.graph.sizes import Dim, Shape, Size, broadcast_shapes, numel
+from chainrule.graph.sizes import Dim, Shape, Size, broadcast_shapes, numel, surely_same, surely_same_shape
 
 LARGE_TABLE = 1 << 17  # bytes of zeros from which on they are not written if few rows are met
 
@@ -118,11 +116,11 @@ class Lowering:
 
     def reshape(self, x: Field, shape: Shape) -> Field:
         """Return the elements in another shape; axes of size 1 come and go freely."""
-        if same_sizes(x.shape, shape):
+        if surely_same_shape(x.shape, shape):
             return x
         kept = [axis for axis, n in enumerate(x.shape) if not is_one(n)]
         new = [axis for axis, n in enumerate(shape) if not is_one(n)]
-        if same_sizes(tuple([x.shape[a] for a in kept]), tuple([shape[a] for a in new])):
+        if surely_same_shape(tuple([x.shape[a] for a in kept]), tuple([shape[a] for a in new])):
             to = dict(zip(kept, new, strict=True))
             return self.move(x, [Where(to.get(axis)) for axis in range(x.ndim)], shape)
         if isinstance(x, Reshape):
@@ -162,7 +160,7 @@ class Lowering:
 
     def index(self, index: Field, size: Dim) -> Field:
         """Return a checked index: counted from the end if negative; one outside of ``size`` stops the run."""
-        if isinstance(index, Iota) and same(index.shape[0], size):
+        if isinstance(index, Iota) and surely_same(index.shape[0], size):
             return index
         bound = self.size(size, I64)
         return Map(
@@ -186,7 +184,9 @@ class Lowering:
     def spread(self, x: Field, index: Sequence[Field], axes: Sequence[int], shape: Shape) -> Field:
         """Return zeros of ``shape`` with x added at places: the adjoint of take."""
         checked = [self.index(i, shape[axis]) for i, axis in zip(index, axes, strict=True)]
-        if self._one_per_row(shape, index, axes) and same_sizes(x.shape, (shape[0],)):  # y[i, j] = [j = index[i]] x[i]
+        if self._one_per_row(shape, index, axes) and surely_same_shape(
+            x.shape, (shape[0],)
+        ):  # y[i, j] = [j = index[i]] x[i]
             place = self.map("eq", self.iota(shape[1]), self.reshape(checked[1], (shape[0], 1)))
             return self.map("where", place, self.reshape(x, (shape[0], 1)), self.number(0, x.dtype), dtype=x.dtype)
         if len(index) == 1 and tuple(axes) == (0,) and _is_mostly_zeros(x, index[0], shape):
@@ -219,8 +219,8 @@ class Lowering:
             len(shape) == 2
             and tuple(axes) == (0, 1)
             and isinstance(index[0], Iota)
-            and same(index[0].shape[0], shape[0])
-            and same_sizes(index[1].shape, (shape[0],))
+            and surely_same(index[0].shape[0], shape[0])
+            and surely_same_shape(index[1].shape, (shape[0],))
         )
 
     def pad(self, x: Field, low: Any, interior: Any, value: Any, shape: Shape) -> Field:

@@ -12,11 +12,11 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from chainrule.compiler.fields import Field, Fixed, Fold, Place, Source, same_sizes
+from chainrule.compiler.fields import Field, Fixed, Fold, Place, Source
 from chainrule.compiler.interface import FIRST_INPUT, Items
 from chainrule.compiler.region import Region, runs_inside
 from chainrule.compiler.regions import Regions
-from chainrule.graph.sizes import Dim
+from chainrule.graph.sizes import Dim, surely_same_shape
 
 
 class Entry(NamedTuple):
@@ -137,7 +137,11 @@ class Targets:
 
     def _may_write(self, region: Region, field: Field, source: Source) -> bool:
         """Say whether a region may write ``field`` over ``source``: it reads it nowhere but at the same place, before."""
-        if field.dtype != source.dtype or region.special is not None or not same_sizes(field.shape, source.shape):
+        if (
+            field.dtype != source.dtype
+            or region.special is not None
+            or not surely_same_shape(field.shape, source.shape)
+        ):
             return False
         own = region.axes[field]
         if any(d in region.inner for d in own):  # a later phase may read again

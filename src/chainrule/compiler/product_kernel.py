@@ -8,7 +8,7 @@ from chainrule.compiler import dot
 from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import Emitter
 from chainrule.compiler.evaluator import Evaluator
-from chainrule.compiler.fields import Field, is_one, same
+from chainrule.compiler.fields import Field, is_one
 from chainrule.compiler.index import Index, index_of
 from chainrule.compiler.interface import Items
 from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
@@ -20,7 +20,7 @@ from chainrule.compiler.plan import Entry, Record, Work
 from chainrule.compiler.product import PRODUCT_ARGS, write_product
 from chainrule.compiler.tile import Registers, Tile, choose_tile, count_tiles
 from chainrule.compiler.value import LANES, Value
-from chainrule.graph.sizes import Dim, Size, evaluate
+from chainrule.graph.sizes import Dim, Size, evaluate, surely_same
 
 if TYPE_CHECKING:
     from chainrule.compiler.build import Build
@@ -115,8 +115,8 @@ class _ProductRecords:
             if self.packs_b:
                 strides = self.b.inner, self.b.free
                 panels = self._pack(self.b, self.n, self.k, strides, self.tile.width, cut, panels)
-            is_last = same(cut.term + cut.terms, self.k)
-            self._product(cut, packed_a, panels, sums, resumes=not same(cut.term, 0), is_last=is_last)
+            is_last = surely_same(cut.term + cut.terms, self.k)
+            self._product(cut, packed_a, panels, sums, resumes=not surely_same(cut.term, 0), is_last=is_last)
 
     def _dots(self, k: int) -> None:
         """Write the record of a product of rows with rows."""
@@ -192,7 +192,7 @@ class _ProductRecords:
         write_product(e, tile, self.dtype, epilogue, prefetch, resume=resumes)
 
         count = count_tiles(tile, self.m, cut.columns, self.batches)
-        part = "" if same(cut.columns, self.n) and same(cut.terms, self.k) else "a block of the "
+        part = "" if surely_same(cut.columns, self.n) and surely_same(cut.terms, self.k) else "a block of the "
         self.build.add(e, entries, count, self.place, self._work(cut, part, (packed_a, packed_b)))
 
     def _keep(self, e: KernelEmitter, sums: Field, cut: Cut) -> Any:
@@ -218,7 +218,7 @@ class _ProductRecords:
             e.widened[value.name, LANES] = e.wide(value)
 
         def stand(row: Value, column: Value, batch: Value) -> None:
-            if not same(cut.column, 0):
+            if not surely_same(cut.column, 0):
                 column = column + e.size(cut.column)
             for d, i in zip(loops, (batch, row, column)[3 - len(loops) :], strict=True):
                 if d is not None:

@@ -27,13 +27,11 @@ from chainrule.compiler.fields import (
     Sweep,
     in_order,
     is_one,
-    same,
-    same_sizes,
 )
 from chainrule.compiler.readings import Reading, Readings
 from chainrule.compiler.region import Axes, Region, folded_axes
 from chainrule.compiler.sink import sink
-from chainrule.graph.sizes import Dim
+from chainrule.graph.sizes import Dim, surely_same, surely_same_shape
 
 FAILING = frozenset(["index_within"])
 DIVIDING = frozenset(["floor_divide", "trunc_divide", "remainder", "fmod"])
@@ -152,7 +150,7 @@ class Regions:
         if region.product is not None:
             if folding or not inside or not isinstance(field, Map) or not fits_epilogue(region.product):
                 return False
-            if not same_sizes(shape, region.product.shape):
+            if not surely_same_shape(shape, region.product.shape):
                 return False
         axes = self._axes(region, shape, inside)
         if axes is None:
@@ -198,12 +196,12 @@ class Regions:
                 continue
             d = bound.get(axis)
             if d is None:
-                free = [k for k, size in enumerate(region.dims) if k not in bound.values() and same(size, n)]
+                free = [k for k, size in enumerate(region.dims) if k not in bound.values() and surely_same(size, n)]
                 free.sort(key=lambda k: (k in region.inner, k))  # the last loop, a folded one first
                 if not free:
                     return None
                 d = bound[axis] = free[-1]
-            elif not same(region.dims[d], n):
+            elif not surely_same(region.dims[d], n):
                 return None
             axes.append(d)
         if sorted(d for d in axes if d is not None) != [d for d in axes if d is not None] and not inside:

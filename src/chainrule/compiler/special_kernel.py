@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainrule.compiler.evaluator import Evaluator
-from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Source, Sweep, is_one, same
+from chainrule.compiler.fields import Assemble, Field, Order, Scatter, Source, Sweep, is_one
 from chainrule.compiler.index import STILL, At, Index, operand
 from chainrule.compiler.interface import Items
 from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
 from chainrule.compiler.plan import Work
 from chainrule.compiler.value import I64, LANES, Value
-from chainrule.graph.sizes import Dim, Shape, numel
+from chainrule.graph.sizes import Dim, Shape, numel, surely_same
 
 if TYPE_CHECKING:
     from chainrule.compiler.build import Build
@@ -50,7 +50,7 @@ class Loops:
         """Write the loops around ``body``; with ``alone``, all of them belong to one item."""
         e = self.e
         begin, end = Value(e, "%begin", I64), Value(e, "%end", I64)
-        if any(same(n, 0) for n in self.shape):  # nothing: the other loops may be long
+        if any(surely_same(n, 0) for n in self.shape):  # nothing: the other loops may be long
             self.items = 0
         elif self.outer and not alone:
             self.items = self.shape[self.outer[0]]
@@ -177,7 +177,7 @@ def _scatter(build: Build, field: Scatter, place: int) -> None:
 
 def _sweep(build: Build, field: Sweep, place: int) -> None:
     x = field.inputs[0]
-    outer = tuple([1 if k == field.axis and not same(n, 0) else n for k, n in enumerate(x.shape)])
+    outer = tuple([1 if k == field.axis and not surely_same(n, 0) else n for k, n in enumerate(x.shape)])
     loops = Loops(build, outer, lanes=False)
     e, ev = loops.e, loops.ev
     size = x.shape[field.axis]
@@ -219,7 +219,9 @@ def _order(build: Build, field: Order, place: int) -> None:
     rows = [Field((size,), I64), Field((size,), I64)]
     build.scratch += [(row, place) for row in rows]
     loops = Loops(
-        build, tuple([1 if k == field.axis and not same(n, 0) else n for k, n in enumerate(x.shape)]), lanes=False
+        build,
+        tuple([1 if k == field.axis and not surely_same(n, 0) else n for k, n in enumerate(x.shape)]),
+        lanes=False,
     )
     e, ev = loops.e, loops.ev
     n = e.size(size)

@@ -41,6 +41,8 @@ __all__ = [
     "same_shape",
     "slice_bounds",
     "slice_length",
+    "surely_same",
+    "surely_same_shape",
     "symbol",
 ]
 
@@ -83,6 +85,20 @@ def same_shape(a: Shape, b: Shape) -> bool:
     if doubt is not None:
         raise doubt
     return True
+
+
+def surely_same(a: Dim, b: Dim) -> bool:
+    """Say whether two sizes are certainly equal; nothing is asked of a size that is not known yet."""
+    if a is b:
+        return True
+    if isinstance(a, Size) or isinstance(b, Size):
+        return str(a) == str(b)
+    return a == b
+
+
+def surely_same_shape(a: Shape, b: Shape) -> bool:
+    """Say whether two shapes are certainly equal."""
+    return len(a) == len(b) and all(map(surely_same, a, b))
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ChainruleError, IndexingError, ShapeError
 from chainrule.graph import Graph, Node, Primitive, primitive
-from chainrule.graph.sizes import Size, same_shape
+from chainrule.graph.sizes import Size, surely_same_shape
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.ops.body import run_body
 from chainrule.run.interpret import explain
@@ -211,7 +211,7 @@ def same_value(node: Node) -> Node | None:
     inputs = node.inputs or ()
     if node.primitive is STOP:
         return inputs[0]
-    if node.primitive is SET_VALUE and same_shape(inputs[0].shape, inputs[1].shape):
+    if node.primitive is SET_VALUE and surely_same_shape(inputs[0].shape, inputs[1].shape):
         return inputs[1]
     return None
 

@@ -139,9 +139,12 @@ class ArrayBatches:
         return self._batch(self.X.take(rows, axis=0), self.y.take(rows, axis=0), weight)
 
     def like(self, size: int) -> Batch:
-        """Return a batch of that size whose numbers do not matter: nothing is copied."""
+        """Return a batch of that size whose numbers do not matter: nothing is copied, and one row converted."""
         weight = None if self.row_weight is None else self.row_weight[:size]
-        return self._batch(self.X[:size], self.y[:size], weight)
+        if self.is_converted:
+            return _batch(self.X[:size], self.y[:size], weight)
+        row = self.form.inputs(self.X[:1], f"{self.name}: X")
+        return _batch(np.empty((size, *row.shape[1:]), row.dtype), self.y[:size], weight)
 
     def _batch(self, X: Array, y: Array, weight: Array | None) -> Batch:
         return _batch(X if self.is_converted else self.form.inputs(X, f"{self.name}: X"), y, weight)
