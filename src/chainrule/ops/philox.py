@@ -103,12 +103,12 @@ def permutation(seed: int, draw: int, count: int, *, iteration: int = 0) -> NDAr
     """
     if count > 1 << 32:
         raise ValueError(f"permutation: got {count}; expected at most {1 << 32}")
-    words = random_words(seed, draw, count, iteration=iteration).astype(np.uint64)
-    words <<= _HALF_WORD  # sorted with its place behind it, a word takes a tenth of the time that a stable argsort does
-    words |= np.arange(count, dtype=np.uint64)
-    words.sort()
-    words &= np.uint64(_LOW)
-    return words.view(np.int64)
+    words = random_words(seed, draw, count, iteration=iteration)
+    # By the lower halves, then by the upper ones: NumPy sorts 16 bits by counting, in half the time of whole words.
+    by_low = np.argsort(words.astype(np.uint16), kind="stable")
+    high = (words >> 16).astype(np.uint16)
+    found: NDArray[np.int64] = by_low[np.argsort(high[by_low], kind="stable")]
+    return found
 
 
 def bounded_integers(
