@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from chainrule.compiler import cache, target
 from chainrule.compiler.cache import Loaded, load_or_build
-from chainrule.errors import NativeError
+from chainrule.errors import ArgumentError, NativeError
 from tests.compiler.machine_code import TWICE, needs_native, twice
 
 pytestmark = needs_native
@@ -238,12 +238,25 @@ def test_where_nothing_can_be_made_code_is_built_each_time(monkeypatch: pytest.M
         assert f"{named} cannot be used (" in loaded.note
 
 
-def test_switched_off_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cache.VARIABLE, "off")
+@pytest.mark.parametrize("word", ["off", "0", "OFF", "no", "false"])
+def test_switched_off_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setenv(cache.VARIABLE, word)
     assert not load().from_cache
     assert load().note == "CHAINRULE_CACHE is off"
     assert cache.clear() == 0
     assert cache.state() == cache.State(None, "CHAINRULE_CACHE is off")
+
+
+@pytest.mark.parametrize("word", ["on", "1", "True"])
+def test_a_word_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(cache.VARIABLE, word)
+    with pytest.raises(ArgumentError, match=f"CHAINRULE_CACHE is '{word}'; expected a folder, or off"):
+        load()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv(cache.VARIABLE, f"./{word}")
+    load()
+    assert (tmp_path / word).is_dir()
 
 
 def limited(before: str, folder: Path, **options: object) -> str:

@@ -28,7 +28,8 @@ from pathlib import Path
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.loader import Library
 from chainrule.compiler.target import Target
-from chainrule.errors import NativeError
+from chainrule.errors import ArgumentError, NativeError
+from chainrule.switches import OFF, ON
 
 VARIABLE = "CHAINRULE_CACHE"
 """The environment variable that names the folder; ``off``: none."""
@@ -114,7 +115,7 @@ def load_or_build(
 
 def state() -> State:
     """Return what the folder holds. It is not made."""
-    path, missing = _place()
+    path, missing = place()
     if path is None:
         return State(None, missing)
     try:
@@ -132,7 +133,7 @@ def clear() -> int:
     Raises:
         NativeError: the folder is one that is not used.
     """
-    if _place()[0] is None:
+    if place()[0] is None:
         return 0
     try:
         with _folder(make=False) as folder:
@@ -201,11 +202,22 @@ class _Unusable(Exception):
         self.is_absent = is_absent
 
 
-def _place() -> tuple[Path | None, str]:
-    """Return the folder as the environment names it, or None and why there is none."""
+def place() -> tuple[Path | None, str]:
+    """Return the folder as the environment names it, or None and why there is none.
+
+    Raises:
+        ArgumentError: the environment names none, and does not switch it off.
+    """
     named = os.environ.get(VARIABLE, "")
-    if named in ("off", "0"):
+    word = named.strip().lower()
+    if word in OFF:
         return None, f"{VARIABLE} is off"
+    if word in ON:
+        raise ArgumentError(
+            f"{VARIABLE} is {named!r}",
+            expected="a folder, or off",
+            fix=f"unset {VARIABLE} to keep code in the user's cache folder; ./{named} is a folder of this name",
+        )
     if named:
         return Path(named).absolute(), ""
     caches = os.environ.get("XDG_CACHE_HOME", "")
@@ -220,7 +232,7 @@ def _place() -> tuple[Path | None, str]:
 @contextlib.contextmanager
 def _folder(make: bool = True) -> Iterator[int]:
     """Open the folder, checked, made with ``make`` where it is not there; raise _Unusable."""
-    path, missing = _place()
+    path, missing = place()
     if path is None:
         raise _Unusable(missing)
     if not HAS_OWNERS:
