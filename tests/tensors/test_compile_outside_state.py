@@ -325,6 +325,63 @@ def test_the_forward_of_a_part_is_looked_at_like_the_function_itself() -> None:
         cr.compile(nn.Sequential(Inner(counts=True)))(ONE)
 
 
+class Remembering(nn.Module):
+    """Has settings and records in attributes that are no tensors, and a method that uses them."""
+
+    def __init__(self, keep: str) -> None:
+        super().__init__()
+        self.keep = keep
+        self.scales, self.options = [2.0], SimpleNamespace(shift=0.0)
+        self.seen, self.counts = [], {"calls": 0}
+
+    def record(self, x: Any) -> None:
+        if self.keep == "list":
+            self.seen.append(x)
+        elif self.keep == "dict":
+            self.counts["calls"] += 1
+
+    def forward(self, x: Any) -> Any:
+        self.record(x)
+        return x * self.scales[0] + self.options.shift
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_containers_and_objects_of_a_module_are_noticed(inside: bool) -> None:
+    part = Remembering("")
+    model = cr.compile(nn.Sequential(part, nn.Identity()) if inside else part)
+    assert model(ONE).item() == 2
+    part.scales[0] = 3.0
+    assert model(ONE).item() == 3
+    part.options.shift = 1.0
+    assert model(ONE).item() == 4
+    assert model(ONE).item() == 4
+    assert "self.scales[0] was 2.0 and is 3.0" in model.report()
+    assert len(model.graphs) == 3
+
+
+def test_a_module_that_records_in_a_list_is_refused_by_name() -> None:
+    model = nn.Sequential(Remembering("list"))
+    with pytest.raises(TraceError, match=r"the list 'self\.seen', which 'Remembering\.forward' names"):
+        cr.compile(model)(ONE)
+    assert model[0].seen == []
+
+
+def test_a_module_that_counts_in_a_dict_counts_every_call() -> None:
+    model = Remembering("dict")
+    compiled = cr.compile(model)
+    for _ in range(8):
+        compiled(ONE)
+    with pytest.warns(UserWarning, match=r"self\.counts\['calls'\] was 7 and is 8"):
+        compiled(ONE)
+    assert model.counts["calls"] == 9
+
+
+def test_a_module_that_the_function_makes_anew_may_have_lists() -> None:
+    compiled = cr.compile(lambda x: Remembering("list")(x))
+    assert compiled(ONE).item() == compiled(ONE).item() == 2
+    assert len(compiled.graphs) == 1
+
+
 def hooked(register: str, hook: Any) -> Any:
     """Return a compiled training step of a model with a hook."""
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())

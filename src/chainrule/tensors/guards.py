@@ -31,6 +31,7 @@ OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, a
 PARTS = ("_parameters", "_buffers", "_modules")
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
+CHANGEABLE = (*SEQUENCES, *MAPPINGS, set, bytearray, np.ndarray)
 SHORT = 32  # entries of a container that are compared at each call
 DEEPEST = 3  # objects and containers inside each other whose entries are
 LONGEST = 1000  # of a list or dict that is compared by its contents
@@ -216,6 +217,8 @@ def names_read(function: Callable[..., Any]) -> list[Name]:
     if is_ordinary(owner):
         place = pending[0].__code__.co_varnames[0] if pending[0] else "self"
         found[id(owner), place] = (place, _weakly(owner))
+    is_module = owner is not None and PARTS[0] in getattr(owner, "__dict__", ())
+    if is_module or is_ordinary(owner):
         objects.append(owner)
     while pending:
         plain = pending.pop()
@@ -235,7 +238,11 @@ def names_read(function: Callable[..., Any]) -> list[Name]:
             if called is not None and called.__globals__ is plain.__globals__:
                 pending.append(called)
         methods = [getattr(type(x), name, None) for x in objects for name in attributes]
-        pending += [method for method in methods if isinstance(method, FunctionType) and id(method) not in seen]
+        pending += [m for m in methods if isinstance(m, FunctionType) and id(m) not in seen and not _is_own(m)]
+    if is_module and not vars(owner)["_made_while_tracing"]:
+        for name, value in vars(owner).items():
+            if name in attributes and (is_ordinary(value) or type(value) in CHANGEABLE):
+                found[id(owner), f"self.{name}"] = (name, functools.partial(_attribute, weakref.ref(owner), name))
     named = frozenset(attributes)
     names: list[Name] = []
     for (place_id, text), (_, find) in found.items():
@@ -245,6 +252,14 @@ def names_read(function: Callable[..., Any]) -> list[Name]:
         else:
             names.append((ListName if type(value) is list else ObjectName)(place_id, text, find, named))
     return names
+
+
+def _is_own(function: FunctionType) -> bool:
+    return function.__module__.startswith("chainrule.")
+
+
+def _attribute(find: Callable[[], Any], name: str) -> Any:
+    return getattr(find(), "__dict__", {}).get(name)
 
 
 def _weakly(value: Any) -> Callable[[], Any]:

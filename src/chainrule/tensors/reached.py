@@ -90,7 +90,7 @@ class Reached:
         """Take down what a function names outside, before it runs; once is enough."""
         plain = plain_function(function)
         owner = getattr(function, "__self__", None)
-        key = (id(plain), id(owner) if is_ordinary(owner) else 0)
+        key = (id(plain), id(owner))
         if plain is None or key in self._functions:
             return
         self._functions[key] = function
