@@ -57,6 +57,13 @@ def test_a_folder_that_is_not_used_says_why(chainrule, folder: Path, monkeypatch
     assert chainrule("cache", "clear").out == "0 entries removed from no folder\n"
 
 
+def test_a_folder_that_takes_nothing_new_says_so(chainrule, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(cache.os, "access", lambda path, mode, **_: False)
+    found = chainrule("cache")
+    assert f"folder   {folder}\n         nothing new is kept: {folder} cannot be written" in found.out
+    assert "entries  2" in found.out
+
+
 def test_another_word_is_refused(chainrule, folder: Path) -> None:
     found = chainrule("cache", "claer")
     assert found.code == 2

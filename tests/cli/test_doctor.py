@@ -69,3 +69,13 @@ def test_doctor_names_a_folder_that_cannot_be_written(chainrule, monkeypatch) ->
 def test_doctor_says_where_the_data_sets_should_be(chainrule, monkeypatch) -> None:
     monkeypatch.setenv("CHAINRULE_DATA", "/no/such/folder")
     assert "/no/such/folder: no such folder" in chainrule("doctor").out
+
+
+def test_doctor_says_which_variable_of_the_environment_means_nothing(chainrule, monkeypatch) -> None:
+    for name, value in (("CHAINRULE_COMPILE", "maybe"), ("CHAINRULE_THREADS", "2"), ("CHAINRULE_TARGET", "axv2")):
+        monkeypatch.setenv(name, value)
+    found = chainrule("doctor")
+    assert found.code == 1
+    assert "CHAINRULE_COMPILE  maybe: WRONG. CHAINRULE_COMPILE is 'maybe'; expected 1, on" in found.out
+    assert "CHAINRULE_THREADS  2\n" in found.out
+    assert "CHAINRULE_TARGET  axv2: WRONG. CHAINRULE_TARGET is 'axv2'" in found.out

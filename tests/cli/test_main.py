@@ -106,3 +106,23 @@ def test_a_reader_that_goes_away_is_no_traceback(here, run) -> None:
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
     process.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHAINRULE_COMPILE", "maybe"),
+        ("CHAINRULE_THREADS", "1.5"),
+        ("CHAINRULE_TARGET", "axv2"),
+        ("CHAINRULE_CACHE", "yes"),
+        ("CHAINRULE_DEBUG", "perhaps"),
+    ],
+)
+def test_a_variable_that_means_nothing_is_one_line_before_anything_is_read(chainrule, monkeypatch, name, value) -> None:
+    monkeypatch.setenv(name, value)
+    found = chainrule("train", "none.csv", "--target", "y")
+    assert found.code == 2
+    assert found.err.startswith(f"chainrule: {name} is '{value}'")
+    assert found.err.count("\n") == 1
+    assert found.out == ""
+    assert chainrule("train", "--help").code == (2 if name == "CHAINRULE_DEBUG" else 0)

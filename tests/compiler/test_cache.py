@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import chainrule as cr
 from chainrule.compiler import cache, target
 from chainrule.compiler.cache import Loaded, load_or_build
-from chainrule.errors import NativeError
+from chainrule.errors import ArgumentError, NativeError
 from tests.compiler.machine_code import TWICE, needs_native, twice
 
 pytestmark = needs_native
+uncached_is_expected = pytest.mark.filterwarnings("ignore:native code is not kept on disk")
 
 
 @pytest.fixture
@@ -154,6 +156,7 @@ def test_an_entry_whose_code_cannot_be_loaded_is_built_again(folder: Path) -> No
     assert load().from_cache
 
 
+@uncached_is_expected
 def test_a_folder_that_others_can_write_to_is_refused(folder: Path) -> None:
     load()
     for mode in (0o777, 0o770, 0o702):
@@ -170,6 +173,7 @@ def test_a_folder_that_others_can_write_to_is_refused(folder: Path) -> None:
     assert load().from_cache
 
 
+@uncached_is_expected
 def test_a_folder_of_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load()
     user = os.geteuid()
@@ -179,6 +183,7 @@ def test_a_folder_of_another_user_is_refused(folder: Path, monkeypatch: pytest.M
     assert "belongs to another user" in loaded.note
 
 
+@uncached_is_expected
 def test_no_folder_is_made_in_that_of_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if folder.parent.stat().st_uid == 0:
         os.chown(folder.parent, 12345, -1)
@@ -199,6 +204,7 @@ def test_an_entry_that_others_may_have_written_is_built_again(folder: Path) -> N
         assert entry(folder).stat().st_uid == 0
 
 
+@uncached_is_expected
 def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     load()
     kept = entry(folder).rename(tmp_path / "kept")
@@ -229,6 +235,7 @@ def test_a_folder_above_may_be_a_link(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load().from_cache
 
 
+@uncached_is_expected
 @pytest.mark.parametrize("named", ["/proc/nowhere/cache", "/dev/null", "/dev/null/cache"])
 def test_where_nothing_can_be_made_code_is_built_each_time(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     monkeypatch.setenv(cache.VARIABLE, named)
@@ -238,12 +245,51 @@ def test_where_nothing_can_be_made_code_is_built_each_time(monkeypatch: pytest.M
         assert f"{named} cannot be used (" in loaded.note
 
 
-def test_switched_off_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cache.VARIABLE, "off")
+def test_code_that_is_not_kept_is_one_warning_that_says_what_to_do(folder: Path) -> None:
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    with pytest.warns(UserWarning, match="not kept on disk") as told:
+        load()
+    load()  # warnings are errors: there is none
+    load(b"another")
+    assert str(told[0].message) == (
+        f"native code is not kept on disk, and compiled again in each process: others may write to {folder}, and their code "
+        f"would be run: chmod go-w {folder}. Otherwise CHAINRULE_CACHE=FOLDER names a folder of your own, and "
+        "CHAINRULE_CACHE=off keeps none"
+    )
+
+
+def test_the_warning_comes_from_a_compiled_function_and_stands_in_its_report(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")
+    folder.mkdir()
+    folder.chmod(0o770)
+    compiled = cr.compile(lambda x: x * 3 + 1)
+    with pytest.warns(UserWarning, match=f"not kept on disk.*others may write to {folder}"):
+        assert compiled(cr.ones(2)).tolist() == [4, 4]
+    assert f"not kept on disk: others may write to {folder}" in compiled.report()
+
+
+@pytest.mark.parametrize("word", ["off", "0", "OFF", "no", "false"])
+def test_switched_off_nothing_is_kept_and_nobody_is_warned(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setenv(cache.VARIABLE, word)
     assert not load().from_cache
     assert load().note == "CHAINRULE_CACHE is off"
     assert cache.clear() == 0
     assert cache.state() == cache.State(None, "CHAINRULE_CACHE is off")
+
+
+@pytest.mark.parametrize("word", ["on", "1", "True"])
+def test_a_word_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(cache.VARIABLE, word)
+    with pytest.raises(ArgumentError, match=f"CHAINRULE_CACHE is '{word}'; expected a folder, or off"):
+        load()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv(cache.VARIABLE, f"./{word}")
+    load()
+    assert (tmp_path / word).is_dir()
 
 
 def limited(before: str, folder: Path, **options: object) -> str:
@@ -266,6 +312,7 @@ def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing_half_written(folde
     assert list(folder.iterdir()) == []
 
 
+@uncached_is_expected
 def test_a_folder_that_cannot_be_written_serves_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load()
     of_os = os.open
@@ -281,6 +328,16 @@ def test_a_folder_that_cannot_be_written_serves_what_it_has(folder: Path, monkey
     assert load().from_cache
     loaded = load(b"another")
     assert "Read-only file system" in loaded.note
+
+
+def test_a_folder_that_cannot_be_written_is_shown_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache.state() == cache.State(folder, "")
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: False)
+    assert f"{folder.parent} cannot be written" in cache.state().refused
+    load()
+    found = cache.state()
+    assert (found.num_entries, found.refused) == (1, "")
+    assert f"{folder} cannot be written" in found.unwritable
 
 
 def test_a_system_that_knows_no_owners_keeps_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +363,7 @@ def test_the_folder_is_where_the_environment_says(tmp_path: Path, monkeypatch: p
     assert cache.state().folder == tmp_path / "here"
 
 
+@uncached_is_expected
 def test_without_home_the_users_entry_is_asked_and_without_that_nothing_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

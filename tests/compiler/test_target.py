@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from chainrule.compiler import loader, target
-from chainrule.errors import NativeError
+from chainrule.errors import ArgumentError, NativeError
 from tests.compiler.machine_code import needs_native
 
 
@@ -56,7 +56,9 @@ def test_less_than_the_processor_can_may_be_asked_for(monkeypatch: pytest.Monkey
     processor(monkeypatch, set(target.AVX512))
     monkeypatch.setenv(target.VARIABLE, "avx2")
     assert target.host() == target.avx2()
+    target.check_asked()
     monkeypatch.setenv(target.VARIABLE, "host")
+    target.check_asked()
     assert target.host() == target.avx512()
 
 
@@ -67,6 +69,8 @@ def test_more_than_the_processor_can_is_refused(monkeypatch: pytest.MonkeyPatch)
         assert f"CHAINRULE_TARGET is '{asked}'" in (target.unsupported() or "")
         with pytest.raises(NativeError, match="expected one of avx2"):
             target.host()
+        with pytest.raises(ArgumentError, match=f"CHAINRULE_TARGET is '{asked}'.*expected avx2 or host"):
+            target.check_asked()
     assert "did you mean avx2?" in (target.unsupported() or "")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.compiler import cache, target
 from chainrule.errors import ArgumentError, RuleMissing
 from chainrule.graph import Primitive, Spec, primitive
 from chainrule.run import engine, threads
@@ -21,10 +23,54 @@ def test_what_switches_native_code_off(monkeypatch: pytest.MonkeyPatch, value: s
     assert engine.engine_name() == "interpreter"
 
 
-@pytest.mark.parametrize("value", ["1", "", "on"])
+@pytest.mark.parametrize("value", ["1", "", "on", "True", " yes "])
 def test_what_leaves_native_code_on(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv(engine.SWITCH, value)
     assert not engine.is_off()
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"),
+    [("maybe", "Unset CHAINRULE_COMPILE"), ("of", "Did you mean off"), ("2", "Unset CHAINRULE_COMPILE")],
+)
+def test_another_word_for_the_switch_is_refused_where_it_is_read_first(
+    monkeypatch: pytest.MonkeyPatch, value: str, fix: str
+) -> None:
+    monkeypatch.setenv(engine.SWITCH, value)
+    says = f"CHAINRULE_COMPILE is '{value}'; expected 1, on, true, yes or 0, off, false, no.*{fix}"
+    compiled = cr.compile(lambda x: x * 2)
+    with pytest.raises(ArgumentError, match=says):
+        compiled(cr.ones(2))
+    with pytest.raises(ArgumentError, match=says):
+        engine.engine_name()
+    monkeypatch.setenv(engine.SWITCH, "0")
+    assert compiled(cr.ones(2)).tolist() == [2, 2]
+    assert "1 trace\n" in compiled.report()
+
+
+BAD = {
+    engine.SWITCH: "maybe",
+    threads.LIMIT: "many",
+    target.VARIABLE: "axv2",
+    cache.VARIABLE: "on",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_variable_that_means_nothing_is_told_before_anything_is_computed(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(threads, "_chosen", None)
+    monkeypatch.setenv(name, BAD[name])
+    says = f"{name} is '{BAD[name]}'.*expected"
+    with pytest.raises(ArgumentError, match=says):
+        cr.compile(lambda x: x * 2)(cr.ones(2))
+    model = cr.nn.Linear(2, 1)
+    before = model.weight.tolist()
+    for compiled in (True, False):
+        with pytest.raises(ArgumentError, match=says):
+            cr.fit(model, (np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)), epochs=1, compile=compiled)
+    assert model.weight.tolist() == before
 
 
 def test_threads_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:

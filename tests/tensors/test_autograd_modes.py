@@ -212,16 +212,16 @@ def test_each_thread_has_its_own_mode_and_begins_with_a_tape() -> None:
 
 
 def test_inside_a_compiled_function_the_modes_hold_too() -> None:
-    seen = []
+    seen: dict[str, bool] = {}
 
     @cr.compile
     def step(x: Any) -> Any:
         with cr.no_grad():
-            seen.append(cr.is_grad_enabled())
+            seen["inside"] = cr.is_grad_enabled()
             h = (x * 3).sum()
-        seen.append(cr.is_grad_enabled())
+        seen["after"] = cr.is_grad_enabled()
         return cr.autograd.grad((x * x).sum() * h, x)[0]
 
     x = cr.tensor([1.0, 2.0], requires_grad=True)
     assert step(x).tolist() == [18, 36]
-    assert seen == [False, True]
+    assert seen == {"inside": False, "after": True}

@@ -95,6 +95,49 @@ def test_a_function_of_numpy_loses_no_gradient_in_silence() -> None:
     assert (np.shape(x), np.ndim(x), np.size(x)) == ((2,), 1, 2)
 
 
+OUT, ARRAY = np.zeros(3, np.float32), np.ones(3, np.float32)
+BY_POSITION: dict[str, Callable[[Any], Any]] = {
+    "add": lambda x: np.add(x, x, OUT),
+    "multiply, an array first": lambda x: np.multiply(ARRAY, x, OUT),
+    "exp": lambda x: np.exp(x, OUT),
+    "equal": lambda x: np.equal(ARRAY, x, OUT),
+    "add.reduce": lambda x: np.add.reduce(x, 0, None, OUT[0]),
+    "clip": lambda x: np.clip(x, 0, 1, OUT),
+    "cumsum": lambda x: np.cumsum(x, 0, None, OUT),
+    "round": lambda x: np.round(x, 1, OUT),
+    "concatenate": lambda x: np.concatenate([x, x], 0, OUT),
+    "dot": lambda x: np.dot(x, x, OUT),
+}
+
+
+@pytest.mark.parametrize("name", BY_POSITION)
+def test_an_output_by_position_is_refused_by_name_in_a_compiled_function(name: str) -> None:
+    called = name.partition(",")[0].partition(".")[0]
+    with pytest.raises((ArgumentTypeError, TraceError), match=rf"np\.{called}(\(\) asks|: got a tensor)"):
+        cr.compile(BY_POSITION[name])(cr.ones(3))
+    assert OUT.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: np.add(ARRAY, ARRAY, x),
+        lambda x: np.add(x, x, x),
+        lambda x: np.exp(ARRAY, x),
+        lambda x: np.clip(ARRAY, 0, 1, x),
+        lambda x: np.cumsum(ARRAY, 0, None, x),
+        lambda x: np.concatenate([ARRAY[:1], ARRAY[:2]], 0, x),
+        lambda x: np.sum(np.ones((2, 3), np.float32), 0, None, x),
+        lambda x: np.dot(np.eye(3, dtype=np.float32), ARRAY, x),
+    ],
+)
+def test_a_tensor_as_output_by_position_is_refused_like_one_by_keyword(function: Callable[[Any], Any]) -> None:
+    x = cr.zeros(3)
+    with pytest.raises(ArgumentTypeError, match=r"np\.\w+: got a tensor to write into"):
+        function(x)
+    assert x.tolist() == [0, 0, 0]
+
+
 def test_a_function_of_numpy_does_not_write_into_a_tensor() -> None:
     x = cr.zeros(2, 2)
     writes: list[Callable[[], Any]] = [

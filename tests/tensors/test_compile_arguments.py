@@ -67,6 +67,71 @@ def test_equal_values_of_other_types_and_signs_are_other_values() -> None:
     assert len(compiled.graphs) == 5
 
 
+A, B = cr.ones(3), cr.zeros(3)
+
+
+class Nameless:
+    """A value whose text does not say which one it is."""
+
+    def __repr__(self) -> str:
+        return "Nameless()"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (((A, 2), {}), ((A, 3), {}), "v is 3 (it was 2)"),
+        (((A, 0.0), {}), ((A, -0.0), {}), "v is -0.0 (it was 0.0)"),
+        (((A, 2), {}), ((A, 2.0), {}), "v is 2.0, of type float (it was 2, of type int)"),
+        (((A, True), {}), ((A, 1), {}), "v is 1, of type int (it was True, of type bool)"),
+        (((A, None), {}), ((A, "mean"), {}), "v is 'mean', of type str (it was None)"),
+        (((A, 1), {}), ((A, "x" * 300), {}), f"v is '{'x' * 79}…, of type str (it was 1, of type int)"),
+        (((A, B), {}), ((A, 1), {}), "v is 1 (it was a tensor)"),
+        (((A,), {}), ((A, B), {}), "v is a tensor (it was not given)"),
+        (((A,), {"w": 1}), ((A,), {}), "w is not given (it was 1)"),
+        (((A, (1, 2)), {}), ((A, [1, 2]), {}), "v is a list of 2 (it was a tuple of 2)"),
+        (((A, [1, 2]), {}), ((A, [1, 2.0]), {}), "v[1] is 2.0, of type float (it was 2, of type int)"),
+        (((A, {"a": (1,)}), {}), ((A, {"a": (True,)}), {}), "v['a'][0] is True, of type bool (it was 1, of type int)"),
+        (((A, Batch(A, 1)), {}), ((A, Batch(A, 2)), {}), "v.labels is 2 (it was 1)"),
+        (((A, 1), {}), ((A,), {"v": 1}), "arguments are given by name that were given by position"),
+        (((A, B), {}), ((A, A), {}), "v is the same tensor as x (it was one of its own)"),
+        (((A, A), {}), ((A, B), {}), "v is a tensor of its own (it was the same as x)"),
+        (((A, Nameless()), {}), ((A, Nameless()), {}), "v is another Nameless()"),
+        (((A, B), {}), ((A, B.double()), {}), "v is float64 (it was float32)"),
+        (((A,), {}), ((cr.ones(3, 3),), {}), "x has 2 axes (it had 1)"),
+        (((A,), {}), ((cr.ones(3, requires_grad=True),), {}), "x wants a gradient (it did not)"),
+    ],
+)
+def test_the_report_tells_which_argument_became_what(before: Any, now: Any, told: str) -> None:
+    def step(x: Any, v: Any = 0, *, w: Any = 0) -> Any:
+        return x * 2
+
+    compiled = cr.compile(step)
+    for args, kwargs in (before, now, before, now):
+        compiled(*args, **kwargs)
+    assert compiled.report().count("traced since") == 1
+    assert f"traced since {told}" in compiled.report()
+
+
+def test_the_report_compares_with_the_call_that_was_most_alike() -> None:
+    compiled = cr.compile(lambda x, v, w: x * 2)
+    compiled(A, 1, "one")
+    compiled(A, 2.0, "two")
+    compiled(A, 1.0, "one")
+    assert "v is 1.0, of type float (it was 1, of type int)" in compiled.report()
+    with cr.no_grad():
+        compiled(A, 2.0, "two")
+    assert "gradients are off (they were on)" in compiled.report()
+
+
+def test_the_warning_of_a_function_that_is_traced_too_often_names_the_argument() -> None:
+    compiled = cr.compile(lambda x, v: x * v)
+    for k in range(8):
+        compiled(A, k)
+    with pytest.warns(UserWarning, match=r"since v is 8 \(it was 7\)"):
+        compiled(A, 8)
+
+
 def test_arrays_are_taken_as_tensors() -> None:
     def build() -> Any:
         return lambda x, y: cr.matmul(cr.as_tensor(x), cr.as_tensor(y))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import math
+import weakref
+from collections import Counter, defaultdict, deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import nn, optim
 from chainrule.errors import TraceError
 
 ONE = np.ones(1, np.float32)
@@ -164,6 +168,363 @@ def test_entries_of_a_small_dict_and_attributes_of_an_outside_object_are_noticed
     settings.shift = math.pi
     assert step(ONE).item() == pytest.approx(9 + math.pi)
     assert "told['factor'] was 2.0 and is 3.0" in str(step.report())
+
+
+# -- containers: what is read of them is noticed, what is done to them refused ------------------------------------------------
+
+
+def test_entries_of_a_small_list_are_noticed() -> None:
+    rates, deep = [2.0, 1.0], deque([[0.0], {"power": 1}])
+    step = cr.compile(lambda x: (x * rates[0]) ** deep[1]["power"] + deep[0][0])
+    assert step(ONE).item() == 2
+    rates[0] = 3.0
+    assert step(ONE).item() == 3
+    assert "rates[0] was 2.0 and is 3.0" in step.report()
+    deep[1]["power"] = 2
+    assert step(ONE).item() == 9
+    deep[0][0] = 1.0
+    assert step(ONE).item() == 10
+    assert "deep[0][0] was 0.0 and is 1.0" in step.report()
+    deep[0][0] = 0.0
+    assert step(ONE).item() == 9
+    assert len(step.graphs) == 4
+    rates.append(7.0)
+    assert step(ONE).item() == 9
+    rates = [3.0, 1.0]  # another list with the same in it
+    deep[1] = {"power": 1}
+    assert step(ONE).item() == 3
+
+
+def test_tensors_in_a_list_are_inputs_and_another_one_is_noticed() -> None:
+    weights = [cr.ones(1), cr.ones(1)]
+    step = cr.compile(lambda x: x * weights[0] + weights[1])
+    assert step(ONE).item() == 2
+    weights[0].mul_(3)
+    assert step(ONE).item() == 4
+    assert len(step.graphs) == 1
+    kept, weights[0] = weights[0], cr.zeros(1)
+    assert step(ONE).item() == 1
+    assert "weights[0] was replaced" in step.report()
+    weights[0] = kept
+    assert step(ONE).item() == 4
+    assert len(step.graphs) == 2
+
+
+@pytest.mark.parametrize(
+    ("container", "change"),
+    [
+        ({1, 2}, lambda it: it.add(3)),
+        (np.ones(2, np.float32), lambda it: it.__setitem__(0, 5)),
+        (Counter(a=2), lambda it: it.update(["a"])),
+        (defaultdict(int, a=2), lambda it: it.__setitem__("a", 4)),
+    ],
+    ids=["set", "array", "Counter", "defaultdict"],
+)
+def test_what_is_in_other_small_containers_is_noticed(container: Any, change: Any) -> None:
+    step = cr.compile(lambda x: x * sum(container.values() if isinstance(container, dict) else container))
+    first = step(ONE).item()
+    change(container)
+    expected = sum(container.values() if isinstance(container, dict) else container)
+    assert step(ONE).item() == expected != first
+    assert step(ONE).item() == expected
+    assert len(step.graphs) == 2
+
+
+COUNT = [0]
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.seen = [1]
+
+
+@pytest.mark.parametrize(
+    ("container", "change", "told"),
+    [
+        ([0], lambda it: it.__setitem__(0, it[0] + 1), "the list 'it'"),
+        ([0.5] * 1000, lambda it: it.append(1), "the list 'it'"),
+        ([[0], [1, 2]], lambda it: it[1].pop(), r"the list 'it\[1\]'"),
+        ({"losses": []}, lambda it: it["losses"].append(1), r"the list 'it\['losses'\]'"),
+        (deque([1, 2]), lambda it: it.rotate(), "the deque 'it'"),
+        ({1, 2}, lambda it: it.add(3), "the set 'it'"),
+        (bytearray(b"ab"), lambda it: it.extend(b"c"), "the bytearray 'it'"),
+        (np.zeros(3), lambda it: it.__iadd__(1), "the array 'it'"),
+        (dict.fromkeys(range(100), 0), lambda it: it.__setitem__(7, 1), "the dict 'it'"),
+        (Counter(range(100)), lambda it: it.update([7]), "the Counter 'it'"),
+        (Holder(), lambda it: it.seen.clear(), "the list 'it.seen'"),
+    ],
+    ids=["a counter", "a long list", "a list in a list", "a list in a dict", "deque", "set", "bytearray", "array", "dict",
+         "Counter", "a list of an object"],
+)  # fmt: skip
+def test_a_container_that_a_compiled_function_changes_is_refused_by_name(
+    container: Any, change: Any, told: str
+) -> None:
+    before = copy.deepcopy(vars(container) if isinstance(container, Holder) else container)
+
+    it = container
+    step = cr.compile(
+        lambda x: (getattr(it, "seen", it), it.seen if isinstance(it, Holder) else 0, change(it), x * 2)[-1]
+    )
+    with pytest.raises(TraceError, match=f"{told}, which .*|{told} was changed while .*once, and never again"):
+        step(ONE)
+    now = vars(container) if isinstance(container, Holder) else container
+    assert np.array_equal(now, before) if isinstance(before, np.ndarray) else now == before
+    assert not step.graphs
+
+
+def test_a_container_in_which_the_same_is_written_is_none_that_changes() -> None:
+    state, flags = ["done", 0.5], np.ones(2)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        state[:] = ["done", 1 / 2]
+        flags[0] = 1
+        return x * 2
+
+    assert step(ONE).item() == step(ONE).item() == 2
+    assert len(step.graphs) == 1
+
+
+def test_what_a_function_called_by_name_changes_is_refused_too() -> None:
+    def counted(x: Any) -> Any:
+        COUNT[0] += 1
+        return x
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        return counted(x) * 2
+
+    with pytest.raises(TraceError, match="the list 'COUNT' was changed while 'step' was traced"):
+        step(ONE)
+    assert COUNT == [0]
+
+
+class Inner(nn.Module):
+    """Reads a list of the module's file, and counts in it if it is told to."""
+
+    def __init__(self, counts: bool) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def forward(self, x: Any) -> Any:
+        if self.counts:
+            COUNT[0] += 1
+        return x * (1 + COUNT[0])
+
+
+def test_the_forward_of_a_part_is_looked_at_like_the_function_itself() -> None:
+    model = cr.compile(nn.Sequential(nn.Identity(), Inner(counts=False)))
+    assert model(ONE).item() == 1
+    COUNT[0] = 4
+    try:
+        assert model(ONE).item() == 5
+    finally:
+        COUNT[0] = 0
+    assert "COUNT[0] was 0 and is 4" in model.report()
+    with pytest.raises(TraceError, match="the list 'COUNT', which 'Inner.forward' names"):
+        cr.compile(nn.Sequential(Inner(counts=True)))(ONE)
+
+
+class Remembering(nn.Module):
+    """Has settings and records in attributes that are no tensors, and a method that uses them."""
+
+    def __init__(self, keep: str) -> None:
+        super().__init__()
+        self.keep = keep
+        self.scales, self.options = [2.0], SimpleNamespace(shift=0.0)
+        self.seen, self.counts = [], {"calls": 0}
+
+    def record(self, x: Any) -> None:
+        if self.keep == "list":
+            self.seen.append(x)
+        elif self.keep == "dict":
+            self.counts["calls"] += 1
+
+    def forward(self, x: Any) -> Any:
+        self.record(x)
+        return x * self.scales[0] + self.options.shift
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_containers_and_objects_of_a_module_are_noticed(inside: bool) -> None:
+    part = Remembering("")
+    model = cr.compile(nn.Sequential(part, nn.Identity()) if inside else part)
+    assert model(ONE).item() == 2
+    part.scales[0] = 3.0
+    assert model(ONE).item() == 3
+    part.options.shift = 1.0
+    assert model(ONE).item() == 4
+    assert model(ONE).item() == 4
+    assert "self.scales[0] was 2.0 and is 3.0" in model.report()
+    assert len(model.graphs) == 3
+
+
+def test_a_module_that_records_in_a_list_is_refused_by_name() -> None:
+    model = nn.Sequential(Remembering("list"))
+    with pytest.raises(TraceError, match=r"the list 'self\.seen', which 'Remembering\.forward' names"):
+        cr.compile(model)(ONE)
+    assert model[0].seen == []
+
+
+def test_a_module_that_counts_in_a_dict_counts_every_call() -> None:
+    model = Remembering("dict")
+    compiled = cr.compile(model)
+    for _ in range(8):
+        compiled(ONE)
+    with pytest.warns(UserWarning, match=r"self\.counts\['calls'\] was 7 and is 8"):
+        compiled(ONE)
+    assert model.counts["calls"] == 9
+
+
+def test_a_module_that_the_function_makes_anew_may_have_lists() -> None:
+    compiled = cr.compile(lambda x: Remembering("list")(x))
+    assert compiled(ONE).item() == compiled(ONE).item() == 2
+    assert len(compiled.graphs) == 1
+
+
+def hooked(register: str, hook: Any) -> Any:
+    """Return a compiled training step of a model with a hook."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    getattr(optimizer if "step" in register else model[0], f"register_{register}")(hook)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = model(x).square().sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+HOOKS = (
+    "forward_hook",
+    "forward_pre_hook",
+    "full_backward_hook",
+    "full_backward_pre_hook",
+    "step_pre_hook",
+    "step_post_hook",
+)
+
+
+@pytest.mark.parametrize("register", HOOKS)
+def test_a_hook_that_counts_in_a_list_is_refused_by_name(register: str) -> None:
+    n = [0]
+
+    def count(*_: Any) -> None:
+        n[0] += 1
+
+    with pytest.raises(TraceError, match="the list 'n', which 'count' names, was changed while 'step' was traced"):
+        hooked(register, count)(cr.ones(3, 2, requires_grad="backward_hook" in register))
+    assert n == [0]
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def hook(self, *_: Any) -> None:
+        self.calls += 1
+
+
+@pytest.mark.parametrize("register", HOOKS)
+@pytest.mark.parametrize("where", ["dict", "variable", "object"])
+def test_a_hook_that_counts_elsewhere_counts_every_call_and_is_named_in_the_end(register: str, where: str) -> None:
+    told, number, counting = {"n": 0}, 0, Recorder()
+
+    def in_dict(*_: Any) -> None:
+        told["n"] += 1
+
+    def in_variable(*_: Any) -> None:
+        nonlocal number
+        number += 1
+
+    hook, name = {
+        "dict": (in_dict, r"told\['n'\] was"),
+        "variable": (in_variable, "'number' was"),
+        "object": (counting.hook, "self.calls was"),
+    }[where]
+    step = hooked(register, hook)
+    x = cr.ones(3, 2)
+    for _ in range(8):
+        step(x)
+    with pytest.warns(UserWarning, match=f"traced 8 times.*{name}"):
+        step(x)
+    for _ in range(3):
+        step(x)
+    assert (told["n"], number, counting.calls)[["dict", "variable", "object"].index(where)] == 12
+
+
+def test_what_a_hook_reads_is_noticed() -> None:
+    scale = [2.0]
+    model = nn.Sequential(nn.Identity())
+    model[0].register_forward_hook(lambda module, _, y: y * scale[0])
+    compiled = cr.compile(model)
+    assert compiled(ONE).item() == 2
+    scale[0] = 3.0
+    assert compiled(ONE).item() == 3
+    assert compiled(ONE).item() == 3
+    assert len(compiled.graphs) == 2
+
+
+def test_a_hook_of_an_optimizer_that_came_later_is_called() -> None:
+    calls = {"n": 0}
+    w = cr.ones(2, requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+
+    @cr.compile
+    def step() -> None:
+        optimizer.zero_grad()
+        w.sum().backward()
+        optimizer.step()
+
+    step()
+    handle = optimizer.register_step_post_hook(lambda *_: calls.__setitem__("n", calls["n"] + 1))
+    step()
+    step()
+    assert calls["n"] == 2
+    handle.remove()
+    step()
+    assert calls["n"] == 2
+    assert "the optimizer's hooks changed" in step.report()
+
+
+def test_a_trace_keeps_nothing_alive_that_a_removed_hook_held() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    compiled = cr.compile(model)
+
+    def called_with_a_hook() -> Any:
+        held = nn.Linear(2, 2)
+        with model[0].register_forward_hook(lambda module, _, y: held(y)):
+            compiled(cr.ones(1, 2))
+        return weakref.ref(held)
+
+    find = called_with_a_hook()
+    gc.collect()
+    assert find() is None
+    compiled(cr.ones(1, 2))
+
+
+def test_fit_runs_a_model_uncompiled_whose_hook_counts_and_counts_right(capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(60, 3)).astype(np.float32), random.integers(0, 2, 60)
+    counts = []
+    for compiled in (True, False):
+        n = [0]
+
+        def counted(*_: Any) -> None:
+            n[0] += 1  # noqa: B023 - called within the loop
+
+        model = nn.Sequential(nn.Linear(3, 2))
+        model[0].register_forward_hook(counted)
+        cr.fit(model, (X, y), epochs=3, batch_size=16, compile=compiled, seed=0)
+        counts.append(n[0])
+        if compiled:
+            told = capsys.readouterr()
+            assert "not compiled: the list 'n', which 'counted' names" in told.out + told.err
+    assert counts[0] == counts[1] > 12
 
 
 def test_a_tensor_that_was_put_elsewhere_while_tracing_is_told_at_the_next_call() -> None:

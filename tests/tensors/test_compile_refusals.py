@@ -168,15 +168,15 @@ def test_numpys_functions_take_no_tensors_compiled_or_not() -> None:
 
 
 def test_printing_shows_what_is_known() -> None:
-    seen = []
+    seen = {}
 
     def step(x: Any) -> Any:
         y = x * WEIGHT
-        seen.extend([repr(y), str(x), f"{y}", repr(WEIGHT), repr(y.sum().long())])
+        seen.update(enumerate([repr(y), str(x), f"{y}", repr(WEIGHT), repr(y.sum().long())]))
         return y
 
     cr.compile(step)(cr.ones(3, 2))
-    assert seen == [
+    assert [*seen.values()] == [
         "<traced float32[n, 2]>", "<traced float32[n, 2]>", "<traced float32[n, 2]>", "<traced float32[2]>",
         "<traced int64[]>",
     ]  # fmt: skip
@@ -252,18 +252,18 @@ def test_modes_and_training_cannot_be_switched_inside() -> None:
 
 def leaked() -> list[Any]:
     """Return tensors that a compiled function kept for itself."""
-    kept: list[Any] = []
+    kept: dict[str, Any] = {}
 
     @cr.compile
     def leaking(x: Any) -> Any:
         y = x * 2
-        kept.append(y)
-        kept.append(y.sum())
+        kept["y"] = y
+        kept["sum"] = y.sum()
         return y
 
     leaking(cr.ones(2))
     assert len(kept) == 2
-    return kept
+    return [*kept.values()]
 
 
 USES: dict[str, Callable[[Any], Any]] = {

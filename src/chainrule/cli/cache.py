@@ -33,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     if found.refused:
         print(f"         not used: {found.refused}")
         return 0
+    if found.unwritable:
+        print(f"         nothing new is kept: {found.unwritable}")
     print(f"entries  {found.num_entries}")
     print(f"size     {_bytes(found.size)}, of {_bytes(cache.LIMIT)} at most")
     if found.num_entries:

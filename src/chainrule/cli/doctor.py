@@ -9,19 +9,33 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 import chainrule
+from chainrule.cli.main import DEBUG
 from chainrule.cli.parser import Parser
-from chainrule.compiler import target
-from chainrule.training.checkpoint import environment
+from chainrule.compiler import cache, target
+from chainrule.errors import ArgumentError
+from chainrule.run import engine, threads
+from chainrule.switches import read_switch
+from chainrule.training.checkpoint import machine
 
 EXAMPLES = """
   chainrule doctor
 """
+
+DATA = "CHAINRULE_DATA"
+VARIABLES: dict[str, Callable[[], object]] = {
+    engine.SWITCH: engine.is_off,
+    threads.LIMIT: threads.get_num_threads,
+    target.VARIABLE: target.check_asked,
+    cache.VARIABLE: cache.place,
+    DEBUG: lambda: read_switch(DEBUG, default=False),
+}
+"""The environment variables that chainrule reads, and what raises ArgumentError where one means nothing."""
 
 FOR_WHAT = {
     "command": "chainrule train: digits, report, config.toml",
@@ -39,7 +53,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what is here; 1 if something that chainrule cannot do without is missing."""
-    here = environment()
+    here = machine()
     print(f"chainrule  {chainrule.__version__}, in {Path(chainrule.__file__).parent}")
     print(f"Python     {platform.python_version()}, {sys.executable}")
     print(f"NumPy      {np.__version__}, BLAS {here['blas']}, threads: {here['blas_threads']}")
@@ -48,10 +62,28 @@ def run(options: argparse.Namespace) -> int:
     print(f"native     {_native()}")
     missing = _packages()
     print(f"\n{_folders()}")
-    named = os.environ.get("CHAINRULE_DATA")
+    wrong = _variables()
+    return 1 if missing or wrong else 0
+
+
+def _variables() -> list[str]:
+    """Print each of the environment variables that is set, and return the names of those that every command refuses."""
+    wrong = []
+    for name, check in VARIABLES.items():
+        value = os.environ.get(name)
+        if not value:
+            continue
+        said = ""
+        try:
+            check()
+        except ArgumentError as error:
+            wrong.append(name)
+            said = f": WRONG. {error}"
+        print(f"{name:16}  {value}{said}")
+    named = os.environ.get(DATA)
     if named:
-        print(f"CHAINRULE_DATA  {named}{'' if Path(named).is_dir() else ': no such folder'}")
-    return 1 if missing else 0
+        print(f"{DATA:16}  {named}{'' if Path(named).is_dir() else ': no such folder'}")
+    return wrong
 
 
 def _packages() -> list[str]:

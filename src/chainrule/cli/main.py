@@ -18,11 +18,15 @@ from typing import TextIO
 
 import chainrule
 from chainrule import cli
+from chainrule import run as engines
 from chainrule.cli.parser import Parser
 from chainrule.cli.threads import one_blas_thread
 from chainrule.cli.wording import in_options
 from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, DataError, nearest
+from chainrule.switches import read_switch
 
+DEBUG = "CHAINRULE_DEBUG"
+WITHOUT_ENGINE = ("doctor", "cache")  # the commands that run no network: they also help where the environment is wrong
 DONE, FAILED, USAGE, DATA, INTERRUPTED = 0, 1, 2, 3, 130
 
 HELP = """chainrule: train neural networks, and see where the error comes from
@@ -48,7 +52,7 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (by default that of the process) and return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words or os.environ.get("CHAINRULE_DEBUG", "") not in ("", "0")
+    debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -56,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            debug = debug or read_switch(DEBUG, default=False)
             return _run(words)
     except ChainruleError as error:
         if debug:
@@ -110,6 +115,8 @@ def _run(words: list[str]) -> int:
         parser.print_help()
         return DONE
     asked = parser.read(rest)
+    if name not in WITHOUT_ENGINE:
+        engines.check_environment()
     with one_blas_thread():
         code: int = command.run(asked)
     return code

@@ -6,7 +6,8 @@ entry is never wrong, only unused, and the oldest go when the folder grows too l
 
 Code that is loaded is run. The folder must belong to the user, and nobody else may be able to write to it; the same is asked of
 each file in it. Everything is opened relative to the folder that was checked, and no link is followed in it.
-Where there is no such folder, or it cannot be written, code is compiled anew each time and ``Loaded.note`` says why.
+Where there is no such folder, or it cannot be written, code is compiled anew in each process: one warning says so and what to
+do, and ``Loaded.note`` says why. ``off`` is no reason for a warning.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import secrets
 import stat
 import struct
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,8 @@ from pathlib import Path
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.loader import Library
 from chainrule.compiler.target import Target
-from chainrule.errors import NativeError
+from chainrule.errors import ArgumentError, NativeError
+from chainrule.switches import OFF, ON
 
 VARIABLE = "CHAINRULE_CACHE"
 """The environment variable that names the folder; ``off``: none."""
@@ -61,13 +64,21 @@ class Loaded:
 
 @dataclass(frozen=True)
 class State:
-    """What the folder holds. ``refused``: why it is not used ("" where it is)."""
+    """What the folder holds.
+
+    ``refused``     why it is not used ("" where it is)
+    ``unwritable``  why nothing new is kept in it, though what it holds is used
+    """
 
     folder: Path | None
     refused: str
     num_entries: int = 0
     size: int = 0  # bytes
     newest: float = 0.0  # when the newest entry was made or last used, in seconds since 1970
+    unwritable: str = ""
+
+
+_told: set[Path | None] = set()  # the folders of which this process was warned
 
 
 def load_or_build(
@@ -109,21 +120,39 @@ def load_or_build(
                 _bound(folder, keep=name)
         except _Unusable as unusable:
             note = str(unusable)
+    if note:
+        _warn(note)
     return Loaded(library, metadata, from_cache=False, note=note)
+
+
+def _warn(why: str) -> None:
+    """Warn, once for each folder, that code is not kept; not where nobody could or would keep it."""
+    path, _ = place()
+    if path in _told or is_off() or not HAS_OWNERS:
+        return
+    _told.add(path)
+    warnings.warn(
+        f"native code is not kept on disk, and compiled again in each process: {why}. Otherwise {VARIABLE}=FOLDER names a "
+        f"folder of your own, and {VARIABLE}=off keeps none",
+        stacklevel=3,
+    )
 
 
 def state() -> State:
     """Return what the folder holds. It is not made."""
-    path, missing = _place()
+    path, missing = place()
     if path is None:
         return State(None, missing)
     try:
         with _folder(make=False) as folder:
             found = list(_entries(folder))
     except _Unusable as unusable:
-        return State(path, "" if unusable.is_absent else str(unusable))
+        if not unusable.is_absent:
+            return State(path, str(unusable))
+        above = _above(path)
+        return State(path, _refused_above(above) or _unwritable(above))
     newest = max((when for _, _, when in found), default=0.0)
-    return State(path, "", len(found), sum(size for _, size, _ in found), newest)
+    return State(path, "", len(found), sum(size for _, size, _ in found), newest, _unwritable(path))
 
 
 def clear() -> int:
@@ -132,7 +161,7 @@ def clear() -> int:
     Raises:
         NativeError: the folder is one that is not used.
     """
-    if _place()[0] is None:
+    if place()[0] is None:
         return 0
     try:
         with _folder(make=False) as folder:
@@ -201,11 +230,26 @@ class _Unusable(Exception):
         self.is_absent = is_absent
 
 
-def _place() -> tuple[Path | None, str]:
-    """Return the folder as the environment names it, or None and why there is none."""
+def is_off() -> bool:
+    """Say whether the environment says that no code is kept."""
+    return os.environ.get(VARIABLE, "").strip().lower() in OFF
+
+
+def place() -> tuple[Path | None, str]:
+    """Return the folder as the environment names it, or None and why there is none.
+
+    Raises:
+        ArgumentError: the environment names none, and does not switch it off.
+    """
     named = os.environ.get(VARIABLE, "")
-    if named in ("off", "0"):
+    if is_off():
         return None, f"{VARIABLE} is off"
+    if named.strip().lower() in ON:
+        raise ArgumentError(
+            f"{VARIABLE} is {named!r}",
+            expected="a folder, or off",
+            fix=f"unset {VARIABLE} to keep code in the user's cache folder; ./{named} is a folder of this name",
+        )
     if named:
         return Path(named).absolute(), ""
     caches = os.environ.get("XDG_CACHE_HOME", "")
@@ -220,7 +264,7 @@ def _place() -> tuple[Path | None, str]:
 @contextlib.contextmanager
 def _folder(make: bool = True) -> Iterator[int]:
     """Open the folder, checked, made with ``make`` where it is not there; raise _Unusable."""
-    path, missing = _place()
+    path, missing = place()
     if path is None:
         raise _Unusable(missing)
     if not HAS_OWNERS:
@@ -249,16 +293,31 @@ def _open_folder(path: Path, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
-    above = next(place for place in path.parents if place.exists())
-    if os.stat(above).st_uid not in (
-        os.geteuid(),
-        0,
-    ):  # `sudo` with the home of a user: leave no folder of root's there
-        raise _Unusable(f"{above} belongs to another user")
+    if refused := _refused_above(_above(path)):
+        raise _Unusable(refused)
     os.makedirs(path.parent, mode=0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, mode=0o700)
     return os.open(path, flags)
+
+
+def _above(path: Path) -> Path:
+    """Return the nearest folder above that is there."""
+    return next(place for place in path.parents if place.exists())
+
+
+def _refused_above(folder: Path) -> str:
+    """Say why no folder is made in this one; "" if it may be."""
+    if os.stat(folder).st_uid in (os.geteuid(), 0):
+        return ""
+    return f"{folder} belongs to another user"  # `sudo` with the home of a user: leave no folder of root's there
+
+
+def _unwritable(folder: Path) -> str:
+    """Say why nothing can be made in a folder; "" if it can, as far as is known without trying."""
+    if os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return ""
+    return f"{folder} cannot be written (its permissions, or a disk that is read only)"
 
 
 def _check(about: os.stat_result, what: object) -> None:

@@ -14,10 +14,11 @@ import sys
 from dataclasses import dataclass
 
 from chainrule.compiler import loader
-from chainrule.errors import NativeError, nearest
+from chainrule.errors import ArgumentError, NativeError, nearest
 
 VARIABLE = "CHAINRULE_TARGET"
 """The environment variable that asks for less than the processor can: ``avx2`` on one that has AVX-512."""
+HOST = "host"  # as much as the processor can, as if it were not set
 
 # What the levels of the x86-64 psABI add, as /proc/cpuinfo spells it.
 AVX2 = frozenset(
@@ -100,6 +101,20 @@ def unsupported() -> str | None:
     return _unsupported(os.environ.get(VARIABLE, ""))
 
 
+def check_asked() -> None:
+    """Raise ArgumentError if ``CHAINRULE_TARGET`` asks for something else than the processor at hand, or a lesser one."""
+    asked = os.environ.get(VARIABLE, "")
+    if not asked:
+        return
+    names = [target.name for target in _able(_processor())] or [target.name for target in (avx512(), avx2(), aarch64())]
+    if asked not in ("", HOST, *names):
+        raise ArgumentError(
+            f"{VARIABLE} is {asked!r}, which this processor is not",
+            expected=" or ".join([*names, HOST]),
+            fix=nearest(asked, [*names, HOST]) or f"unset {VARIABLE}",
+        )
+
+
 def host() -> Target:
     """Return the machine at hand, or the lesser one that ``CHAINRULE_TARGET`` asks for.
 
@@ -135,15 +150,20 @@ def _host(asked: str) -> Target | str:
     has = _processor()
     if not has:
         return "/proc/cpuinfo, which says what the processor can do, cannot be read"
-    able = [aarch64()] if "asimd" in has else [t for t, n in ((avx512(), AVX512), (avx2(), AVX2)) if n <= has]
+    able = _able(has)
     if not able:
         return f"the processor is too old: it has no {', '.join(sorted(AVX2 - has))}"
     for target in able:
-        if asked in ("", "host", target.name):
+        if asked in ("", HOST, target.name):
             return target
     names = [target.name for target in able]
     known = f"one of {', '.join(names)}" + (f" ({said})" if (said := nearest(asked, names)) else "")
     return f"{VARIABLE} is {asked!r}, which this processor is not: expected {known}"
+
+
+def _able(has: frozenset[str]) -> list[Target]:
+    """Return what a processor that can do this is, the best first."""
+    return [aarch64()] if "asimd" in has else [t for t, n in ((avx512(), AVX512), (avx2(), AVX2)) if n <= has]
 
 
 def _processor() -> frozenset[str]:

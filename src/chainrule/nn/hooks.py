@@ -108,6 +108,7 @@ def _before_forward(
     module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     for key, hook in list(module._forward_pre_hooks.items()):
+        _note(hook)
         if key in module._forward_pre_hooks_with_kwargs:
             new = hook(module, args, kwargs)
             if new is None:
@@ -127,6 +128,7 @@ def _after_forward(
     module: Module, key: int, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
 ) -> Any:
     made = STATE.trace.made if STATE.mode == TRACE and STATE.trace is not None else None
+    _note(hook)
     first, before = (0, 0) if made is None else (len(made), sys.getrefcount(result))
     if key in module._forward_hooks_with_kwargs:
         new = hook(module, args, kwargs, result)
@@ -139,6 +141,12 @@ def _after_forward(
             fix="write into a buffer, return the tensor from the compiled function, or call the model uncompiled",
         )
     return new
+
+
+def _note(hook: Hook) -> None:
+    """While tracing, let it matter what a hook reads and changes outside."""
+    if STATE.trace is not None:
+        STATE.trace.reached.note(hook)
 
 
 ALONE = 4  # references to a tensor: the trace's, a list's, a variable's, and that of who counts
@@ -228,12 +236,14 @@ class BackwardPass:
 
     def _outputs_known(self, gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
         for hook in list(self.module._backward_pre_hooks.values()):
+            _note(hook)
             new = hook(self.module, gradients)
             if new is not None:
                 gradients = _as_tuple(new, len(gradients), hook)
         self.of_outputs = gradients
         if not self.input_places:  # nothing further down will call
             for hook in list(self.module._backward_hooks.values()):
+                _note(hook)
                 hook(self.module, (None,) * self.num_inputs, gradients)
         return gradients
 
@@ -245,6 +255,7 @@ class BackwardPass:
             found[k] = g
         arrived = tuple(found)
         for hook in list(self.module._backward_hooks.values()):
+            _note(hook)
             new = hook(self.module, arrived, self.of_outputs)
             if new is not None:
                 arrived = _as_tuple(new, len(arrived), hook)

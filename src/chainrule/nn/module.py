@@ -116,6 +116,8 @@ class Module:
                 module.__dict__["_label"] = path or self._get_name()
                 STATE.trace.note_module(module)
         STATE.trace.note_module(self)
+        if not str(getattr(self.forward, "__module__", "")).startswith("chainrule."):
+            STATE.trace.reached.note(self.forward)
         recording.label = self.__dict__.get("_label", self._get_name())
         try:
             return call_with_hooks(self, args, kwargs) if self._hooked else self.forward(*args, **kwargs)

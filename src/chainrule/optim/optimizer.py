@@ -179,6 +179,11 @@ class Optimizer:
 
         ``closure`` clears the gradients, computes the loss, calls backward and returns the loss, which is returned here.
         """
+        tracing = STATE.trace if STATE.mode == TRACE else None
+        if tracing is not None:
+            tracing.expect("the optimizer's hooks", self, _hooks_of)
+            for hook in (*self._before_step.values(), *self._after_step.values()):
+                tracing.reached.note(hook)
         for hook in self._before_step.values():
             hook(self, (closure,), {})
         loss = None
@@ -186,8 +191,8 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with np.errstate(all="ignore"):
-            if STATE.mode == TRACE and STATE.trace is not None:
-                self._trace(STATE.trace)
+            if tracing is not None:
+                self._trace(tracing)
             else:
                 for group in self.param_groups:
                     self._step_group(group)
@@ -377,3 +382,8 @@ def _checked(p: Tensor, gradient: Tensor) -> Array:
             expected=f"that of its parameter, {p._value.dtype} of shape {p._value.shape}",
         )
     return g.copy() if np.may_share_memory(g, p._value) else g
+
+
+def _hooks_of(optimizer: Optimizer) -> tuple[int, ...]:
+    """Return the numbers of the hooks that are called around a step."""
+    return (*optimizer._before_step, -1, *optimizer._after_step)

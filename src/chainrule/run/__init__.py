@@ -13,7 +13,7 @@ from chainrule.run.program import Program
 
 if TYPE_CHECKING:
     from chainrule.compiler.interface import Scaling
-    from chainrule.run.engine import Chosen, choose, engine_name, is_off
+    from chainrule.run.engine import Chosen, check_environment, choose, engine_name, is_off
     from chainrule.run.native import NativeProgram
     from chainrule.run.origin import Origin, find_origin
     from chainrule.run.prepared import Prepared, prepare
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Chosen": "chainrule.run.engine",
+    "check_environment": "chainrule.run.engine",
     "choose": "chainrule.run.engine",
     "engine_name": "chainrule.run.engine",
     "is_off": "chainrule.run.engine",
@@ -46,6 +47,7 @@ __all__ = [
     "Scaling",
     "Steps",
     "can_gather",
+    "check_environment",
     "choose",
     "engine_name",
     "evaluate",

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from chainrule.compiler.cache import place
 from chainrule.compiler.interface import Unlowered
-from chainrule.compiler.target import unsupported
+from chainrule.compiler.target import check_asked, unsupported
 from chainrule.graph import Graph
 from chainrule.run.native import NativeProgram
 from chainrule.run.program import Program
+from chainrule.run.threads import is_chosen
+from chainrule.switches import read_switch
 
 SWITCH = "CHAINRULE_COMPILE"  # 0: no native code
-OFF = ("0", "off", "false", "no")
 
 
 def is_off() -> bool:
     """Say whether native code was switched off."""
-    return os.environ.get(SWITCH, "1").strip().lower() in OFF
+    return not read_switch(SWITCH, default=True)
+
+
+def check_environment() -> None:
+    """Raise ArgumentError if an environment variable that says what runs a graph, and how, has a value that means nothing.
+
+    It is asked before anything is computed, so that nothing is lost by it.
+    """
+    is_off()
+    check_asked()
+    is_chosen()
+    place()
 
 
 def engine_name() -> str:
@@ -35,6 +47,7 @@ class Chosen(NamedTuple):
 
 def choose(graph: Graph, in_place: Mapping[int, int], hints: dict[str, int]) -> Chosen:
     """Return the program for a graph. ``hints``: the sizes of its first run, for which its kernels are shaped."""
+    check_environment()
     if is_off():
         return Chosen(Program(graph, in_place), f"{SWITCH}=0")
     reason = unsupported() or ""

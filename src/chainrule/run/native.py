@@ -154,6 +154,8 @@ class NativeProgram:
         kernels = len({call.kernel for call in calls})
         origin = "from the cache" if self.loaded.from_cache else "compiled"
         lines = [f"native: {len(calls)} calls of {kernels} kernels, {origin} in {1e3 * self.seconds:.0f} ms"]
+        if self.loaded.note:
+            lines.append(f"not kept on disk: {self.loaded.note}")
         if self._ready:
             lines.append(self.memory())
         lines += [what + note for what, note in self.notes.items()]

@@ -17,6 +17,7 @@ Form = tuple[Any, ...]  # ("tensor", place), ("value", type, value, …), ("name
 
 SEQUENCES = (list, tuple, Size)
 MAPPINGS = (dict, OrderedDict)
+LONGEST_TOLD = 80  # characters of a value in a message
 
 
 class Nest(ABC):
@@ -141,22 +142,63 @@ def with_types_only(form: Form) -> Form:
     return (kind, tuple([with_types_only(part) for part in form[1]]))
 
 
-def values_in(form: Form, parameters: tuple[str, ...]) -> dict[str, Any]:
-    """Return the values in the form of arguments by name, for messages."""
-    found: dict[str, Any] = {}
-    stack: list[tuple[str, Form]] = [
-        *((parameters[k] if k < len(parameters) else f"argument {k}", part) for k, part in enumerate(form[1][0][1])),
-        *form[1][1][1],
-    ]
-    while stack:
-        place, part = stack.pop()
+def parts_of(form: Form, parameters: tuple[str, ...]) -> dict[str, Form]:
+    """Return what the form of arguments holds, by name and in order, for messages: tensors, values, and nests without their parts.
+
+    >>> parts_of((tuple, ((tuple, (("tensor", 0), (list, (("value", int, 3),)))), (dict, ()))), ("x", "more"))
+    {'x': ('tensor', 0), 'more': (<class 'list'>, 1), 'more[0]': ('value', <class 'int'>, 3)}
+    """
+    found: dict[str, Form] = {}
+    given = [(parameters[k] if k < len(parameters) else f"argument {k}", p) for k, p in enumerate(form[1][0][1])]
+    pending = [*given, *form[1][1][1]][::-1]
+    while pending:
+        place, part = pending.pop()
         kind = part[0]
-        if kind == "value":
-            found[place] = part[2]
-        elif kind == "named":
-            stack.extend((f"{place}.{field}", p) for field, p in zip(part[1]._fields, part[2], strict=True))
+        if kind in ("value", "tensor"):
+            found[place] = part
+            continue
+        if kind == "named":
+            kind, parts = part[1], [(f"{place}.{f}", p) for f, p in zip(part[1]._fields, part[2], strict=True)]
         elif kind in MAPPINGS:
-            stack.extend((f"{place}[{key!r}]", p) for key, p in part[1])
-        elif kind != "tensor":
-            stack.extend((f"{place}[{k}]", p) for k, p in enumerate(part[1]))
+            parts = [(f"{place}[{key!r}]", p) for key, p in part[1]]
+        else:
+            parts = [(f"{place}[{k}]", p) for k, p in enumerate(part[1])]
+        found[place] = (kind, len(parts))
+        pending += parts[::-1]
     return found
+
+
+def difference(now: Form | None, before: Form | None) -> str:
+    """Say how a part of the arguments, as ``parts_of`` gives it, became another; None: it was not given.
+
+    >>> difference(("value", int, 3), ("value", int, 2)), difference(("value", int, 1), ("value", bool, True))
+    ('is 3 (it was 2)', 'is 1, of type int (it was True, of type bool)')
+    >>> difference(("tensor", 0), ("value", float, 0.5)), difference(("value", str, "mean"), None)
+    ('is a tensor (it was 0.5)', "is 'mean' (it was not given)")
+    """
+    values = now is not None and before is not None and now[0] == before[0] == "value"
+    if values and now is not None and before is not None and now[1] is not before[1]:
+        return f"is {_told(now)}{_of_type(now, before)} (it was {_told(before)}{_of_type(before, now)})"
+    if _told(now) == _told(before):
+        return f"is another {_told(now)}"
+    return f"is {_told(now)} (it was {_told(before)})"
+
+
+def _told(part: Form | None) -> str:
+    if part is None:
+        return "not given"
+    if part[0] == "tensor":
+        return "a tensor"
+    if part[0] != "value":
+        return f"a {part[0].__name__} of {part[1]}"
+    text = repr(part[2])
+    return text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}…"
+
+
+def _of_type(part: Form, other: Form) -> str:
+    kind = part[1]
+    if part[2] is None:
+        return ""
+    return (
+        f", of type {kind.__name__ if kind.__name__ != other[1].__name__ else f'{kind.__module__}.{kind.__qualname__}'}"
+    )

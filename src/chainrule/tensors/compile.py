@@ -21,7 +21,6 @@ from chainrule.graph.sizes import UndecidedSize
 from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, rebuild
 from chainrule.tensors.call import BatchAxis, Call
-from chainrule.tensors.guards import Name, names_read
 from chainrule.tensors.many_runs import run_again, run_over
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
@@ -264,24 +263,29 @@ class Compiled:
         return traced
 
     def _traced(self, call: Call) -> Traced:
-        names = names_read(self.function)
         trace = Trace(self.name)
+        trace.reached.note(self.function)
         try:
             with tracing(trace):
-                traced = self._run_in(trace, call, names)
+                traced = self._run_in(trace, call)
+        except TraceError:  # of a size too: it is traced again then
+            trace.reached.put_back()
+            raise
         finally:
             trace.close()
         traced.settle(call.sizes)
         return traced
 
-    def _run_in(self, trace: Trace, call: Call, names: list[Name]) -> Traced:
+    def _run_in(self, trace: Trace, call: Call) -> Traced:
         given = call.given
         stand_ins = [
             trace.argument(x, shape, name)
             for x, shape, name in zip(given.tensors, call.symbolic_shapes(), given.names, strict=True)
         ]
         args, kwargs = rebuild(given.form, stand_ins, {})
-        return Traced(trace, stand_ins, self.function(*args, **kwargs), names, keep_gradients=self.keep_gradients)
+        result = self.function(*args, **kwargs)
+        trace.reached.check(self.name)
+        return Traced(trace, stand_ins, result, keep_gradients=self.keep_gradients)
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -337,7 +341,8 @@ def compile(
     ``keep_gradients``  keep ``p.grad`` after each run also where the function clears gradients itself
 
     Inside, tensors have no values: ``item()``, ``numpy()``, ``float()`` and ``if`` on a tensor raise TraceError at
-    their line. Python runs once, while tracing: what it prints or counts is not repeated.
+    their line. Python runs once, while tracing: what it prints is not repeated. What it reads outside by name (numbers, entries
+    of small lists and dicts, also in hooks) is compared at each call; a list that it changes raises TraceError.
     """
     if function is None:
         batch_axis = checked_batch_axis(batch_axis, None)

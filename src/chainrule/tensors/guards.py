@@ -16,9 +16,12 @@ import dis
 import functools
 import math
 import weakref
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+
+import numpy as np
 
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.tensor import Tensor
@@ -26,7 +29,11 @@ from chainrule.tensors.tensor import Tensor
 SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
 PARTS = ("_parameters", "_buffers", "_modules")
-SHORT = 32  # entries of a dict that are compared at each call
+SEQUENCES = (list, deque)
+MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
+CHANGEABLE = (*SEQUENCES, *MAPPINGS, set, bytearray, np.ndarray)
+SHORT = 32  # entries of a container that are compared at each call
+DEEPEST = 3  # objects and containers inside each other whose entries are
 LONGEST = 1000  # of a list or dict that is compared by its contents
 
 
@@ -65,6 +72,10 @@ def fact(value: Any) -> Any:
         return (kind, [fact(part) for part in value])
     if isinstance(value, dict) and len(value) <= LONGEST:
         return (kind, [(key, fact(part)) for key, part in value.items()])
+    if isinstance(value, (set, frozenset)) and len(value) <= SHORT and all(type(part) in SIMPLE for part in value):
+        return (kind, {fact(part) for part in value})
+    if kind is np.ndarray and value.size <= SHORT and value.dtype.kind in "biufc":
+        return (kind, value.dtype, value.shape, value.tobytes())
     return Same(value)
 
 
@@ -74,19 +85,30 @@ def fact(value: Any) -> Any:
 class Name:
     """A global or enclosing variable that a function reads, and what it was.
 
-    Of a list or a large dict it matters which one it is, not what is in it: a function may append to it.
+    Of a large list or dict it matters which one it is, not what is in it.
     """
 
-    __slots__ = ("_find", "known", "text")
+    __slots__ = ("_find", "known", "place", "text")
+    attributes: frozenset[str] = frozenset()
 
-    def __init__(self, text: str, find: Callable[[], Any]) -> None:
+    def __init__(self, place: int, text: str, find: Callable[[], Any]) -> None:
+        self.place = place
         self.text = text
         self._find = find
         self.known = self._fact()
 
+    @property
+    def key(self) -> Any:
+        """What two of these have in common that are about the same."""
+        return self.place, self.text, self.attributes
+
+    def value(self) -> Any:
+        """Return the variable's value, now."""
+        return self._find()
+
     def _fact(self) -> Any:
         value = self._find()
-        return Same(value) if isinstance(value, (list, dict)) else fact(value)
+        return Same(value) if isinstance(value, (list, dict, deque)) else fact(value)
 
     def holds(self) -> bool:
         """Return whether it still has the same value."""
@@ -102,16 +124,16 @@ class Name:
 
 
 class ObjectName(Name):
-    """The same of an ordinary object or a small dict: which one it is, and the attributes of it that code names, or all entries."""
+    """The same of an ordinary object or a small container: which one it is, and the attributes of it that code names, or all entries."""
 
-    __slots__ = ("_attributes",)
+    __slots__ = ("attributes",)
 
-    def __init__(self, text: str, find: Callable[[], Any], attributes: frozenset[str]) -> None:
-        self._attributes = attributes
-        super().__init__(text, find)
+    def __init__(self, place: int, text: str, find: Callable[[], Any], attributes: frozenset[str]) -> None:
+        self.attributes = attributes
+        super().__init__(place, text, find)
 
     def _fact(self) -> Any:
-        return facts_of_object(self._find(), self._attributes)
+        return facts_of_object(self._find(), self.attributes)
 
     def holds(self) -> bool:
         return bool(self.known == self._fact())
@@ -123,16 +145,40 @@ class ObjectName(Name):
         return _changed(f"{self.text}{name}", self.known.get(name), now.get(name))
 
 
-def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = 3) -> dict[str, Any]:
+class ListName(ObjectName):
+    """The same of a small list, compared with as few questions as will do: a model's parameters may be in one."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any], attributes: frozenset[str]) -> None:
+        super().__init__(place, text, find, attributes)
+        value = find()
+        self._parts = None if any(is_ordinary(part) for part in value) else [fact(part) for part in value]
+
+    def holds(self) -> bool:
+        parts = self._parts
+        if parts is None:
+            return super().holds()
+        value = self._find()
+        if type(value) is not list or len(value) != len(parts):
+            return False
+        for part, known in zip(value, parts, strict=True):
+            if type(known) is Same:
+                if known._find() is not part:
+                    return False
+            elif fact(part) != known:
+                return False
+        return True
+
+
+def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = DEEPEST) -> dict[str, Any]:
     """Return which object it is, and what its attributes of these names are, down to those of objects in it."""
-    found: dict[str, Any] = {inside: Same(value)}
     if depth == 0 or not is_ordinary(value):
-        return found
-    is_dict = isinstance(value, dict)
-    for name, part in list(value.items() if is_dict else vars(value).items()):
-        if not is_dict and name not in attributes:
-            continue
-        place = f"{inside}[{name!r}]" if is_dict else f"{inside}.{name}"
+        return {inside: fact(value) if isinstance(value, (set, np.ndarray)) else Same(value)}
+    is_list = type(value) in SEQUENCES
+    found: dict[str, Any] = {inside: (type(value), len(value)) if is_list else Same(value)}
+    for name, part in parts_of_object(value, attributes):
+        place = f"{inside}{name}"
         if type(part) in SIMPLE:
             found[place] = fact(part)
         else:
@@ -140,9 +186,18 @@ def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", de
     return found
 
 
+def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, Any]]:
+    """Return the entries of a container, or the attributes of these names of an object, with the text that leads to each."""
+    if type(value) in SEQUENCES:
+        return [(f"[{k}]", part) for k, part in enumerate(value)]
+    if type(value) in MAPPINGS:
+        return [(f"[{key!r}]", part) for key, part in list(value.items())]
+    return [(f".{name}", part) for name, part in list(vars(value).items()) if name in attributes]
+
+
 def is_ordinary(value: Any) -> bool:
-    """Say whether a value is an object of a class that knows nothing of tracing, or a small dict: no module, optimizer, function."""
-    if type(value) is dict:
+    """Say whether a value is an object of a class that knows nothing of tracing, or a small container: no module, optimizer, function."""
+    if type(value) in MAPPINGS or type(value) in SEQUENCES:
         return len(value) <= SHORT
     if isinstance(value, (type, Tensor, ModuleType, FunctionType, MethodType)) or callable(value):
         return False
@@ -154,20 +209,23 @@ def is_ordinary(value: Any) -> bool:
 def names_read(function: Callable[..., Any]) -> list[Name]:
     """Return the variables from outside that a function's code reads, and those of the functions it calls by name."""
     found: dict[tuple[int, str], tuple[str, Callable[[], Any]]] = {}
-    pending = [_plain_function(function)]
+    pending = [plain_function(function)]
     seen: set[int] = set()
     attributes: set[str] = set()
     objects: list[Any] = []
     owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
     if is_ordinary(owner):
         place = pending[0].__code__.co_varnames[0] if pending[0] else "self"
-        found[id(owner), place] = (place, functools.partial(_itself, owner))
+        found[id(owner), place] = (place, _weakly(owner))
+    is_module = owner is not None and PARTS[0] in getattr(owner, "__dict__", ())
+    if is_module or is_ordinary(owner):
         objects.append(owner)
     while pending:
         plain = pending.pop()
         if plain is None or id(plain) in seen:
             continue
         seen.add(id(plain))
+        pending.append(plain_function(plain.__dict__.get("__wrapped__")))  # what a decorator was put around
         attributes |= _attributes_of(plain.__code__)
         for place_id, text, find in _variables(plain):
             value = find()
@@ -176,20 +234,43 @@ def names_read(function: Callable[..., Any]) -> list[Name]:
             found.setdefault((place_id, text), (text, find))
             if is_ordinary(value):
                 objects.append(value)
-            called = _plain_function(value)
+            called = plain_function(value)
             if called is not None and called.__globals__ is plain.__globals__:
                 pending.append(called)
         methods = [getattr(type(x), name, None) for x in objects for name in attributes]
-        pending += [method for method in methods if isinstance(method, FunctionType) and id(method) not in seen]
+        pending += [m for m in methods if isinstance(m, FunctionType) and id(m) not in seen and not _is_own(m)]
+    if is_module and not vars(owner)["_made_while_tracing"]:
+        for name, value in vars(owner).items():
+            if name in attributes and (is_ordinary(value) or type(value) in CHANGEABLE):
+                found[id(owner), f"self.{name}"] = (name, functools.partial(_attribute, weakref.ref(owner), name))
     named = frozenset(attributes)
-    return [ObjectName(text, find, named) if is_ordinary(find()) else Name(text, find) for text, find in found.values()]
+    names: list[Name] = []
+    for (place_id, text), (_, find) in found.items():
+        value = find()
+        if not is_ordinary(value):
+            names.append(Name(place_id, text, find))
+        else:
+            names.append((ListName if type(value) is list else ObjectName)(place_id, text, find, named))
+    return names
 
 
-def _itself(value: Any) -> Any:
-    return value
+def _is_own(function: FunctionType) -> bool:
+    return function.__module__.startswith("chainrule.")
 
 
-def _plain_function(function: Any) -> FunctionType | None:
+def _attribute(find: Callable[[], Any], name: str) -> Any:
+    return getattr(find(), "__dict__", {}).get(name)
+
+
+def _weakly(value: Any) -> Callable[[], Any]:
+    """Return what gives a value as long as it exists."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return lambda: value
+
+
+def plain_function(function: Any) -> FunctionType | None:
     """Return the Python function behind a method, a partial or a module; None if there is none."""
     while True:
         if isinstance(function, FunctionType):
@@ -200,6 +281,8 @@ def _plain_function(function: Any) -> FunctionType | None:
             function = function.func
         elif isinstance(getattr(type(function), "forward", None), FunctionType):
             function = type(function).forward
+        elif "__wrapped__" in getattr(function, "__dict__", ()):  # another compiled function
+            function = function.__wrapped__
         else:
             return None
 
@@ -210,13 +293,18 @@ def _variables(function: FunctionType) -> Iterator[tuple[int, str, Callable[[], 
     for text in _globals_of(function.__code__):
         if text in names:
             yield id(names), text, functools.partial(names.get, text)
-    for text, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield id(cell), text, functools.partial(_contents, cell)
+    cells = function.__closure__ or ()
+    for k, (text, cell) in enumerate(zip(function.__code__.co_freevars, cells, strict=True)):
+        yield id(cell), text, functools.partial(_contents, weakref.ref(function), k)
 
 
-def _contents(cell: CellType) -> Any:
+def _contents(find: Callable[[], FunctionType | None], k: int) -> Any:
+    """Return what is in a cell of a function, which may be a hook that is gone, with all that it held."""
+    function = find()
+    if function is None or function.__closure__ is None:
+        return None
     try:
-        return cell.cell_contents
+        return function.__closure__[k].cell_contents
     except ValueError:  # not assigned yet
         return None
 

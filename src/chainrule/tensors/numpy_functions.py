@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import numpy as np
 
 from chainrule.errors import ArgumentTypeError
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import Size, Tensor, concrete
+from chainrule.tensors.tensor import WRITES, Size, Tensor, concrete
 
 WRITERS = frozenset(
     ("copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask")
@@ -31,16 +33,33 @@ def array_function(self: Tensor, func: Any, types: Any, args: tuple[Any, ...], k
     name = f"{func.__module__}.{func.__name__}".replace("numpy", "np", 1)
     if STATE.mode == TRACE:
         concrete(self, f"{name}()", instead=_instead(func.__name__))
-    out = kwargs.get("out")
+    out = kwargs.get("out", _given_at(args, place_of_out(func)))
     written = [*(out if isinstance(out, tuple) else (out,))]
     if func.__name__ in WRITERS:
         written += [*args[:1], *[kwargs.get(key) for key in ("dst", "arr", "a")]]
     if any(isinstance(x, Tensor) for x in written):
-        raise ArgumentTypeError(
-            f"{name}: got a tensor to write into", expected="an array", fix="x[…] = … writes into a tensor"
-        )
+        raise ArgumentTypeError(f"{name}: got a tensor to write into", expected="an array", fix=WRITES)
     # its own implementation: func itself would ask here again where tensors are in a sequence of another type
     return np.ndarray.__array_function__(NOTHING, func, (np.ndarray,), arrays_in(args), arrays_in(kwargs))
+
+
+@functools.cache
+def place_of_out(func: Any) -> int:
+    """Return which of its arguments by position a function of NumPy's writes into; -1 if none.
+
+    >>> place_of_out(np.sum), place_of_out(np.concatenate), place_of_out(np.flip)
+    (3, 2, -1)
+    """
+    try:
+        names = [*inspect.signature(func).parameters.values()]
+    except (TypeError, ValueError):  # one written in C, without a signature
+        return -1
+    found = [k for k, p in enumerate(names) if p.name == "out" and p.kind is not p.KEYWORD_ONLY]
+    return found[0] if found else -1
+
+
+def _given_at(args: tuple[Any, ...], place: int) -> Any:
+    return args[place] if 0 <= place < len(args) else None
 
 
 def arrays_in(value: Any) -> Any:

@@ -24,6 +24,7 @@ NO_ATTRIBUTES: dict[str, Any] = {}
 NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep
 
 
+WRITES = "x[…] = … writes into a tensor"
 REFLECTED = {
     "add": "__radd__", "subtract": "__rsub__", "multiply": "__rmul__", "divide": "__rtruediv__",
     "floor_divide": "__rfloordiv__", "remainder": "__rmod__", "power": "__rpow__", "matmul": "__rmatmul__",
@@ -246,6 +247,8 @@ class Tensor:
             found = getattr(inputs[1], reflected, lambda other: NotImplemented)(inputs[0])
             if found is not NotImplemented:
                 return found
+        if any(isinstance(x, Tensor) for x in options.get("out", ())):
+            raise ArgumentTypeError(f"np.{ufunc.__name__}: got a tensor to write into", expected="an array", fix=WRITES)
         ours = f"write cr.{ufunc.__name__}(…) of tensors, or " if hasattr(Tensor, ufunc.__name__) else ""
         raise ArgumentTypeError(
             f"np.{ufunc.__name__}: got a tensor, whose gradient NumPy would lose",

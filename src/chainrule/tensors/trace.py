@@ -19,6 +19,7 @@ from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, we
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.generator import default_generator
 from chainrule.tensors.memory import put_back
+from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
 from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, shared_storage
 
@@ -46,6 +47,7 @@ class Trace:
         self.modules: dict[int, Any] = {}
         self.answers: list[tuple[str, Callable[[], Any], Any]] = []
         self.names: dict[int, tuple[str, Tensor]] = {}  # of a state: its name, and the parameter whose it is
+        self.reached = Reached()
         self.backward_called = False
         self._drawn_from = STATE.generator
         self._doubts: dict[Storage, list[Storage]] = {}
@@ -78,6 +80,7 @@ class Trace:
             y._value = gone
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
         self.grads, self.modules, self.names, self.storages = {}, {}, {}, {}
+        self.reached.forget()
 
     # -- tensors from outside -------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from chainrule.tensors.again import Again, again
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.bindings import Grad, current_generator
 from chainrule.tensors.generator import Generator
-from chainrule.tensors.guards import Guards, Name, label_of
+from chainrule.tensors.guards import Guards, label_of
 from chainrule.tensors.memory import refresh, settle
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
 from chainrule.tensors.trace import Trace
@@ -150,9 +150,7 @@ class Traced:
     gradients of what is returned.
     """
 
-    def __init__(
-        self, trace: Trace, stand_ins: list[Tensor], result: Any, names: list[Name], *, keep_gradients: bool
-    ) -> None:
+    def __init__(self, trace: Trace, stand_ins: list[Tensor], result: Any, *, keep_gradients: bool) -> None:
         self.name = trace.name
         self.runs = 0
         self._ends = Ends(trace, stand_ins, result, keep_gradients=keep_gradients)
@@ -163,7 +161,7 @@ class Traced:
         self._again: dict[tuple[int, ...], Again | None] = {}  # by sizes
         self._before, self._after = trace.calls_before, trace.calls_after
         name_inputs(trace)
-        self.guards = Guards(names, trace.modules.values(), trace.answers)
+        self.guards = Guards(trace.reached.names, trace.modules.values(), trace.answers)
         trace.close()
 
     def settle(self, sizes: dict[str, int]) -> None:

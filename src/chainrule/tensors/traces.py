@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from chainrule.tensors.arguments import values_in
+from chainrule.tensors.arguments import difference, parts_of
 from chainrule.tensors.call import Call
+from chainrule.tensors.state import PLAIN
 from chainrule.tensors.traced import Traced
 
+SWITCHED = ("on", "off")
 MOST_TRACES = 8  # of calls that differ in values and sizes alone
 
 
@@ -70,7 +72,7 @@ class Traces:
     # -- why -----------------------------------------------------------------------------------------------------------
 
     def why(self, call: Call) -> str:
-        """Say in what this call differs from one that was traced before; nothing for the first of its family."""
+        """Say in what this call differs from one that was traced before; nothing for the first of all."""
         family = [entry for entry in reversed(self.entries) if entry.family == call.family]
         same = [entry for entry in family if entry.key == call.key]
         if same:
@@ -81,7 +83,8 @@ class Traces:
         for entry in family:
             if entry.key[0] == call.kind:
                 return self._other_size(call, entry)
-        return next((text for entry in family if (text := self._other_value(call, entry))), "")
+        differences = [self._differences(call, entry) for entry in reversed(self.entries)]
+        return min(differences, key=len, default=[""])[0]
 
     def _other_size(self, call: Call, entry: Entry) -> str:
         for name, now, before in zip(call.given.names, call.shapes, entry.key[1], strict=True):
@@ -94,10 +97,38 @@ class Traces:
                 return f"{name} has the size {n} in axis {axis} (it was {m})"
         return ""
 
-    def _other_value(self, call: Call, entry: Entry) -> str:
-        now = values_in(call.given.form, self.parameters)
-        before = values_in(entry.key[0][0], self.parameters)
-        for name, value in now.items():
-            if name in before and repr(before[name]) != repr(value):
-                return f"{name} is {value!r} (it was {before[name]!r})"
-        return ""
+    def _differences(self, call: Call, entry: Entry) -> list[str]:
+        """Say of a call of another kind in what it differs from that of a trace: at least one thing."""
+        form, kinds, mode, default = call.kind
+        old_form, old_kinds, old_mode, old_default = entry.key[0]
+        now, before = parts_of(form, self.parameters), parts_of(old_form, self.parameters)
+        found = []
+        for name in {**now, **before}:
+            new, old = now.get(name), before.get(name)
+            if new == old:
+                continue
+            if new and old and new[0] == old[0] == "tensor":
+                also, was = call.given.names[new[1]], entry.names[old[1]]
+                told = (
+                    f"is the same tensor as {also}" if also != name else "is a tensor of its own",
+                    f"the same as {was}",
+                )
+                found.append(f"{name} {told[0]} (it was {told[1] if was != name else 'one of its own'})")
+            else:
+                found.append(f"{name} {difference(new, old)}")
+        if form != old_form and not found:
+            found.append("arguments are given by name that were given by position, or the reverse, or in another order")
+        old_kind_of = dict(zip(entry.names, old_kinds, strict=True))
+        for name, (dtype, wants, ndim) in zip(call.given.names, kinds, strict=True):
+            old_dtype, wanted, old_ndim = old_kind_of.get(name, (dtype, wants, ndim))
+            if dtype != old_dtype:
+                found.append(f"{name} is {dtype} (it was {old_dtype})")
+            if ndim != old_ndim:
+                found.append(f"{name} has {ndim} axes (it had {old_ndim})")
+            if wants is not wanted:
+                found.append(f"{name} wants {'a gradient (it did not)' if wants else 'no gradient (it did)'}")
+        if mode != old_mode:
+            found.append(f"gradients are {SWITCHED[mode == PLAIN]} (they were {SWITCHED[old_mode == PLAIN]})")
+        if default != old_default:
+            found.append(f"the default dtype is {default} (it was {old_default})")
+        return found or ["its arguments are others"]

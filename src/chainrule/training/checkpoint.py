@@ -31,11 +31,12 @@ SETTINGS = (  # what changes the weights from here on; numbers of epochs, metric
 
 def environment() -> dict[str, str]:
     """Return what the bits of a result depend on beside the seed: the interpreter computes with NumPy and its BLAS."""
-    return {"engine": engines.engine_name(), **_machine()}
+    return {"engine": engines.engine_name(), **machine()}
 
 
 @functools.cache
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
+    """Return what of that is of the machine and its NumPy."""
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
     named = [os.environ[name] for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS") if os.environ.get(name)]

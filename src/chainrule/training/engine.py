@@ -23,6 +23,7 @@ class Engine:
     """
 
     def __init__(self, step: Step, look: Step, *, compiled: bool, note: Callable[[str], None]) -> None:
+        engines.check_environment()  # also where nothing is traced: what a checkpoint records is asked there too
         self._step, self._look = _Runner(step, compiled, note), _Runner(look, compiled, note)
 
     def learn(self, batch: Batch) -> Found:

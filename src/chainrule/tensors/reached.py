@@ -1,0 +1,140 @@
+"""Python code that runs while a function is traced: what it names outside, and whether it changed a container there.
+
+Variables, attributes and the entries of small dicts are compared before each call (see ``guards``): where the code itself
+changes them, the next call is traced again. What the code does to a list, a set, an array or a large dict would be done
+once, while tracing, and never again: it is undone, and refused by name.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import TraceError
+from chainrule.tensors.guards import (
+    DEEPEST,
+    MAPPINGS,
+    SHORT,
+    SIMPLE,
+    Name,
+    fact,
+    is_ordinary,
+    names_read,
+    parts_of_object,
+    plain_function,
+)
+
+KINDS = (list, deque, set, bytearray)
+MOST_BYTES = 1 << 16  # of an array that is looked at
+
+
+class Kept:
+    """A container from outside, and what was in it when code that names it was first met."""
+
+    __slots__ = ("_before", "place", "value", "who")
+
+    def __init__(self, place: str, value: Any, who: str) -> None:
+        self.place, self.value, self.who = place, value, who
+        self._before = value.copy()
+
+    def is_changed(self) -> bool:
+        """Return whether other things are in it, or the same in another order."""
+        value, before = self.value, self._before
+        if isinstance(value, np.ndarray):
+            return bool(value.shape != before.shape or value.tobytes() != before.tobytes())
+        if isinstance(value, (set, bytearray)):
+            return bool(value != before)
+        if len(value) != len(before):
+            return True
+        if isinstance(value, dict):
+            return not all(map(operator.is_, value, before)) or not _alike(value.values(), before.values())
+        return not _alike(value, before)
+
+    def put_back(self) -> None:
+        """Let be in it what was."""
+        value, before = self.value, self._before
+        if isinstance(value, np.ndarray):
+            value[...] = before
+        elif isinstance(value, (list, bytearray)):
+            value[:] = before
+        else:
+            value.clear()
+            (value.extend if isinstance(value, deque) else value.update)(before)
+
+    def told(self) -> str:
+        """Say which container it is."""
+        kind = "array" if isinstance(self.value, np.ndarray) else type(self.value).__name__
+        return f"the {kind} '{self.place}'"
+
+
+def _alike(now: Any, before: Any) -> bool:
+    if all(map(operator.is_, now, before)):
+        return True
+    return all(x is y or (type(x) in SIMPLE and fact(x) == fact(y)) for x, y in zip(now, before, strict=True))
+
+
+class Reached:
+    """All code that was met in one trace. ``names``: what it names outside, as it was before the code ran."""
+
+    def __init__(self) -> None:
+        self.names: list[Name] = []
+        self._kept: dict[int, Kept] = {}
+        self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
+        self._known: set[Any] = set()
+
+    def note(self, function: Callable[..., Any]) -> None:
+        """Take down what a function names outside, before it runs; once is enough."""
+        plain = plain_function(function)
+        owner = getattr(function, "__self__", None)
+        key = (id(plain), id(owner))
+        if plain is None or key in self._functions:
+            return
+        self._functions[key] = function
+        who = plain.__qualname__.rpartition("<locals>.")[2]
+        for name in names_read(function):
+            if name.key in self._known:
+                continue
+            self._known.add(name.key)
+            self.names.append(name)
+            for place, value in containers(name.text, name.value(), name.attributes):
+                self._kept.setdefault(id(value), Kept(place, value, who))
+
+    def check(self, traced: str) -> None:
+        """Raise, by name, if a container was changed; all are then as they were."""
+        changed = [kept for kept in self._kept.values() if kept.is_changed()]
+        if not changed:
+            return
+        self.put_back()
+        first = changed[0]
+        by = f", which '{first.who}' names," if first.who != traced else ""
+        raise TraceError(
+            f"{first.told()}{by} was changed while '{traced}' was traced: Python would do so once, and never again",
+            expected="code that changes nothing outside but tensors",
+            fix="return what is to be kept, write it into a tensor (count.add_(1)), or do it outside of the compiled function",
+        )
+
+    def put_back(self) -> None:
+        """Undo what was done to the containers: the function will run again, traced or not."""
+        for kept in self._kept.values():
+            if kept.is_changed():
+                kept.put_back()
+
+    def forget(self) -> None:
+        """Let go of everything but the names."""
+        self._kept, self._functions = {}, {}
+
+
+def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
+    """Yield the containers in a value that code may not change, and where they are: all but those of ``ObjectName`` alone."""
+    kind = type(value)
+    is_array = kind is np.ndarray and value.nbytes <= MOST_BYTES and value.flags.writeable
+    if is_array or kind in KINDS or (kind in MAPPINGS and len(value) > SHORT):
+        yield place, value
+    if depth and is_ordinary(value):
+        for name, part in parts_of_object(value, attributes):
+            if type(part) not in SIMPLE:
+                yield from containers(f"{place}{name}", part, attributes, depth - 1)
