@@ -18,7 +18,16 @@ from chainrule.run import engine
 from chainrule.run import threads as native_threads
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
-NAMES = ("networks", "random_networks", "images", "steps", "threads", "peers.ours", "peers.numpy_by_hand")
+NAMES = (
+    "networks",
+    "random_networks",
+    "images",
+    "steps",
+    "threads",
+    "peers.ours",
+    "peers.ours_fit",
+    "peers.numpy_by_hand",
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +95,19 @@ def test_ours_and_plain_numpy_are_the_same_training(of: dict[str, ModuleType], n
     network = of["networks"].NETWORKS[name]
     if name not in ("xor", "xor-squared"):
         network = small(network)
-    ours, by_hand = of["peers.ours"], of["peers.numpy_by_hand"]
+    ours, fit, by_hand = of["peers.ours"], of["peers.ours_fit"], of["peers.numpy_by_hand"]
     assert by_hand.refuses(network) == ""
     expected = losses(by_hand.Peer, network)
-    for way in (ours.Eager, ours.Compiled, ours.Fit):
+    for way in (ours.Eager, ours.Compiled, fit.Fit):
         np.testing.assert_allclose(losses(way, network), expected, rtol=of["steps"].TOLERANCE)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_our_three_ways_are_the_same_training_of_random_networks(of: dict[str, ModuleType], seed: int) -> None:
     network, ours = small(of["random_networks"].network(seed)), of["peers.ours"]
+    fit = of["peers.ours_fit"]
     expected = losses(ours.Eager, network)
-    for way in (ours.Compiled, ours.Fit):
+    for way in (ours.Compiled, fit.Fit):
         np.testing.assert_allclose(losses(way, network), expected, rtol=of["steps"].TOLERANCE)
 
 
