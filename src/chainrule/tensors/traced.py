@@ -187,7 +187,9 @@ class Traced:
         outputs = [*ends.results, *[read.after for read in written], *[a.node for a in new if a.node is not None]]
         outputs += [node for _, node in ends.of_results]
         numbers = [node for nodes, _ in self._numbers for node in nodes]
-        self.graph = Graph([*[read.before for read in found], *numbers], outputs, self.name).without_unused_inputs()
+        # What is written stays an input where nothing reads it: many runs in one call leave it there.
+        whole = Graph([*[read.before for read in found], *numbers], outputs, self.name)
+        self.graph = whole.without_unused_inputs([read.before for read in written])
 
         place = {node: k for k, node in enumerate(self.graph.inputs)}
         self.read = [read.find for read in found if read.before in place]
