@@ -22,7 +22,7 @@ from chainrule.tensors.grad_mode import no_grad as no_grad
 from chainrule.tensors.grad_mode import set_grad_enabled as set_grad_enabled
 from chainrule.tensors.memory import write
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import Tensor, concrete, current_node, numpy_dtype, shared_storage
+from chainrule.tensors.tensor import NOT_KEPT, Tensor, concrete, current_node, numpy_dtype, shared_storage
 
 FULL = primitive("full")
 Tensors = Tensor | Iterable[Tensor]
@@ -237,8 +237,11 @@ def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> N
     """Add a gradient to ``owner.grad``: in place, unless it is recorded.
 
     The first one becomes ``owner.grad``; memory that is read-only or somebody else's (``taken``: the ids of arrays) is
-    copied, or a write to one gradient would be seen in another.
+    copied, or a write to one gradient would be seen in another. What is added to a gradient that was not kept is not kept.
     """
+    trace = STATE.trace if STATE.mode == TRACE else None
+    if owner._grad is NOT_KEPT if trace is None else trace.has_lost_grad(owner):
+        return
     before = owner.grad
     if before is None:
         new = to_tensor(node, create_graph)

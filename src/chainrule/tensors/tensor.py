@@ -21,7 +21,7 @@ from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.user_line import calling_line
 
 NO_ATTRIBUTES: dict[str, Any] = {}
-NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep
+NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep, and for any sum with it
 
 
 WRITES = "x[…] = … writes into a tensor"
@@ -96,6 +96,16 @@ class device:  # noqa: N801 - PyTorch's name
 CPU = device()
 
 
+def gradient_not_kept() -> GradientError:
+    """Return what is raised where such a gradient is needed."""
+    return GradientError(
+        "the gradient of this tensor was computed inside a compiled function (cr.fit compiles its step too), which did not "
+        "keep it; what backward() added since is not known by itself",
+        fix="call zero_grad() first, and then backward(); a function that you compile yourself keeps gradients with "
+        "keep_gradients=True",
+    )
+
+
 class Tensor:
     """An n-dimensional array of one dtype that can be differentiated. Create one with ``chainrule.tensor``.
 
@@ -157,10 +167,7 @@ class Tensor:
         if STATE.mode == TRACE and STATE.trace is not None:
             return STATE.trace.read_grad(self)
         if self._grad is NOT_KEPT:
-            raise GradientError(
-                "the gradient of this tensor was computed inside a compiled function, which did not keep it",
-                fix="compile with chainrule.compile(…, keep_gradients=True)",
-            )
+            raise gradient_not_kept()
         found: Tensor | None = self._grad
         return found
 

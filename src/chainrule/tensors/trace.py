@@ -21,7 +21,7 @@ from chainrule.tensors.generator import default_generator
 from chainrule.tensors.memory import put_back
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
-from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, shared_storage
+from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, gradient_not_kept, shared_storage
 
 T = TypeVar("T")
 
@@ -333,14 +333,21 @@ class Trace:
         if known is None:
             before = x._grad
             if before is NOT_KEPT:
-                raise GradientError(
-                    "the gradient of this tensor was computed inside a compiled function, which did not keep it",
-                    fix="compile with chainrule.compile(…, keep_gradients=True), or clear it with zero_grad() first",
-                )
+                raise gradient_not_kept()
             if before is not None and not self.owns(before):
                 self.bind(before, gradient_of=x)
             known = self.grads[id(x)] = Grad(x, before, before, cleared=False)
-        return known.now
+        if known.now is NOT_KEPT:
+            raise gradient_not_kept()
+        found: Tensor | None = known.now
+        return found
+
+    def has_lost_grad(self, x: Tensor) -> bool:
+        """Return whether ``x.grad`` is, at this point of the function, one that was not kept: so is any sum with it."""
+        known = self.grads.get(id(x))
+        if known is None and x._grad is NOT_KEPT:
+            known = self.grads[id(x)] = Grad(x, NOT_KEPT, NOT_KEPT, cleared=False)
+        return known is not None and known.now is NOT_KEPT
 
     def assign_grad(self, x: Tensor, new: Tensor | None) -> None:
         """Let ``x.grad`` be ``new`` from here on."""

@@ -27,10 +27,9 @@ def note(function: Callable[..., Any], what: str) -> None:
         function = function.func
     if isinstance(function, Module) or (getattr(function, "__module__", None) or "").startswith("chainrule."):
         return
-    called = getattr(type(function), "__call__", None)
-    if isinstance(function, (FunctionType, MethodType)) or not isinstance(called, FunctionType):
-        trace.reached.note(function)
-    elif "__wrapped__" in getattr(function, "__dict__", ()):  # a decorator's object, or another compiled function
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is wanted
+    is_wrapper = "__wrapped__" in getattr(function, "__dict__", ())  # of a decorator, or another compiled function
+    if isinstance(function, (FunctionType, MethodType)) or is_wrapper or not isinstance(called, FunctionType):
         trace.reached.note(function)
     else:
         trace.reached.note(MethodType(called, function))
@@ -48,7 +47,7 @@ def _arguments_of(function: Any) -> dict[str, Any]:
 
 
 def _attributes_of(owner: Any) -> dict[str, Any]:
-    named = _named_in(type(owner))
+    named = _named_in(owner.__class__)
     return _facts({name: value for name, value in vars(owner).items() if name in named}, named)
 
 
@@ -60,7 +59,7 @@ def _facts(values: dict[Any, Any], named: frozenset[str]) -> dict[str, Any]:
 
 
 @functools.cache
-def _named_in(kind: type) -> frozenset[str]:
+def _named_in(kind: Any) -> frozenset[str]:
     """Return the names that the methods of a class use."""
     methods = [value for of in kind.__mro__ for value in vars(of).values() if isinstance(value, FunctionType)]
     return frozenset().union(*[_names(method.__code__) for method in methods])
