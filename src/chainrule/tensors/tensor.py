@@ -38,10 +38,10 @@ REFLECTED = {
 class Leaked:
     """Stands for the value of a tensor whose trace is over: whoever asks is told where the tensor came from."""
 
-    __slots__ = ("function",)
+    __slots__ = ("function", "place")
 
-    def __init__(self, function: str) -> None:
-        self.function = function
+    def __init__(self, function: str, place: str = "") -> None:
+        self.function, self.place = function, place
 
     def __getattr__(self, name: str) -> Any:
         raise self.error()
@@ -49,9 +49,12 @@ class Leaked:
     def error(self) -> TraceError:
         """Return what is raised at whoever asks."""
         return TraceError(
-            f"a tensor that was made while tracing '{self.function}' is used after it, and has no value",
+            f"a tensor that was made while tracing '{self.function}'{self._put()} is used after it, and has no value",
             fix="return it from the compiled function",
         )
+
+    def _put(self) -> str:
+        return f" and put into {self.place}" if self.place else ""
 
 
 class Size(tuple[Any, ...]):

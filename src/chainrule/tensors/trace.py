@@ -18,6 +18,7 @@ from chainrule.graph.sizes import Shape
 from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.generator import default_generator
+from chainrule.tensors.guards import is_ordinary, parts_of_object
 from chainrule.tensors.memory import put_back
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
@@ -76,8 +77,14 @@ class Trace:
     def close(self) -> None:
         """Mark every tensor that the trace made, so that whoever still has one is told where it is from; let all others go."""
         gone: Any = Leaked(self.name)
+        kept: dict[int, str] = {}
+        for name in self.reached.names:
+            value = name.value()
+            if is_ordinary(value):
+                parts = parts_of_object(value, name.attributes)
+                kept |= {id(part): f"{name.text}{place}" for place, part in parts if isinstance(part, Tensor)}
         for y in self.made:
-            y._value = gone
+            y._value = Leaked(self.name, kept[id(y)]) if id(y) in kept else gone
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
         self.grads, self.modules, self.names, self.storages = {}, {}, {}, {}
         self.reached.forget()
