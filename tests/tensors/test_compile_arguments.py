@@ -472,3 +472,6 @@ def test_an_array_of_a_dtype_that_is_not_here_is_told_as_tensor_does_by_name(dty
     with pytest.raises(DtypeError) as told:
         compiled(np.zeros(3, np.float32), [array])
     assert str(told.value) == f"compiled function: pair[0]: {alone.value}"
+    with pytest.raises(DtypeError) as told:
+        compiled.over(array, np.zeros((3, 1), np.float32), batch_size=1)
+    assert str(told.value) == f"compiled function: x: {alone.value}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -79,8 +79,7 @@ class Arguments(Nest):
             for array, tensor in self._arrays:
                 if array is value:
                     return self.flatten(tensor, name)
-            if value.dtype not in FROM_NUMPY:
-                self._refuse(value, name)
+            check_array(value, name)
             tensor = Tensor(value)
             self._arrays.append((value, tensor))
             return self.flatten(tensor, name)
@@ -95,13 +94,14 @@ class Arguments(Nest):
             return ("value", float, value, value.hex())  # 0.0 and -0.0 are equal, and differ
         return ("value", type(value), value)
 
-    def _refuse(self, array: Any, name: str) -> NoReturn:
-        """Raise for an array of a dtype that tensors do not have, as ``chainrule.tensor`` does, with the argument's name."""
+
+def check_array(array: Any, name: str) -> None:
+    """Raise for an array of a dtype that tensors do not have, as ``chainrule.tensor`` does, with the argument's name."""
+    if array.dtype not in FROM_NUMPY:
         try:
             to_numpy_dtype(array.dtype)
         except DtypeError as error:
             raise error.within(f"compiled function: {name}") from None
-        raise AssertionError("a dtype that is known after all")
 
 
 class Results(Nest):
