@@ -477,6 +477,31 @@ def test_a_function_that_reads_what_it_added_to_a_gradient_that_was_not_kept_say
     late(*batch(4)(rng))
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_gradient_that_was_not_kept_is_filled_with_zeros_on_demand(compiled: bool) -> None:
+    made = []
+    for is_lost in (True, False):
+        cr.manual_seed(0)
+        model = network()
+        optimizer = optim.SGD(model.parameters(), 0.1)
+        rng = np.random.default_rng(0)
+        cr.compile(training(model, optimizer), keep_gradients=not is_lost)(*batch(4)(rng))
+
+        def step(x: Any, y: Any, model: Any = model, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad(set_to_none=False)
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+        step = cr.compile(step) if compiled else step
+        for _ in range(3):
+            step(*(cr.tensor(part) for part in batch(4)(rng)))
+        model.zero_grad(set_to_none=False)
+        assert not any(p.grad.any() for p in model.parameters())
+        made.append([p.detach().numpy() for p in model.parameters()])
+    for a, b in zip(*made, strict=True):
+        assert_close(a, b)
+
+
 @pytest.mark.parametrize("discriminator_first", [True, False])
 def test_two_compiled_steps_of_a_gan_share_the_discriminator(discriminator_first: bool) -> None:
     made = []

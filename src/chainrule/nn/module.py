@@ -22,7 +22,7 @@ from chainrule.nn.hooks import Hook, RemovableHandle, call_with_hooks
 from chainrule.nn.parameter import Buffer, Parameter, replace_memory
 from chainrule.nn.place import locate
 from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
-from chainrule.tensors.autograd import no_grad
+from chainrule.tensors.autograd import fill_grad_with_zeros, no_grad
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
 from chainrule.tensors.state import STATE, TRACE
@@ -425,9 +425,8 @@ class Module:
         for parameter in self.parameters():
             if set_to_none:
                 parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad = parameter.grad.detach()
-                parameter.grad.zero_()
+            else:
+                fill_grad_with_zeros(parameter)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call ``fn`` with every part, then with this module: for initialisation."""
