@@ -104,9 +104,9 @@ def loss_with_a_global(output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
 
 def annealing(kind: str) -> tuple[Any, Any]:
     """Return a loss, and the function that changes its number."""
-    if kind in ("attribute", "entry", "object"):
+    if kind in ("attribute", "entry", "object", "method"):
         annealed = Annealed(1.0)
-        return annealed, lambda beta: annealed.change(kind, beta)
+        return annealed.method if kind == "method" else annealed, lambda beta: annealed.change(kind, beta)
     known = {"beta": 1.0}
     if kind == "partial":
         return functools.partial(_scaled, known), lambda beta: known.update(beta=beta)
@@ -121,7 +121,7 @@ def _scaled(known: dict[str, float], output: cr.Tensor, y: cr.Tensor) -> cr.Tens
     return known["beta"] * ((output - y) ** 2).mean()
 
 
-@pytest.mark.parametrize("kind", ["closure", "partial", "attribute", "entry", "object"])
+@pytest.mark.parametrize("kind", ["closure", "partial", "attribute", "entry", "object", "method"])
 def test_a_number_of_the_loss_that_a_callback_changes_is_the_new_one_from_then_on(kind: str) -> None:
     data, val = numbers(), numbers(20, seed=1)
     histories = []

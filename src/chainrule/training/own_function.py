@@ -27,14 +27,14 @@ def note(function: Callable[..., Any], what: str) -> None:
         function = function.func
     if isinstance(function, Module) or (getattr(function, "__module__", None) or "").startswith("chainrule."):
         return
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is wanted
+    called: Any = getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is wanted
     is_wrapper = "__wrapped__" in getattr(function, "__dict__", ())  # of a decorator, or another compiled function
-    if isinstance(function, (FunctionType, MethodType)) or is_wrapper or not isinstance(called, FunctionType):
-        trace.reached.note(function)
-    else:
-        trace.reached.note(MethodType(called, function))
-        if hasattr(function, "__dict__"):
-            _expect(trace, f"an attribute of {what}", function, _attributes_of)
+    is_plain = isinstance(function, (FunctionType, MethodType)) or is_wrapper or not isinstance(called, FunctionType)
+    trace.reached.note(function if is_plain else MethodType(called, function))
+    owner = function.__self__ if isinstance(function, MethodType) else function
+    is_own = not isinstance(owner, (FunctionType, Module, type)) and not type(owner).__module__.startswith("chainrule.")
+    if is_own and callable(owner) and hasattr(owner, "__dict__"):
+        _expect(trace, f"an attribute of {what}", owner, _attributes_of)
 
 
 def _expect(trace: Trace, text: str, owner: Any, ask: Callable[[Any], Any]) -> None:
