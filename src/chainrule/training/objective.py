@@ -17,6 +17,7 @@ from chainrule.nn import Module
 from chainrule.nn import functional as F
 from chainrule.tensors.dtypes import FROM_NUMPY
 from chainrule.tensors.tensor import Tensor
+from chainrule.training import own_function
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "cross_entropy": F.cross_entropy,
@@ -68,6 +69,7 @@ class Objective:
     def __call__(self, output: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the error of a batch, 0-d."""
         y = self.aligned(output, y)
+        own_function.note(self.loss, f"the loss {self.name}")
         error: Any = self.loss(output, y) if weight is None else self._weighted(output, y, weight)
         if not isinstance(error, Tensor) or error.ndim:
             got = f"shape {tuple(error.shape)}" if isinstance(error, Tensor) else type(error).__name__
