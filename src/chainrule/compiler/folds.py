@@ -72,9 +72,14 @@ def begins_with_zero(f: Fold) -> bool:
     return f.kind == "add" and f.dtype.kind == "f"
 
 
+def is_sum(f: Field) -> bool:
+    """Say whether a fold is a sum of floats: it alone is cut. A product's parts could be an infinity and a zero."""
+    return isinstance(f, Fold) and begins_with_zero(f)
+
+
 def in_chains(f: Field, size: Dim, *, along_lanes: bool, most: int = CHAINS) -> int:
     """Return how many chains a fold along ``size`` elements has, ``most`` or one; the shape decides."""
-    if not (isinstance(f, Fold) and begins_with_zero(f)):
+    if not is_sum(f):
         return 1
     turns = None if isinstance(size, Size) else -(-size // LANES) if along_lanes else size
     return most if turns is None or turns > FEW else 1

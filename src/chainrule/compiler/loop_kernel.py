@@ -349,7 +349,7 @@ class LoopKernel:
                 return chains.end(self._lanes(start, stop, size, one_chain, now))
             return chains.end(self._rows(d, start, stop, one_chain, now, together))
 
-        if not folds or (not isinstance(size, Size) and size <= chunk):
+        if not any(map(folding.is_sum, folds)) or (not isinstance(size, Size) and size <= chunk):
             return run(0, e.size(size), carry)
         whole = e.size(size)
         count = (size + (chunk - 1)) // chunk

@@ -102,7 +102,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         return input * ((apply1(primitive("erf"), input * SQRT_HALF) + 1.0) * 0.5)
     if approximate == "tanh":
         inner = SQRT_2_OVER_PI * (input + 0.044715 * (input * input * input))
-        return 0.5 * input * (tanh(inner) + 1.0)
+        return input * sigmoid(2.0 * inner)  # = x (1 + tanh) / 2, which would lose its digits far below 0
     raise ArgumentError(f"gelu: got approximate={approximate!r}", expected="'none' or 'tanh'")
 
 
