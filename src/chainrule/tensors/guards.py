@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.tensors.changes import CHANGES
+from chainrule.tensors.sources import is_iterator, is_random
 from chainrule.tensors.tensor import Tensor
 
 SIMPLE = (bool, int, float, str, type(None))
@@ -217,8 +218,14 @@ def names_read(function: Callable[..., Any]) -> list[Name]:
     if is_ordinary(owner):
         place = pending[0].__code__.co_varnames[0] if pending[0] else "self"
         found[id(owner), place] = (place, _weakly(owner))
-    is_module = owner is not None and PARTS[0] in getattr(owner, "__dict__", ())
-    if is_module or is_ordinary(owner):
+    modules: list[tuple[str, Any]] = []
+    of_others: set[str] = (
+        set()
+    )  # attributes that other code names than the forward of a module, which is looked at when it runs
+    forwards: set[int] = set()
+    if is_module(owner):
+        modules.append(("self", owner))
+    if is_module(owner) or is_ordinary(owner):
         objects.append(owner)
     while pending:
         plain = pending.pop()
@@ -227,6 +234,8 @@ def names_read(function: Callable[..., Any]) -> list[Name]:
         seen.add(id(plain))
         pending.append(plain_function(plain.__dict__.get("__wrapped__")))  # what a decorator was put around
         attributes |= _attributes_of(plain.__code__)
+        if id(plain) not in forwards:
+            of_others |= _attributes_of(plain.__code__)
         for place_id, text, find in _variables(plain):
             value = find()
             if isinstance(value, ModuleType):
@@ -234,15 +243,23 @@ def names_read(function: Callable[..., Any]) -> list[Name]:
             found.setdefault((place_id, text), (text, find))
             if is_ordinary(value):
                 objects.append(value)
+            elif is_module(value) and value is not owner:
+                modules.append((text, value))
             called = plain_function(value)
+            if called is not None and is_module(value):
+                forwards.add(id(called))
             if called is not None and called.__globals__ is plain.__globals__:
                 pending.append(called)
         methods = [getattr(type(x), name, None) for x in objects for name in attributes]
         pending += [m for m in methods if isinstance(m, FunctionType) and id(m) not in seen and not _is_own(m)]
-    if is_module and not vars(owner)["_made_while_tracing"]:
-        for name, value in vars(owner).items():
-            if name in attributes and (is_ordinary(value) or type(value) in CHANGEABLE):
-                found[id(owner), f"self.{name}"] = (name, functools.partial(_attribute, weakref.ref(owner), name))
+    for text, module in modules:
+        if vars(module)["_made_while_tracing"]:
+            continue
+        read = attributes if module is owner else of_others
+        for name, value in vars(module).items():
+            if name in read and (is_ordinary(value) or type(value) in CHANGEABLE or is_source(value)):
+                place = f"{text}.{name}"
+                found[id(module), place] = (place, functools.partial(_attribute, weakref.ref(module), name))
     named = frozenset(attributes)
     names: list[Name] = []
     for (place_id, text), (_, find) in found.items():
@@ -252,6 +269,16 @@ def names_read(function: Callable[..., Any]) -> list[Name]:
         else:
             names.append((ListName if type(value) is list else ObjectName)(place_id, text, find, named))
     return names
+
+
+def is_module(value: Any) -> bool:
+    """Say whether a value is a module of layers."""
+    return PARTS[0] in getattr(value, "__dict__", ())
+
+
+def is_source(value: Any) -> bool:
+    """Say whether a value gives another number or item each time it is asked."""
+    return is_random(value) or is_iterator(value)
 
 
 def _is_own(function: FunctionType) -> bool:

@@ -2,7 +2,8 @@
 
 Variables, attributes and the entries of small dicts are compared before each call (see ``guards``): where the code itself
 changes them, the next call is traced again. What the code does to a list, a set, an array or a large dict would be done
-once, while tracing, and never again: it is undone, and refused by name.
+once, while tracing, and never again: it is undone, and refused by name. So is what it draws from random generators that
+are not chainrule's, and what it takes from iterators (see ``sources``).
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from chainrule.tensors.guards import (
     Name,
     fact,
     is_ordinary,
+    is_source,
     names_read,
     parts_of_object,
     plain_function,
 )
+from chainrule.tensors.sources import Source, global_sources, source_of
 
 KINDS = (list, deque, set, bytearray)
 MOST_BYTES = 1 << 16  # of an array that is looked at
@@ -83,6 +86,7 @@ class Reached:
     def __init__(self) -> None:
         self.names: list[Name] = []
         self._kept: dict[int, Kept] = {}
+        self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
         self._known: set[Any] = set()
 
@@ -101,10 +105,20 @@ class Reached:
             self._known.add(name.key)
             self.names.append(name)
             for place, value in containers(name.text, name.value(), name.attributes):
-                self._kept.setdefault(id(value), Kept(place, value, who))
+                if id(value) in self._kept or id(value) in self._sources:
+                    continue
+                source = source_of(place, value)
+                if source is None:
+                    self._kept[id(value)] = Kept(place, value, who)
+                else:
+                    self._sources[id(value)] = source
 
     def check(self, traced: str) -> None:
-        """Raise, by name, if a container was changed; all are then as they were."""
+        """Raise, by name, if a container was changed or something was drawn; all is then as it was, but iterators."""
+        taken = next((source for source in self._sources.values() if source.is_changed()), None)
+        if taken is not None:
+            self.put_back()
+            raise taken.told(traced)
         changed = [kept for kept in self._kept.values() if kept.is_changed()]
         if not changed:
             return
@@ -118,21 +132,23 @@ class Reached:
         )
 
     def put_back(self) -> None:
-        """Undo what was done to the containers: the function will run again, traced or not."""
+        """Undo what was done to containers and random generators: the function will run again, traced or not."""
+        for source in self._sources.values():
+            source.put_back()
         for kept in self._kept.values():
             if kept.is_changed():
                 kept.put_back()
 
     def forget(self) -> None:
         """Let go of everything but the names."""
-        self._kept, self._functions = {}, {}
+        self._kept, self._functions, self._sources = {}, {}, {}
 
 
 def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
-    """Yield the containers in a value that code may not change, and where they are: all but those of ``ObjectName`` alone."""
+    """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), sources."""
     kind = type(value)
     is_array = kind is np.ndarray and value.nbytes <= MOST_BYTES and value.flags.writeable
-    if is_array or kind in KINDS or (kind in MAPPINGS and len(value) > SHORT):
+    if is_array or kind in KINDS or (kind in MAPPINGS and len(value) > SHORT) or is_source(value):
         yield place, value
     if depth and is_ordinary(value):
         for name, part in parts_of_object(value, attributes):
