@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,9 @@ from chainrule.tensors.guards import (
     fact,
     is_ordinary,
     is_source,
-    names_read,
     parts_of_object,
-    plain_function,
 )
+from chainrule.tensors.named import names_read, plain_function
 from chainrule.tensors.sources import Source, global_sources, source_of
 
 KINDS = (list, deque, set, bytearray)
@@ -88,7 +88,7 @@ class Reached:
         self._kept: dict[int, Kept] = {}
         self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
-        self._known: set[Any] = set()
+        self._known: dict[Any, list[frozenset[str]]] = {}  # by place, the attributes that are compared there
 
     def note(self, function: Callable[..., Any]) -> None:
         """Take down what a function names outside, before it runs; once is enough."""
@@ -100,9 +100,10 @@ class Reached:
         self._functions[key] = function
         who = plain.__qualname__.rpartition("<locals>.")[2]
         for name in names_read(function):
-            if name.key in self._known:
+            known = self._known.setdefault((name.place, name.text), [])
+            if any(name.attributes <= others for others in known):
                 continue
-            self._known.add(name.key)
+            known.append(name.attributes)
             self.names.append(name)
             for place, value in containers(name.text, name.value(), name.attributes):
                 if id(value) in self._kept or id(value) in self._sources:
@@ -153,4 +154,4 @@ def containers(place: str, value: Any, attributes: frozenset[str], depth: int = 
     if depth and is_ordinary(value):
         for name, part in parts_of_object(value, attributes):
             if type(part) not in SIMPLE:
-                yield from containers(f"{place}{name}", part, attributes, depth - 1)
+                yield from containers(f"{place}{name}", part, attributes, depth - (kind is not MethodType))
