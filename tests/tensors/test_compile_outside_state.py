@@ -916,3 +916,74 @@ def test_values_of_the_users_own_python_modules_are_noticed(monkeypatch: pytest.
     of_others = cr.compile(lambda x: x * math.pi * np.pi)
     of_others(ONE)
     assert not of_others._traces.entries[0].traced.guards.names
+
+
+# -- arguments ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "told"),
+    [
+        (lambda x, it: it.append(x * 2), [], "the list 'it'"),
+        (lambda x, it: it.__setitem__(0, x), [cr.ones(1)], "the list 'it'"),
+        (lambda x, it: it.__setitem__("out", x), {}, "the dict 'it'"),
+        (lambda x, it: it["a"][0].pop(), {"a": ([1, 2],)}, r"the list 'it\['a'\]\[0\]'"),
+    ],
+    ids=["a list", "a tensor in a list", "a dict", "inside"],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_an_argument_that_a_compiled_function_changes_is_refused(
+    change: Any, given: Any, told: str, named: bool
+) -> None:
+    def changing(x: Any, it: Any) -> Any:
+        change(x, it)
+        return x
+
+    step = cr.compile(changing)
+    before = copy.copy(given)
+    with pytest.raises(TraceError, match=f"'changing' changed {told}, an argument.*[Rr]eturn it instead"):
+        step(ONE, it=given) if named else step(ONE, given)
+    assert given == before
+
+
+def test_containers_that_are_read_and_made_anew_may_be_arguments() -> None:
+    @cr.compile
+    def step(x: Any, losses: Any, **named: Any) -> Any:
+        named["more"] = [*losses, x]
+        named.pop("by")
+        return sum(named["more"])
+
+    for _ in range(2):
+        assert step(ONE, [cr.ones(1), 2.0], by=1).item() == 4
+    assert len(step.graphs) == 1
+
+
+@dataclass(frozen=True)
+class Fixed:
+    number: float
+
+
+def test_equal_arguments_are_served_by_one_trace() -> None:
+    schedule = Schedule()
+    step = cr.compile(lambda x, fixed, by: x * fixed.number * by())
+    for _ in range(3):
+        assert step(ONE, Fixed(2.0), schedule.method).item() == 4
+    assert len(step.graphs) == 1
+    schedule.number = 3.0
+    assert step(ONE, Fixed(2.0), schedule.method).item() == 6
+
+
+@pytest.mark.parametrize("where", ["itself", "in a dict", "a function"])
+def test_what_is_read_of_an_object_that_is_an_argument_is_noticed(where: str) -> None:
+    schedule = Schedule()
+    read = {
+        "itself": lambda x, it: x * it.number,
+        "in a dict": lambda x, it: x * it["a"].number,
+        "a function": lambda x, it: x * it(),
+    }[where]
+    given = {"itself": schedule, "in a dict": {"a": schedule}, "a function": lambda: schedule.number}[where]
+    step = cr.compile(read)
+    assert step(ONE, given).item() == step(ONE, given).item() == 2
+    schedule.number = 3.0
+    assert step(ONE, given).item() == step(ONE, given).item() == 3
+    assert len(step.graphs) == 2

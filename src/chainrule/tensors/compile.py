@@ -19,7 +19,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, neare
 from chainrule.graph import Graph, show
 from chainrule.graph.sizes import UndecidedSize
 from chainrule.tensors.again import DIFFERS, Again
-from chainrule.tensors.arguments import Arguments, rebuild
+from chainrule.tensors.arguments import Arguments, by_name, rebuild, values_in
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.many_runs import run_again, run_over
 from chainrule.tensors.state import STATE, TRACE
@@ -264,7 +264,9 @@ class Compiled:
 
     def _traced(self, call: Call) -> Traced:
         trace = Trace(self.name)
-        trace.reached.note(self.function)
+        (_, (args, kwargs)) = call.given.form
+        forms = by_name(self.parameters, args[1], kwargs[1])
+        trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
         try:
             with tracing(trace):
                 traced = self._run_in(trace, call)
@@ -283,6 +285,7 @@ class Compiled:
             for x, shape, name in zip(given.tensors, call.symbolic_shapes(), given.names, strict=True)
         ]
         args, kwargs = rebuild(given.form, stand_ins, {})
+        trace.reached.note_arguments(by_name(self.parameters, args, kwargs.items()))
         result = self.function(*args, **kwargs)
         trace.reached.check(self.name)
         return Traced(trace, stand_ins, result, keep_gradients=self.keep_gradients)

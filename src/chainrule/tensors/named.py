@@ -11,7 +11,7 @@ import dis
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -37,15 +37,18 @@ __reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__ __setat
 NOT_CALLED_NAMES = frozenset(NOT_CALLED.split())
 
 
-def names_read(function: Callable[..., Any]) -> list[Name]:
-    """Return the variables from outside that a function's code reads, and those of the code that it calls."""
-    return Named(function).names()
+def names_read(function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> list[Name]:
+    """Return the variables from outside that a function's code reads, and those of the code that it calls.
+
+    ``given``  arguments that are neither tensors nor containers, with their names: what code reads of an object is no part of it
+    """
+    return Named(function, given).names()
 
 
 class Named:
     """All that one function, and what it calls, names outside."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
         self.found: dict[tuple[int, str], tuple[str, Find]] = {}
         self.attributes: set[str] = set()
         self._of_others: set[str] = (
@@ -66,6 +69,9 @@ class Named:
         if isinstance(function, functools.partial):
             self.found[id(function), "partial"] = ("partial", _weakly(function))
             self._objects.append(function)
+        for name, value in given:
+            self._meet_given(name, value)
+        self._follow()
         while self._pending:
             self._look()
             self._follow()
@@ -80,6 +86,16 @@ class Named:
             self._objects.append(owner)
         elif is_module(owner):
             self._modules.append(("self", owner))
+
+    def _meet_given(self, name: str, value: Any) -> None:
+        """Take down an argument. Which one it is the call compares: one that equals others is compared no further."""
+        self._objects.append(value)
+        if isinstance(value, MethodType):  # made anew each time
+            name, value = f"{name}.__self__", value.__self__
+        if is_module(value):
+            self._modules.append((name, value))
+        elif (is_ordinary(value) and type(value).__eq__ is object.__eq__) or is_source(value):
+            self.found[id(value), name] = (name, _weakly(value))
 
     def names(self) -> list[Name]:
         """Return all of it, as it is now."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
 from typing import Any
 
@@ -87,11 +87,12 @@ class Reached:
         self.names: list[Name] = []
         self._kept: dict[int, Kept] = {}
         self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
+        self._given: list[Kept] = []  # containers that are arguments
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
         self._known: dict[Any, list[frozenset[str]]] = {}  # by place, the attributes that are compared there
 
-    def note(self, function: Callable[..., Any]) -> None:
-        """Take down what a function names outside, before it runs; once is enough."""
+    def note(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
+        """Take down what a function names outside, and reads of the objects that it is given, before it runs; once is enough."""
         plain = plain_function(function)
         owner = getattr(function, "__self__", None)
         key = (id(plain), id(owner))
@@ -99,7 +100,7 @@ class Reached:
             return
         self._functions[key] = function
         who = plain.__qualname__.rpartition("<locals>.")[2]
-        for name in names_read(function):
+        for name in names_read(function, given):
             known = self._known.setdefault((name.place, name.text), [])
             if any(name.attributes <= others for others in known):
                 continue
@@ -114,12 +115,25 @@ class Reached:
                 else:
                     self._sources[id(value)] = source
 
+    def note_arguments(self, arguments: Iterable[tuple[str, Any]]) -> None:
+        """Take down what is in the containers that the function is given: they were made for it, the caller's are others."""
+        for name, value in arguments:
+            self._given += [Kept(place, part, "") for place, part in containers_in(name, value)]
+
     def check(self, traced: str) -> None:
         """Raise, by name, if a container was changed or something was drawn; all is then as it was, but iterators."""
         taken = next((source for source in self._sources.values() if source.is_changed()), None)
         if taken is not None:
             self.put_back()
             raise taken.told(traced)
+        given = next((kept for kept in self._given if kept.is_changed()), None)
+        if given is not None:
+            self.put_back()
+            raise TraceError(
+                f"'{traced}' changed {given.told()}, an argument, while it was traced: that of the caller would stay as it is",
+                expected="arguments that are read, or tensors that are written into",
+                fix="return it instead, or do it outside of the compiled function",
+            )
         changed = [kept for kept in self._kept.values() if kept.is_changed()]
         if not changed:
             return
@@ -142,7 +156,7 @@ class Reached:
 
     def forget(self) -> None:
         """Let go of everything but the names."""
-        self._kept, self._functions, self._sources = {}, {}, {}
+        self._kept, self._functions, self._sources, self._given = {}, {}, {}, []
 
 
 def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
@@ -155,3 +169,15 @@ def containers(place: str, value: Any, attributes: frozenset[str], depth: int = 
         for name, part in parts_of_object(value, attributes):
             if type(part) not in SIMPLE:
                 yield from containers(f"{place}{name}", part, attributes, depth - (kind is not MethodType))
+
+
+def containers_in(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the lists and dicts in an argument, and where they are."""
+    if isinstance(value, (list, dict)):
+        yield place, value
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from containers_in(f"{place}[{key!r}]", part)
+    elif isinstance(value, (list, tuple)):
+        for k, part in enumerate(value):
+            yield from containers_in(f"{place}[{k}]", part)
