@@ -235,6 +235,50 @@ def test_what_is_in_other_small_containers_is_noticed(container: Any, change: An
     assert len(step.graphs) == 2
 
 
+def as_list(container: Any) -> list[Any]:
+    return list(container.values()) if isinstance(container, dict) else list(container)
+
+
+LONG = [
+    ([2.0] * 1000, lambda it: it.__setitem__(999, 5.0)),
+    ([2] * 100, lambda it: it.append(1)),
+    (dict.fromkeys(range(1000), 2.0), lambda it: it.__setitem__(7, 1)),
+    (Counter(range(100)), lambda it: it.update([7])),
+    (set(range(100)), lambda it: it.add(1000)),
+    (deque([1] * 100), lambda it: it.append(3)),
+    (np.ones(1 << 14, np.float32), lambda it: it.__setitem__(-1, 5)),
+    (bytearray(100), lambda it: it.__setitem__(3, 1)),
+]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(("container", "change"), LONG, ids=[f"{type(it).__name__} of {len(it)}" for it, _ in LONG])
+def test_what_is_in_long_containers_of_simple_values_is_noticed(container: Any, change: Any, inside: bool) -> None:
+    it = copy.copy(container)
+    held = SimpleNamespace(it=it)
+    step = cr.compile((lambda x: x * sum(as_list(held.it))) if inside else (lambda x: x * sum(as_list(it))))
+    first = step(ONE).item()
+    assert step(ONE).item() == first == sum(as_list(it))
+    assert len(step.graphs) == 1
+    change(it)
+    assert step(ONE).item() == step(ONE).item() == sum(as_list(it)) != first
+    assert len(step.graphs) == 2
+
+
+def test_a_value_of_another_type_in_a_long_list_is_noticed() -> None:
+    it: list[Any] = [1] * 100
+    step = cr.compile(lambda x: x + (2 if type(it[5]) is int else 3))
+    assert step(ONE).item() == 3
+    it[5] = True
+    assert step(ONE).item() == 4
+    it[5] = 1.0
+    assert step(ONE).item() == 4
+    assert len(step.graphs) == 3
+    assert "'it' changed" in step.report()
+    it[5] = object()
+    assert step(ONE).item() == 4
+
+
 COUNT = [0]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import sys
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -30,13 +31,18 @@ from chainrule.tensors.tensor import Tensor
 
 SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
+BY_FACT = (set, frozenset, np.ndarray, bytearray)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
+LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
 CHANGEABLE = (*SEQUENCES, *MAPPINGS, set, bytearray, np.ndarray)
-SHORT = 32  # entries of a container that are compared at each call
+SHORT = 32  # entries of a container, of any kind, that are compared at each call
 DEEPEST = 3  # objects and containers inside each other whose entries are
-LONGEST = 1000  # of a list or dict that is compared by its contents
+LONGEST = (
+    1000  # entries of a container that is compared by its contents: at each call, if all of them are simple values
+)
+MOST_BYTES = 1 << 16  # of an array that is compared
 
 
 class Same:
@@ -76,9 +82,33 @@ def fact(value: Any) -> Any:
         return (kind, [(key, fact(part)) for key, part in value.items()])
     if isinstance(value, (set, frozenset)) and len(value) <= SHORT and all(type(part) in SIMPLE for part in value):
         return (kind, {fact(part) for part in value})
-    if kind is np.ndarray and value.size <= SHORT and value.dtype.kind in "biufc":
+    if kind is np.ndarray and value.nbytes <= MOST_BYTES and value.dtype.kind in "biufc":
         return (kind, value.dtype, value.shape, value.tobytes())
+    if kind is bytearray and len(value) <= MOST_BYTES:
+        return (kind, bytes(value))
     return Same(value)
+
+
+def is_long(value: Any) -> bool:
+    """Say whether a value is a container of many simple values, but not too many."""
+    kind = type(value)
+    if not (kind in LONG and SHORT < len(value) <= LONGEST):
+        return False
+    if kind in MAPPINGS and not set(map(type, value)) <= set(SIMPLE):
+        return False
+    return set(map(type, value.values() if kind in MAPPINGS else value)) <= set(SIMPLE)
+
+
+def contents(value: Any) -> Any:
+    """Return what can be compared, in one step, of a container that was long, and may have become anything."""
+    kind = type(value)
+    if kind not in LONG or len(value) > LONGEST:
+        return Same(value)
+    if kind in (set, frozenset):
+        return (kind, frozenset(value))
+    if kind in MAPPINGS:
+        return (kind, tuple(map(type, value.values())), tuple(value), tuple(value.values()))
+    return (kind, tuple(map(type, value)), tuple(value))  # types first: simple values alone are compared
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -87,7 +117,7 @@ def fact(value: Any) -> Any:
 class Name:
     """A global or enclosing variable that a function reads, and what it was.
 
-    Of a large list or dict it matters which one it is, not what is in it.
+    Of a list or dict it matters which one it is, not what is in it.
     """
 
     __slots__ = ("_find", "known", "place", "text")
@@ -142,6 +172,23 @@ class ObjectName(Name):
         return _changed(f"{self.text}{name}", self.known.get(name), now.get(name))
 
 
+class LongName(Name):
+    """The same of a container of many simple values: what is in it."""
+
+    __slots__ = ()
+
+    def _fact(self) -> Any:
+        return contents(self._find())
+
+    def holds(self) -> bool:
+        value, known = self._find(), self.known
+        if type(value) in (list, tuple) and type(known) is tuple and type(value) is known[0]:
+            values = known[-1]  # mostly the very same
+            if len(value) == len(values) and all(map(operator.is_, value, values)):
+                return True
+        return bool(known == self._fact())
+
+
 class ListName(ObjectName):
     """The same of a small list, compared with as few questions as will do: a model's parameters may be in one."""
 
@@ -171,7 +218,9 @@ class ListName(ObjectName):
 def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = DEEPEST) -> dict[str, Any]:
     """Return which object it is, and what its attributes of these names are, down to those of objects in it."""
     if depth == 0 or not is_ordinary(value):
-        return {inside: fact(value) if isinstance(value, (set, np.ndarray)) else Same(value)}
+        if is_long(value):
+            return {inside: contents(value)}
+        return {inside: fact(value) if isinstance(value, BY_FACT) else Same(value)}
     is_list = type(value) in SEQUENCES or type(value) is tuple
     found: dict[str, Any] = {inside: (type(value), len(value)) if is_list else Same(value)}
     for name, part in parts_of_object(value, attributes):

@@ -20,8 +20,10 @@ from chainrule.tensors.guards import (
     DEEPEST,
     SIMPLE,
     ListName,
+    LongName,
     Name,
     ObjectName,
+    is_long,
     is_module,
     is_of_user,
     is_ordinary,
@@ -94,7 +96,7 @@ class Named:
             name, value = f"{name}.__self__", value.__self__
         if is_module(value):
             self._modules.append((name, value))
-        elif (is_ordinary(value) and type(value).__eq__ is object.__eq__) or is_source(value):
+        elif (is_ordinary(value) and getattr(type(value), "__eq__", None) is object.__eq__) or is_source(value):
             self.found[id(value), name] = (name, _weakly(value))
 
     def names(self) -> list[Name]:
@@ -103,7 +105,9 @@ class Named:
         names: list[Name] = []
         for (place, text), (_, find) in self.found.items():
             value = find()
-            if not is_ordinary(value) or (type(value) is tuple and all(type(part) in SIMPLE for part in value)):
+            if is_long(value):
+                names.append(LongName(place, text, find))
+            elif not is_ordinary(value) or (type(value) is tuple and all(type(part) in SIMPLE for part in value)):
                 names.append(Name(place, text, find))
             else:
                 names.append((ListName if type(value) is list else ObjectName)(place, text, find, named))

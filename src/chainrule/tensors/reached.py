@@ -20,6 +20,7 @@ from chainrule.errors import TraceError
 from chainrule.tensors.guards import (
     DEEPEST,
     MAPPINGS,
+    MOST_BYTES,
     SHORT,
     SIMPLE,
     Name,
@@ -32,7 +33,6 @@ from chainrule.tensors.named import names_read, plain_function
 from chainrule.tensors.sources import Source, global_sources, source_of
 
 KINDS = (list, deque, set, bytearray)
-MOST_BYTES = 1 << 16  # of an array that is looked at
 
 
 class Kept:
