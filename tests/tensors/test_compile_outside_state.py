@@ -1031,3 +1031,48 @@ def test_what_is_read_of_an_object_that_is_an_argument_is_noticed(where: str) ->
     schedule.number = 3.0
     assert step(ONE, given).item() == step(ONE, given).item() == 3
     assert len(step.graphs) == 2
+
+
+WEIGHT = 1.0
+
+
+class OwnLoss:
+    weight = 1.0
+
+    def __call__(self, output: Any, y: Any) -> Any:
+        return (output - y).square().mean() * self.weight
+
+
+def own_loss(output: Any, y: Any) -> Any:
+    return (output - y).square().mean() * WEIGHT
+
+
+@pytest.mark.parametrize("kind", ["a function", "an object", "a partial"])
+def test_fit_notices_what_a_loss_of_the_users_own_reads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(32, 3)).astype(np.float32), rng.normal(size=(32, 2)).astype(np.float32)
+    found = []
+
+    class Weighing(cr.Callback):
+        def on_epoch_end(self, *_: Any) -> None:
+            monkeypatch.setitem(globals(), "WEIGHT", WEIGHT * 3)
+            loss.weight *= 3
+
+    for compiled in (True, False):
+        cr.manual_seed(0)
+        monkeypatch.setitem(globals(), "WEIGHT", 1.0)
+        loss = OwnLoss()
+        model = nn.Linear(3, 2)
+        given = {"a function": own_loss, "an object": loss, "a partial": functools.partial(own_loss)}[kind]
+        settings = {"epochs": 3, "batch_size": 16, "callbacks": [Weighing()], "progress": False, "seed": 0}
+        cr.fit(model, (X, y), loss=given, optimizer="sgd", lr=0.01, compile=compiled, **settings)
+        found.append(model.weight.detach().numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_a_compiled_object_is_looked_at_like_a_function() -> None:
+    schedule = Schedule()
+    step = cr.compile(schedule)
+    step(3)
+    schedule.number = 3.0
+    assert step(3) == 3

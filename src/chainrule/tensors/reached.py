@@ -94,6 +94,9 @@ class Reached:
     def note(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
         """Take down what a function names outside, and reads of the objects that it is given, before it runs; once is enough."""
         plain = plain_function(function)
+        if plain is None and is_ordinary(function):
+            function = getattr(function, "__call__", function)  # noqa: B004 - the method itself is wanted
+            plain = plain_function(function)
         owner = getattr(function, "__self__", None)
         key = (id(plain), id(owner))
         if plain is None or key in self._functions:
