@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import gc
+import importlib
 import itertools
 import math
 import random
@@ -12,6 +13,7 @@ import sys
 import weakref
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -1076,3 +1078,74 @@ def test_a_compiled_object_is_looked_at_like_a_function() -> None:
     step(3)
     schedule.number = 3.0
     assert step(3) == 3
+
+
+class Part(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales = [2.0]
+
+    @property
+    def scale(self) -> float:
+        return self.scales[0]
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.scale
+
+
+class Whole(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.layers = Part(), nn.ModuleList([Part()])
+
+    def forward(self, x: Any) -> Any:
+        return self.layers[0].scaled(x * self.part.scale)
+
+
+def test_what_a_module_reads_of_its_parts_is_noticed() -> None:
+    whole = Whole()
+    model = cr.compile(whole)
+    assert model(ONE).item() == 4
+    whole.part.scales[0] = 3.0
+    assert model(ONE).item() == 6
+    whole.layers[0].scales[0] = 5.0
+    assert model(ONE).item() == model(ONE).item() == 15
+    assert len(model.graphs) == 3
+    single = Part()
+    step = cr.compile(lambda x: single.scaled(x))
+    assert step(ONE).item() == 2
+    single.scales[0] = 3.0
+    assert step(ONE).item() == step(ONE).item() == 3
+    assert "single.scales[0] was 2.0 and is 3.0" in step.report()
+
+
+OTHER_FILE = """
+S = 2.0
+
+def scaled(x):
+    return x * S
+
+class C:
+    v = 1.0
+
+    def get(self):
+        return self.v
+
+c = C()
+"""
+
+
+def test_what_functions_of_the_users_other_files_read_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "helpers_of_a_user.py").write_text(OTHER_FILE)
+    monkeypatch.syspath_prepend(tmp_path)
+    helpers: Any = importlib.import_module("helpers_of_a_user")
+    scaled = helpers.scaled
+    step = cr.compile(lambda x: scaled(x) * helpers.c.get())
+    assert step(ONE).item() == 2
+    helpers.S = 3.0
+    assert step(ONE).item() == 3
+    helpers.C.v = 2.0
+    assert step(ONE).item() == step(ONE).item() == 6
+    assert len(step.graphs) == 3

@@ -345,7 +345,10 @@ def compile(
 
     Inside, tensors have no values: ``item()``, ``numpy()``, ``float()`` and ``if`` on a tensor raise TraceError at
     their line. Python runs once, while tracing: what it prints is not repeated. What it reads outside by name (numbers, entries
-    of small lists and dicts, also in hooks) is compared at each call; a list that it changes raises TraceError.
+    of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call; a list that it changes, also one
+    that is an argument, raises TraceError. So do random numbers that are not chainrule's (``random.random()``,
+    ``np.random.randn()``, a generator), which would be the same in every call: draw with ``cr.rand``, or pass them as
+    arguments. And ``next(it)`` on an iterator from outside: pass the item.
     """
     if function is None:
         batch_axis = checked_batch_axis(batch_axis, None)

@@ -59,7 +59,7 @@ class Named:
         self._forwards: set[int] = set()
         self._functions: dict[int, FunctionType] = {}
         self._pending: list[FunctionType] = []
-        self._modules: list[tuple[str, Any]] = []
+        self._modules: dict[int, tuple[str, Any]] = {}
         self._python_modules: dict[int, tuple[str, ModuleType]] = {}
         self._objects: list[Any] = []
         self._classes: dict[type, None] = {}
@@ -73,10 +73,7 @@ class Named:
             self._objects.append(function)
         for name, value in given:
             self._meet_given(name, value)
-        self._follow()
-        while self._pending:
-            self._look()
-            self._follow()
+        self._settle()
         self._attributes_of_modules()
         self._attributes_of_classes()
 
@@ -87,7 +84,15 @@ class Named:
             self.found[id(owner), place] = (place, _weakly(owner))
             self._objects.append(owner)
         elif is_module(owner):
-            self._modules.append(("self", owner))
+            self._meet_module("self", owner)
+
+    def _settle(self) -> None:
+        """Look at code until none is left, and no more modules come up."""
+        known = -1
+        while self._pending or known != len(self._modules):
+            known = len(self._modules)
+            self._look()
+            self._follow()
 
     def _meet_given(self, name: str, value: Any) -> None:
         """Take down an argument. Which one it is the call compares: one that equals others is compared no further."""
@@ -95,7 +100,7 @@ class Named:
         if isinstance(value, MethodType):  # made anew each time
             name, value = f"{name}.__self__", value.__self__
         if is_module(value):
-            self._modules.append((name, value))
+            self._meet_module(name, value)
         elif (is_ordinary(value) and getattr(type(value), "__eq__", None) is object.__eq__) or is_source(value):
             self.found[id(value), name] = (name, _weakly(value))
 
@@ -144,14 +149,14 @@ class Named:
         self.found.setdefault((place, text), (text, find))
         if is_module(value):
             if value is not self.owner:
-                self._modules.append((text, value))
+                self._meet_module(text, value)
             forward = plain_function(value)
             if forward is not None:
                 self._forwards.add(id(forward))
                 self._call(forward, by)
             return
         if isinstance(value, MethodType) and is_module(value.__self__):
-            self._modules.append((f"{text}.__self__", value.__self__))
+            self._meet_module(f"{text}.__self__", value.__self__)
         if isinstance(value, FunctionType):
             for name, part in vars(value).items():
                 if type(part) in SIMPLE or _may_change(part):
@@ -164,6 +169,9 @@ class Named:
         if called is not None and called.__globals__ is by.__globals__:
             self._pending.append(called)
 
+    def _meet_module(self, text: str, module: Any) -> None:
+        self._modules.setdefault(id(module), (text, module))
+
     def _call(self, function: Any, by: FunctionType) -> None:
         plain = plain_function(function)
         if plain is not None and (plain.__globals__ is by.__globals__ or not _is_own(plain)):
@@ -174,13 +182,16 @@ class Named:
         named = frozenset(self.attributes)
         for value in list(self._objects):
             self._walk(value, named, DEEPEST)
-        for _, module in list(self._modules):
+        for text, module in list(self._modules.values()):
             if type(module) not in self._classes and not type(module).__module__.startswith("chainrule."):
                 self._classes[type(module)] = None
             read = self.attributes if module is self.owner else self._of_others
             for name, part in list(vars(module).items()):
                 if name in read and not is_module(part):
                     self._walk(part, named, DEEPEST - 1)
+            for name, part in module._modules.items():
+                if part is not None and (name in read or name.isdigit()):  # a part of a list of layers too
+                    self._meet_module(f"{text}.{name}", part)
         for text, module in list(self._python_modules.values()):
             for name in named & vars(module).keys():
                 part = vars(module)[name]
@@ -226,13 +237,14 @@ class Named:
                 if name not in named and not is_operator:
                     continue
                 for function in _functions_of(member):
-                    if function.__code__.co_filename != "<string>" and not _is_own(function):  # dataclasses write such
+                    is_written = name[:2] == "__" and function.__code__.co_filename == "<string>"  # by a dataclass
+                    if not is_written and not _is_own(function):
                         self._pending.append(function)
 
     # -- attributes --------------------------------------------------------------------------------------------------
 
     def _attributes_of_modules(self) -> None:
-        for text, module in self._modules:
+        for text, module in self._modules.values():
             if vars(module)["_made_while_tracing"]:
                 continue
             read = self.attributes if module is self.owner else self._of_others
