@@ -29,6 +29,7 @@ from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.sources import is_iterator, is_random
 from chainrule.tensors.tensor import Tensor
 
+PYTHON = Path(functools.__file__).parent  # where Python's own modules are
 SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
 BY_FACT = (set, frozenset, np.ndarray, bytearray)  # compared by what is in them, also in objects
@@ -94,9 +95,10 @@ def is_long(value: Any) -> bool:
     kind = type(value)
     if not (kind in LONG and SHORT < len(value) <= LONGEST):
         return False
-    if kind in MAPPINGS and not set(map(type, value)) <= set(SIMPLE):
-        return False
-    return set(map(type, value.values() if kind in MAPPINGS else value)) <= set(SIMPLE)
+    if kind in MAPPINGS:
+        parts = value.values()
+        return type(next(iter(parts))) in SIMPLE and {*map(type, parts), *map(type, value)} <= set(SIMPLE)
+    return type(next(iter(value))) in SIMPLE and set(map(type, value)) <= set(SIMPLE)
 
 
 def contents(value: Any) -> Any:
@@ -300,10 +302,13 @@ def is_of_user(module: str | None) -> bool:
     if not module:
         return False
     top = module.partition(".")[0]
-    if top != "__main__" and (top in ("chainrule", "numpy") or top in sys.stdlib_module_names):
-        return False
-    parts = Path(getattr(sys.modules.get(module), "__file__", None) or "").parts
-    return "site-packages" not in parts and "dist-packages" not in parts
+    if top in ("__main__", "chainrule", "numpy"):
+        return top == "__main__"
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if not file:
+        return top not in sys.stdlib_module_names
+    parts = Path(file).parts
+    return "site-packages" not in parts and "dist-packages" not in parts and PYTHON not in Path(file).parents
 
 
 def is_module(value: Any) -> bool:

@@ -53,16 +53,15 @@ class Named:
     def __init__(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
         self.found: dict[tuple[int, str], tuple[str, Find]] = {}
         self.attributes: set[str] = set()
-        self._of_others: set[str] = (
-            set()
-        )  # what other code names than the forward of a module, which is looked at when it runs
-        self._forwards: set[int] = set()
+        self._forwards: set[int] = set()  # of modules, which are looked at when they run
+        self._of_others: set[str] = set()  # the attributes that other code names
         self._functions: dict[int, FunctionType] = {}
         self._pending: list[FunctionType] = []
         self._modules: dict[int, tuple[str, Any]] = {}
         self._python_modules: dict[int, tuple[str, ModuleType]] = {}
         self._objects: list[Any] = []
         self._classes: dict[type, None] = {}
+        self._by_name: list[tuple[str, FunctionType]] = []
         self.owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
         plain = plain_function(function)
         if plain is not None:
@@ -88,9 +87,9 @@ class Named:
 
     def _settle(self) -> None:
         """Look at code until none is left, and no more modules come up."""
-        known = -1
-        while self._pending or known != len(self._modules):
-            known = len(self._modules)
+        known = (-1, -1)
+        while self._pending or known != (len(self._modules), len(self._python_modules)):
+            known = (len(self._modules), len(self._python_modules))
             self._look()
             self._follow()
 
@@ -158,12 +157,7 @@ class Named:
         if isinstance(value, MethodType) and is_module(value.__self__):
             self._meet_module(f"{text}.__self__", value.__self__)
         if isinstance(value, FunctionType):
-            for name, part in vars(value).items():
-                if type(part) in SIMPLE or _may_change(part):
-                    told = f"{text}.{name}"
-                    self.found.setdefault(
-                        (id(value), told), (told, functools.partial(_attribute, _weakly(value), name))
-                    )
+            self._by_name.append((text, value))
         self._objects.append(value)
         called = plain_function(value)
         if called is not None and called.__globals__ is by.__globals__:
@@ -245,13 +239,13 @@ class Named:
 
     def _attributes_of_modules(self) -> None:
         for text, module in self._modules.values():
-            if vars(module)["_made_while_tracing"]:
+            if vars(module).get("_made_while_tracing", True):  # or none of chainrule's
                 continue
             read = self.attributes if module is self.owner else self._of_others
             for name, value in vars(module).items():
                 if name in read and _may_change(value):
                     self._attribute(text, module, name)
-        for text, other in self._python_modules.values():
+        for text, other in [*self._python_modules.values(), *self._by_name]:
             for name in sorted(self.attributes & vars(other).keys()):
                 value = vars(other)[name]
                 if type(value) in (*SIMPLE, tuple) or _may_change(value):
