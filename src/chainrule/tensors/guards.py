@@ -229,6 +229,8 @@ def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", de
         place = f"{inside}{name}"
         if type(part) in SIMPLE:
             found[place] = fact(part)
+        elif isinstance(part, Tensor):
+            found[place] = Same(part)
         else:
             found |= facts_of_object(part, attributes, place, depth - (type(value) is not MethodType))
     return found
