@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from chainrule.cli.cache import add_arguments
+from chainrule.cli.parser import Parser
 from chainrule.compiler import cache
+from chainrule.errors import ArgumentError
 
 NAMES = [f"{digit * 64}.native" for digit in "0a"]
 
@@ -69,3 +72,12 @@ def test_another_word_is_refused(chainrule, folder: Path) -> None:
     assert found.code == 2
     assert "'claer'" in found.err
     assert "'clear'" in found.err
+
+
+def test_an_action_with_dashes_is_told_without_them() -> None:
+    parser = Parser("chainrule cache", "about", "")
+    add_arguments(parser)
+    with pytest.raises(ArgumentError, match=r"cache has no option --clear\. Write chainrule cache clear"):
+        parser.read(["--clear"])
+    with pytest.raises(ArgumentError, match=r"cache has no option --clean\. See chainrule cache --help"):
+        parser.read(["--clean"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.graph import Graph, graph_input, show
 
 
 def test_a_training_step_names_parameters_states_rates_and_bodies() -> None:
@@ -28,3 +31,10 @@ def test_a_training_step_names_parameters_states_rates_and_bodies() -> None:
         "body=<SGD: ",
     ):
         assert part in text, text
+
+
+def test_a_graph_that_is_printed_is_its_text() -> None:
+    x = graph_input("x", (2, 3), np.dtype(np.float32))
+    graph = Graph([x], [x], "own")
+    assert str(graph) == show(graph)
+    assert "\n" not in repr(graph)

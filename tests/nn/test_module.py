@@ -389,3 +389,8 @@ def test_what_changes_only_numbers_is_not_counted() -> None:
     module.zero_grad()
     module.train()
     assert CHANGES.count == before
+
+
+def test_a_module_is_compiled_by_a_function() -> None:
+    with pytest.raises(NameUnknown, match=r"Linear has no attribute 'compile'\. Write chainrule\.compile\(model\)"):
+        nn.Linear(2, 1).compile

@@ -48,7 +48,7 @@ class Problem(NamedTuple):
 PROBLEMS = {
     "long rows": Problem(1100, 37, 94),  # sums over features, and over all gradients (the clipping)
     "rows with rows": Problem(1001, 37, 94),  # of the first product, whose terms lie side by side in both operands
-    "many rows": Problem(37, 3109, 4000),  # sums over the batch: of gradients, of losses, of batch norm
+    "many rows": Problem(37, 12_301, 16_000),  # sums over the batch: of gradients, of losses, of batch norm
 }
 
 

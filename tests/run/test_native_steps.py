@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+import chainrule.nn.functional as F
 from chainrule import nn
 from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError
-from chainrule.run import threads
+from chainrule.run import straight, threads
 from chainrule.run.steps import Steps
+from tests.tolerances import assert_close, tolerance_for
 from tests.training_step import training_step
 
 pytestmark = pytest.mark.usefixtures("native")
@@ -200,3 +202,120 @@ def test_ctrl_c_ends_a_training_soon() -> None:
     waited = time.perf_counter() - pressed[0]
     assert history.stopped == "interrupted"
     assert waited < 5  # a tenth of a second, and what a busy machine adds
+
+
+DECIDING = {
+    "len": lambda x: x.sum() * (2 if len(x) == 8 else 1),
+    "half": lambda x: x[: len(x) // 2].sum() - x[len(x) // 2 :].exp().sum(),
+    "chunk": lambda x: (x.chunk(2)[0] * x.chunk(2)[1]).sum() if len(x) % 2 == 0 else x.sum(),
+    "eye": lambda x: (x @ x.T * cr.eye(len(x))).sum(),
+    "pairs": lambda x: F.cross_entropy(x @ x.T, cr.arange(len(x))),
+    "reshape": lambda x: x.reshape(-1, 6).std(1).sum(),
+    "range": lambda x: sum((k * x[k].mean() for k in range(len(x))), cr.zeros(())),
+    "row": lambda x: x[-1] * x[0],
+    "topk": lambda x: x[:, 0].topk(min(3, len(x)))[0].sum(),
+}
+
+
+@pytest.mark.parametrize("name", DECIDING)
+@pytest.mark.parametrize("count", [40, 44])  # whole batches; a smaller last one
+def test_batches_of_code_that_decides_on_their_size(name: str, count: int) -> None:
+    """Such a trace is of one size: there is no symbol that would say how many rows a batch has."""
+    function = DECIDING[name]
+    x = cr.tensor(np.random.default_rng(0).standard_normal((count, 6)).astype(np.float32))
+    compiled = cr.compile(function)
+    found = compiled.over(x, batch_size=8, passes=3)
+    expected = [function(x[k : k + 8]) for k in range(0, count, 8)] * 3
+    assert_close(found, cr.stack(expected), length=1000)
+
+
+def test_batches_along_the_first_axis_where_another_one_is_declared() -> None:
+    x = np.random.default_rng(0).standard_normal((40, 3, 6)).astype(np.float32)
+    compiled = cr.compile(lambda x: (x * x).sum((0, 2)), batch_axis={"x": 1})
+    expected = np.stack([(x[k : k + 8].astype(np.float64) ** 2).sum((0, 2)) for k in range(0, 40, 8)])
+    assert_close(compiled.over(x, batch_size=8), expected.astype(np.float32), length=100)
+
+
+class Deciding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 1)
+
+    def forward(self, x: cr.Tensor) -> cr.Tensor:
+        return self.linear(x) * (1.0 if len(x) > 16 else 0.5)
+
+
+def test_fit_and_evaluate_with_a_model_that_decides_on_the_size_of_a_batch() -> None:
+    x = np.random.default_rng(0).standard_normal((250, 4)).astype(np.float32)
+    y = x[:, :1] * 2 + 1
+    ends = []
+    for compiled in (False, True):
+        cr.manual_seed(0)
+        trainer = cr.Trainer(Deciding(), loss="mse", epochs=3, batch_size=64, progress=False, compile=compiled)
+        history = trainer.fit((x, y), val=(x[:77], y[:77]))
+        ends.append([*history["train_loss"], *history["val_loss"], trainer.evaluate((x, y))["loss"]])
+    assert_close(np.array(ends[1]), np.array(ends[0]), tolerance=tolerance_for(np.float32))
+
+
+class Watching(nn.Module):
+    """Writes into tensors that it never reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 1)
+        self.register_buffer("peak", cr.zeros(()))
+        self.kept = cr.zeros(4)
+
+    def forward(self, x: cr.Tensor) -> cr.Tensor:
+        y = self.linear(x)
+        with cr.no_grad():
+            self.peak.copy_(y.abs().max())
+        self.kept = x.detach().mean(0)
+        return y
+
+
+def watched(run: Callable[[Any, Any], Any], count: int) -> list[Any]:
+    cr.manual_seed(0)
+    model, before = Watching(), cr.zeros(1, 4)
+    norm = cr.zeros(())
+    optimizer = cr.optim.SGD(model.parameters(), lr=0.01)
+
+    def step(x: cr.Tensor) -> cr.Tensor:
+        before.copy_(model.linear.weight.detach())
+        optimizer.zero_grad()
+        loss = (model(x) - 1).square().mean()
+        loss.backward()
+        norm.copy_(nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+        optimizer.step()
+        return loss
+
+    x = cr.tensor(np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32))
+    run(step, x)
+    return [before, norm, model.peak, model.kept, model.linear.weight.detach()]
+
+
+@pytest.mark.parametrize("count", [40, 44, 4000])  # in 4,000 rows there are steps enough for straight-line code
+def test_what_is_written_and_never_read_is_left_by_many_runs_too(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(straight, "MANY", 20)
+    monkeypatch.setattr(straight, "WORTH_MAKING", 0.0)
+
+    def eager(step: Any, x: Any) -> None:
+        for _ in range(3):
+            for k in range(0, len(x), 8):
+                step(x[k : k + 8])
+
+    expected = watched(eager, count)
+    found = watched(lambda step, x: cr.compile(step).over(x, batch_size=8, passes=3), count)
+    for a, b in zip(found, expected, strict=True):
+        assert_close(a, b, length=10 * count)
+
+
+def test_what_a_model_writes_and_never_reads_is_left_by_fit() -> None:
+    x = np.random.default_rng(0).standard_normal((250, 4)).astype(np.float32)
+    ends = []
+    for compiled in (False, True):
+        cr.manual_seed(0)
+        model = Watching()
+        cr.fit(model, (x, x[:, :1]), loss="mse", epochs=2, batch_size=25, progress=False, compile=compiled)
+        ends.append([model.peak.item(), *model.kept.tolist()])
+    assert_close(np.array(ends[1]), np.array(ends[0]), tolerance=tolerance_for(np.float32))

@@ -122,3 +122,28 @@ def test_a_rule_for_native_code_that_cannot_be_used(monkeypatch: pytest.MonkeyPa
             RuleMissing, match="'cube_without_elementwise': its rule lower cannot be used.*elementwise = True"
         ):
             compiled(cr.tensor([1.0, 2.0]))
+
+
+def test_more_threads_than_make_sense_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_chosen", None)
+    with pytest.raises(
+        ArgumentError, match=r"set_num_threads: got 100000; expected 1024 at most.*as many as there are"
+    ):
+        threads.set_num_threads(100000)
+    monkeypatch.setenv(threads.LIMIT, "100000")
+    with pytest.raises(ArgumentError, match=r"CHAINRULE_THREADS is '100000'; expected 1024 threads at most.*unset it"):
+        threads.get_num_threads()
+
+
+def test_threads_that_the_system_does_not_start_are_told_and_one_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused:
+        def __init__(self, core: int | None) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "Worker", Refused)
+    pool = threads.Pool()
+    with pytest.warns(
+        UserWarning, match=r"did not start 3 threads.*only 1.*set_num_threads\(1\) or CHAINRULE_THREADS=1"
+    ):
+        assert not pool.run(3, lambda k: None)
+    assert pool.lock.acquire(blocking=False)

@@ -11,7 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, IndexingError, TraceError
+from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, DtypeError, IndexingError, TraceError
 from chainrule.nn import functional as F
 
 from .beside_eager import batch, same_as_eager
@@ -461,3 +461,17 @@ def test_one_compiled_function_serves_several_threads() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f4", "uint16", "uint32", "complex64", "<U3", "object", "datetime64[s]"])
+def test_an_array_of_a_dtype_that_is_not_here_is_told_as_tensor_does_by_name(dtype: str) -> None:
+    compiled = cr.compile(lambda x, pair: x + pair[0])
+    array = np.zeros(3, dtype)
+    with pytest.raises(DtypeError) as alone:
+        cr.tensor(array)
+    with pytest.raises(DtypeError) as told:
+        compiled(np.zeros(3, np.float32), [array])
+    assert str(told.value) == f"compiled function: pair[0]: {alone.value}"
+    with pytest.raises(DtypeError) as told:
+        compiled.over(array, np.zeros((3, 1), np.float32), batch_size=1)
+    assert str(told.value) == f"compiled function: x: {alone.value}"

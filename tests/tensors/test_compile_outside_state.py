@@ -1149,3 +1149,42 @@ def test_what_functions_of_the_users_other_files_read_is_noticed(
     helpers.C.v = 2.0
     assert step(ONE).item() == step(ONE).item() == 6
     assert len(step.graphs) == 3
+
+
+def test_a_tensor_that_is_put_into_a_dict_or_attribute_is_told_with_its_place() -> None:
+    log: dict[str, Any] = {}
+    store = SimpleNamespace(last=None)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        log["loss"] = x * 2
+        store.last = x * 3
+        return x + 1
+
+    step(cr.tensor(ONE))
+    with pytest.raises(TraceError, match=r"while tracing 'step' and put into log\['loss'\] is used after it"):
+        log["loss"].item()
+    with pytest.raises(TraceError, match=r"and put into store\.last is used after it"):
+        store.last.item()
+
+
+def test_a_number_that_changes_at_each_call_is_advised_to_be_a_tensor() -> None:
+    options = {"beta": 0.0}
+
+    @cr.compile
+    def scaled(x: Any) -> Any:
+        return x * options["beta"]
+
+    @cr.compile
+    def given(x: Any, beta: float) -> Any:
+        return x * beta
+
+    def called(call: Any, beta: float) -> float:
+        options["beta"] = beta
+        found: float = call(beta).item()
+        return found
+
+    for call in (lambda beta: scaled(cr.tensor(ONE)), lambda beta: given(cr.tensor(ONE), beta)):
+        assert [called(call, k / 2) for k in range(8)] == [k / 2 for k in range(8)]
+        with pytest.warns(UserWarning, match=r"traced 8 times.*is to be a tensor: an argument .*or a buffer"):
+            assert called(call, 4.0) == 4

@@ -12,6 +12,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import GradientError, TraceError
 from chainrule.nn import functional as F
+from tests.tolerances import assert_close
 
 from .beside_eager import BATCHES, batch, same_as_eager
 
@@ -415,19 +416,133 @@ def test_a_gradient_that_is_not_kept_says_so() -> None:
     assert model[0].weight.grad is None
 
 
-def test_a_function_that_would_add_to_a_gradient_that_was_not_kept_says_so() -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_is_added_to_a_gradient_that_was_not_kept_is_not_kept_either(compiled: bool) -> None:
     model = network()
     rng = np.random.default_rng(0)
-    cr.compile(training(model, optim.SGD(model.parameters(), 0.1)))(*batch(4)(rng))
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    cr.compile(training(model, optimizer))(*batch(4)(rng))
+    before = [p.detach().numpy().copy() for p in model.parameters()]
+
+    def more(x: Any, y: Any) -> Any:
+        x = x.clone().requires_grad_()
+        x.retain_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        return x.grad * 1
+
+    more = cr.compile(more) if compiled else more
+    x, y = (cr.tensor(part) for part in batch(4)(rng))
+    saliency = more(x, y)
+    for _ in range(2):
+        assert more(x, y).numpy().tobytes() == saliency.numpy().tobytes()
+    if compiled:
+        assert len(more.graphs) == 1
+        assert "contract" in str(more.show())
+    with pytest.raises(GradientError, match=r"did not keep.*zero_grad\(\) first"):
+        model[0].weight.grad
+    with pytest.raises(GradientError, match="did not keep"):
+        optimizer.step()
+    with pytest.raises(GradientError, match="did not keep"):
+        cr.compile(lambda: optimizer.step())()
+    assert all((p.detach().numpy() == b).all() for p, b in zip(model.parameters(), before, strict=True))
+    model.zero_grad()
+    assert more(x, y).numpy().tobytes() == saliency.numpy().tobytes()
+    assert model[0].weight.grad is not None  # it is known again, as what a call adds to nothing
+    if compiled:
+        assert len(more.graphs) == 2
+
+
+def test_a_function_that_reads_what_it_added_to_a_gradient_that_was_not_kept_says_so() -> None:
+    model = network()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    rng = np.random.default_rng(0)
+    cr.compile(training(model, optimizer))(*batch(4)(rng))
 
     @cr.compile
-    def more(x: Any, y: Any) -> Any:
+    def update(x: Any, y: Any) -> Any:
         F.cross_entropy(model(x), y).backward()
+        optimizer.step()
 
     with pytest.raises(GradientError, match="did not keep"):
-        more(*batch(4)(rng))
-    with pytest.raises(GradientError, match="did not keep"):
-        F.cross_entropy(model(batch(4)(rng)[0]), batch(4)(rng)[1]).backward()
+        update(*batch(4)(rng))
+
+    @cr.compile
+    def late(x: Any, y: Any) -> Any:
+        F.cross_entropy(model(x), y).backward()
+        model.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    late(*batch(4)(rng))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_gradient_that_was_not_kept_is_filled_with_zeros_on_demand(compiled: bool) -> None:
+    made = []
+    for is_lost in (True, False):
+        cr.manual_seed(0)
+        model = network()
+        optimizer = optim.SGD(model.parameters(), 0.1)
+        rng = np.random.default_rng(0)
+        cr.compile(training(model, optimizer), keep_gradients=not is_lost)(*batch(4)(rng))
+
+        def step(x: Any, y: Any, model: Any = model, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad(set_to_none=False)
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+        step = cr.compile(step) if compiled else step
+        for _ in range(3):
+            step(*(cr.tensor(part) for part in batch(4)(rng)))
+        model.zero_grad(set_to_none=False)
+        assert not any(p.grad.any() for p in model.parameters())
+        made.append([p.detach().numpy() for p in model.parameters()])
+    for a, b in zip(*made, strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("discriminator_first", [True, False])
+def test_two_compiled_steps_of_a_gan_share_the_discriminator(discriminator_first: bool) -> None:
+    made = []
+    for compiled in (True, False):
+        cr.manual_seed(0)
+        G, D = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3)), nn.Linear(3, 1)
+        of_G, of_D = optim.Adam(G.parameters(), 0.01), optim.Adam(D.parameters(), 0.01)
+        one, zero = cr.ones(5, 1), cr.zeros(5, 1)
+
+        def step_d(
+            real: Any, z: Any, G: Any = G, D: Any = D, of_D: Any = of_D, one: Any = one, zero: Any = zero
+        ) -> Any:
+            of_D.zero_grad()
+            loss = F.binary_cross_entropy_with_logits(D(real), one)
+            loss = loss + F.binary_cross_entropy_with_logits(D(G(z).detach()), zero)
+            loss.backward()
+            of_D.step()
+            return loss.detach()
+
+        def step_g(z: Any, G: Any = G, D: Any = D, of_G: Any = of_G, one: Any = one) -> Any:
+            of_G.zero_grad()
+            loss = F.binary_cross_entropy_with_logits(D(G(z)), one)
+            loss.backward()
+            of_G.step()
+            return loss.detach()
+
+        if compiled:
+            step_d, step_g = cr.compile(step_d), cr.compile(step_g)
+        rng = np.random.default_rng(0)
+        for k in range(4):
+            real, z = (cr.tensor(rng.normal(size=(5, n)).astype(np.float32)) for n in (3, 2))
+            if k or discriminator_first:
+                step_d(real, z)
+            step_g(z)
+        made.append([p.detach().numpy() for p in (*G.parameters(), *D.parameters())])
+        if compiled:
+            last = step_g.graphs[-1]
+            assert len(last.outputs) == 1 + 4 * len([*G.parameters()])  # nothing of the discriminator's gradients
+            assert len(step_g.graphs) <= 2
+    for a, b in zip(*made, strict=True):
+        assert_close(a, b)
 
 
 def test_gradients_are_kept_on_demand() -> None:

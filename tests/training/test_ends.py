@@ -11,7 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, GradientError
 from chainrule.training import Metric
 from chainrule.training.best import Best
 from tests.training.problems import Recorder, StopAt, classes, network, numbers, state_bits, trainer
@@ -314,3 +314,17 @@ def test_a_best_is_kept_and_restored_as_values() -> None:
     assert best.see({"val_loss": 2.0}, 1)
     assert not best.see({"val_loss": 1.6}, 2)
     assert vars(Best.from_dict(best.to_dict())) == vars(best) == vars(best.copy())
+
+
+def test_after_training_gradients_of_inputs_can_be_read_and_those_of_parameters_after_zero_grad() -> None:
+    X, y = classes()
+    model = network()
+    trainer(model).fit((X, y))
+    x = cr.tensor(X, requires_grad=True)
+    model(x).sum().backward()
+    assert x.grad is not None
+    with pytest.raises(GradientError, match=r"did not keep.*zero_grad\(\) first"):
+        model[0].weight.grad
+    model.zero_grad()
+    model(x).sum().backward()
+    assert model[0].weight.grad.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,16 @@ from chainrule.training.objective import (
     tensor_like,
 )
 from tests.tolerances import assert_close
-from tests.training.problems import Recorder, classes, network, numbers, rich_network, state_bits, trainer
+from tests.training.problems import (
+    Recorder,
+    classes,
+    network,
+    numbers,
+    rich_network,
+    rows_without_times,
+    state_bits,
+    trainer,
+)
 
 Array = np.ndarray
 
@@ -57,6 +67,99 @@ def test_a_loss_of_ones_own_is_a_function_of_outputs_and_targets() -> None:
     trainer(own, loss=lambda output, y: ((output - y) ** 2).mean()).fit((X, y))
     trainer(named, loss="mse").fit((X, y))
     assert_close(own[0].weight, named[0].weight)
+
+
+class Annealed:
+    """A loss with a number that callbacks change: its attribute, an entry of its dict, or that of an object in it."""
+
+    def __init__(self, beta: float) -> None:
+        self.beta = beta
+        self.options = {"beta": beta}
+        self.inner = SimpleNamespace(beta=beta)
+
+    def __call__(self, output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+        return self._scale() * ((output - y) ** 2).mean()
+
+    def method(self, output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+        return self(output, y)
+
+    def _scale(self) -> float:
+        return self.beta + self.options["beta"] + self.inner.beta
+
+    def change(self, kind: str, beta: float) -> None:
+        if kind == "attribute":
+            self.beta = beta
+        elif kind == "entry":
+            self.options["beta"] = beta
+        else:
+            self.inner.beta = beta
+
+
+beta_of_loss = 1.0
+
+
+def loss_with_a_global(output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+    return beta_of_loss * ((output - y) ** 2).mean()
+
+
+def annealing(kind: str) -> tuple[Any, Any]:
+    """Return a loss, and the function that changes its number."""
+    if kind in ("attribute", "entry", "object", "method"):
+        annealed = Annealed(1.0)
+        return annealed.method if kind == "method" else annealed, lambda beta: annealed.change(kind, beta)
+    known = {"beta": 1.0}
+    if kind == "partial":
+        return functools.partial(_scaled, known), lambda beta: known.update(beta=beta)
+
+    def own(output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+        return _scaled(known, output, y)
+
+    return own, lambda beta: known.update(beta=beta)
+
+
+def _scaled(known: dict[str, float], output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+    return known["beta"] * ((output - y) ** 2).mean()
+
+
+@pytest.mark.parametrize("kind", ["closure", "partial", "attribute", "entry", "object", "method"])
+def test_a_number_of_the_loss_that_a_callback_changes_is_the_new_one_from_then_on(kind: str) -> None:
+    data, val = numbers(), numbers(20, seed=1)
+    histories = []
+    for compiled in (True, False):
+        loss, change = annealing(kind)
+
+        def after(trainer: Any, epoch: int, row: Any, change: Any = change) -> None:
+            change(1.0 + epoch)
+
+        own = trainer(network(outputs=1), loss=loss, compile=compiled, callbacks=[after])
+        histories.append(rows_without_times(own.fit(data, val=val)))
+    assert histories[0] == histories[1]
+
+
+def test_a_global_that_the_loss_names_may_change_between_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories = []
+    for compiled in (True, False):
+        monkeypatch.setitem(globals(), "beta_of_loss", 1.0)
+
+        def after(trainer: Any, epoch: int, row: Any) -> None:
+            globals()["beta_of_loss"] = 1.0 + epoch
+
+        own = trainer(network(outputs=1), loss=loss_with_a_global, compile=compiled, callbacks=[after])
+        histories.append(rows_without_times(own.fit(numbers())))
+    assert histories[0] == histories[1]
+
+
+def test_a_loss_that_changes_a_list_runs_uncompiled_and_says_so() -> None:
+    seen: list[int] = []
+
+    def loss(output: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+        seen.append(1)
+        return ((output - y) ** 2).mean()
+
+    X, y = numbers(32)
+    history = trainer(network(outputs=1), loss=loss, epochs=2).fit((X, y))
+    assert len(seen) == 4
+    assert any("the list 'seen', which 'loss' names, was changed" in note for note in history.notes)
 
 
 def test_a_loss_of_ones_own_gets_class_numbers_as_integers_and_quantities_as_floats() -> None:

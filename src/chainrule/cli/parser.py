@@ -34,11 +34,18 @@ class Parser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             if word.startswith("--") and name not in known:
                 command = self.prog.removeprefix("chainrule ")
-                raise ArgumentError(f"{command} has no option {name}", fix=nearest(name, known) or self._see_help())
+                raise ArgumentError(f"{command} has no option {name}", fix=self._instead_of(name))
         values, rest = self.parse_known_args(list(words))
         if rest:
             raise ArgumentError(f"{rest[0]!r} was not expected", fix=self._see_help())
         return values
+
+    def _instead_of(self, option: str) -> str:
+        """Say what may have been meant by an option that is not here: another one, or an argument that needs no dashes."""
+        words = [str(word) for action in self._actions if not action.option_strings for word in action.choices or ()]
+        if option.lstrip("-") in words:
+            return f"write {self.prog} {option.lstrip('-')}"
+        return nearest(option, self._option_string_actions) or self._see_help()
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found as an error of ours."""

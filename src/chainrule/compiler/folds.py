@@ -2,8 +2,8 @@
 
 A loop carries one value for each fold, and two (the best so far, and where it is) for each place. Neither the width of the
 registers nor the number of threads decides the order of a sum: vectors of 16 lanes (or rows) are dealt to four chains
-(``Chains``) in turn, each adds up in rising order, then the chains in halves; so in chunks of a fixed size, chunk after chunk,
-and the lanes in halves at the end.
+(``Chains``) in turn, each adds up in rising order, then the chains in halves; so in chunks of a fixed size, which are dealt to
+chains of their own, and the lanes in halves at the end. So many terms meet no more roundings than their square root, about.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from chainrule.compiler.fields import Field, Fold, Place
 from chainrule.compiler.value import BOOL, I64, LANES, Value
 from chainrule.graph.sizes import Dim, Size
 
-CHUNK_OF_LANES = 1024  # elements of a sum along the lanes
+CHUNK_OF_LANES = 4096  # elements of a sum along the lanes: 64 to a lane of a chain, as of rows
 CHUNK_OF_ROWS = 256  # of a sum along another axis
 CHAINS = 4  # of a sum: an addition takes three or four cycles, in which those of the other chains begin
+CHAINS_OF_CHUNKS = 8  # and what the chunks give is dealt to
 FEW = 4  # turns of a loop, for which more than one chain does not pay
 
 
@@ -71,12 +72,12 @@ def begins_with_zero(f: Fold) -> bool:
     return f.kind == "add" and f.dtype.kind == "f"
 
 
-def in_chains(f: Field, size: Dim, *, along_lanes: bool) -> int:
-    """Return how many chains a fold along ``size`` elements has; the shape decides."""
+def in_chains(f: Field, size: Dim, *, along_lanes: bool, most: int = CHAINS) -> int:
+    """Return how many chains a fold along ``size`` elements has, ``most`` or one; the shape decides."""
     if not (isinstance(f, Fold) and begins_with_zero(f)):
         return 1
     turns = None if isinstance(size, Size) else -(-size // LANES) if along_lanes else size
-    return CHAINS if turns is None or turns > FEW else 1
+    return most if turns is None or turns > FEW else 1
 
 
 # What a loop carries for several folds and places.
@@ -137,11 +138,11 @@ def joined(e: Emitter, folds: Sequence[Field], carry: Sequence[Value], found: Se
 
 
 class Chains:
-    """The innermost loop of some folds, with sums in several chains: the first takes a term and becomes the last."""
+    """What the loop of some folds carries, with sums in several chains: the first takes a term and becomes the last."""
 
-    def __init__(self, e: Emitter, folds: Sequence[Field], size: Dim, *, along_lanes: bool) -> None:
+    def __init__(self, e: Emitter, folds: Sequence[Field], size: Dim, *, along_lanes: bool, most: int = CHAINS) -> None:
         self.e = e
-        self.shares = [(f, own, in_chains(f, size, along_lanes=along_lanes)) for f, own in shares(folds)]
+        self.shares = [(f, own, in_chains(f, size, along_lanes=along_lanes, most=most)) for f, own in shares(folds)]
 
     @property
     def several(self) -> bool:

@@ -274,20 +274,17 @@ class LoopKernel:
         carry: list[Value],
         folds: Sequence[Field],
     ) -> list[Value]:
-        """Write the folded loops from ``rest[0]`` inwards; the innermost adds up from nothing, chunk by chunk."""
-        e = self.e
+        """Write the folded loops from ``rest[0]`` inwards; each adds up what those inside give, from nothing, chunk by chunk."""
         if any(surely_same(self.region.dims[d], 0) for d in self.region.inner):
             return carry
         if not rest and not self.lane_is_inner:
             return turn(carry)
         if rest and (len(rest) > 1 or self.lane_is_inner):  # there are loops inside: each turn's result is combined
-            d = rest[0]
-            self._hoist()
 
-            def body(i: Value, *now: Value) -> Any:
-                return self.ev.turn(d, i, lambda: self._from_nothing(rest[1:], turn, list(now), folds))
+            def inside(now: Sequence[Value]) -> list[Value]:
+                return self._from_nothing(rest[1:], turn, list(now), folds)
 
-            return e.loop(0, e.size(self.region.dims[d]), 1, body, carry)
+            return self._chunks(rest[0], inside, carry, folds, is_innermost=False)
         return self._chunks(rest[0] if rest else None, turn, carry, folds)
 
     def _rows(
@@ -326,15 +323,22 @@ class LoopKernel:
         return folding.joined(self.e, folds, carry, self._inner_loops(rest, turn, fresh, folds))
 
     def _chunks(
-        self, d: int | None, turn: Callable[..., list[Value]], carry: list[Value], folds: Sequence[Field]
+        self,
+        d: int | None,
+        turn: Callable[..., list[Value]],
+        carry: list[Value],
+        folds: Sequence[Field],
+        *,
+        is_innermost: bool = True,
     ) -> list[Value]:
-        """Write the innermost folded loop: ``d``, or the one along the lanes."""
+        """Write a folded loop: ``d``, or the one along the lanes."""
         e = self.e
         loop = self.lane if d is None else d
         assert loop is not None
         size = self.region.dims[loop]
         chunk = CHUNK_OF_LANES if d is None else CHUNK_OF_ROWS
         chains = folding.Chains(e, folds, size, along_lanes=d is None)
+        together = folding.CHAINS if chains.several and is_innermost else 1
 
         def one_chain(now: Sequence[Value]) -> list[Value]:
             return chains.turn(turn, now)
@@ -343,18 +347,18 @@ class LoopKernel:
             now = chains.begin(now)
             if d is None:
                 return chains.end(self._lanes(start, stop, size, one_chain, now))
-            return chains.end(
-                self._rows(d, start, stop, one_chain, now, together=folding.CHAINS if chains.several else 1)
-            )
+            return chains.end(self._rows(d, start, stop, one_chain, now, together))
 
         if not folds or (not isinstance(size, Size) and size <= chunk):
             return run(0, e.size(size), carry)
         whole = e.size(size)
+        count = (size + (chunk - 1)) // chunk
+        of_chunks = folding.Chains(e, folds, count, along_lanes=False, most=folding.CHAINS_OF_CHUNKS)
 
         def one(start: Value, *now: Value) -> list[Value]:
             stop = start + chunk
-            fresh = folding.nothing(e, folds, now[0].lanes)
+            fresh = folding.nothing(e, folds, carry[0].lanes)
             found = self.ev.scopes.inside(lambda: run(start, e.select(stop < whole, stop, whole), fresh))
-            return folding.joined(e, folds, list(now), found)
+            return of_chunks.turn(lambda before: folding.joined(e, folds, before, found), now)
 
-        return e.loop(0, whole, chunk, one, carry)
+        return of_chunks.end(e.loop(0, whole, chunk, one, of_chunks.begin(carry)))

@@ -12,7 +12,7 @@ computed element by element does not depend on where its elements stand.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -231,22 +231,27 @@ class RegisterEvaluator:
         order = np.transpose(self.numbers(x), [*kept, *folded, *single])
         count = math.prod(self.shape(field))
         order = order.reshape(count, *[self.shape(x)[axis] for axis in folded])
-        innermost = loops[folded[-1]]
-        assert innermost is not None
-        along_lanes = innermost == lane_of(region)
-        if order.shape[-1] > (CHUNK_OF_LANES if along_lanes else CHUNK_OF_ROWS):
-            raise Unsuitable(f"a sum of {order.shape[-1]} terms is computed by loops")
-        chains = in_chains(field, region.dims[innermost], along_lanes=along_lanes)
+        along_lanes = loops[folded[-1]] == lane_of(region)
+        chains = []
+        for axis in folded:
+            loop, is_lane = loops[axis], along_lanes and axis == folded[-1]
+            assert loop is not None
+            length = self.shape(x)[axis]
+            if length > (CHUNK_OF_LANES if is_lane else CHUNK_OF_ROWS):
+                raise Unsuitable(f"a sum of {length} terms is computed by loops")
+            chains.append(in_chains(field, region.dims[loop], along_lanes=is_lane))
         if along_lanes:
             return self._halved(field, self._folded(field, order, self._lanes, chains), count)
         return self._folded(field, order, self._short_rows if folds_short_rows(region) else self._rows, chains)
 
-    def _folded(self, field: Fold, order: Array, innermost: Callable[[Fold, Array, int], Cells], chains: int) -> Cells:
-        """Combine along all axes of ``order`` but the first, the last of them innermost."""
+    def _folded(
+        self, field: Fold, order: Array, innermost: Callable[[Fold, Array, int], Cells], chains: Sequence[int]
+    ) -> Cells:
+        """Combine along all axes of ``order`` but the first, the last of them innermost, each in so many chains."""
         if order.ndim == 2:
-            return innermost(field, order, chains)
-        parts = [self._folded(field, order[:, k], innermost, chains) for k in range(order.shape[1])]
-        return self._in_order(field, parts)
+            return innermost(field, order, chains[0])
+        parts = [self._folded(field, order[:, k], innermost, chains[1:]) for k in range(order.shape[1])]
+        return self._in_order(field, parts, chains[0])
 
     def _in_order(self, field: Fold, parts: list[Cells], chains: int = 1) -> Cells:
         """Combine arrays element by element, from nothing, dealt to ``chains`` in turn."""

@@ -23,10 +23,10 @@ class Graph:
         self.outputs = tuple(outputs)
         self.nodes = _in_order(self.inputs, self.outputs)
 
-    def without_unused_inputs(self) -> Graph:
-        """Return the graph with those inputs only that some node reads or that are outputs."""
+    def without_unused_inputs(self, kept: Iterable[Node] = ()) -> Graph:
+        """Return the graph with those inputs only that some node reads, that are outputs, or that are to be ``kept``."""
         read = {child for node in self.nodes for child in node.inputs or ()}
-        read.update(self.outputs)
+        read.update(self.outputs, kept)
         return Graph([node for node in self.inputs if node in read], self.outputs, self.name)
 
     def __repr__(self) -> str:

@@ -26,6 +26,9 @@ def show(graph: Graph) -> str:
     return "\n".join(lines)
 
 
+Graph.__str__ = show  # type: ignore[assignment, method-assign]  # graph.py cannot import this file, which imports it
+
+
 def _kind(node: Node) -> str:
     if node.primitive is not None and node.primitive.outputs > 1:
         return "(" + ", ".join(_one(d, s) for d, s in zip(node.dtype, node.shape, strict=True)) + ")"

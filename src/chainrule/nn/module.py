@@ -22,7 +22,7 @@ from chainrule.nn.hooks import Hook, RemovableHandle, call_with_hooks
 from chainrule.nn.parameter import Buffer, Parameter, replace_memory
 from chainrule.nn.place import locate
 from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
-from chainrule.tensors.autograd import no_grad
+from chainrule.tensors.autograd import fill_grad_with_zeros, no_grad
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
 from chainrule.tensors.state import STATE, TRACE
@@ -141,7 +141,8 @@ class Module:
                 return held[name]
         if name.startswith("__"):
             raise AttributeError(name)
-        raise NameUnknown(f"{type(self).__name__} has no attribute {name!r}", fix=nearest(name, dir(self)))
+        fix = "write chainrule.compile(model)" if name == "compile" else nearest(name, dir(self))
+        raise NameUnknown(f"{type(self).__name__} has no attribute {name!r}", fix=fix)
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
@@ -424,9 +425,8 @@ class Module:
         for parameter in self.parameters():
             if set_to_none:
                 parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad = parameter.grad.detach()
-                parameter.grad.zero_()
+            else:
+                fill_grad_with_zeros(parameter)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call ``fn`` with every part, then with this module: for initialisation."""

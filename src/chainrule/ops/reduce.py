@@ -32,6 +32,34 @@ def restore(g: Node, x: Node, axes: Axes) -> Node:
     return op.expand(op.reshape(g, shape=with_ones(x.shape, axes)), shape=x.shape)
 
 
+# Terms that are added one after the other, as NumPy does along all but the last axis; then what the parts give.
+PART = 32
+
+
+def added(x: Array, axes: Axes) -> Any:
+    """Return Σ x over axes; long sums of floats in parts, so that a term meets few roundings."""
+    if x.dtype.kind == "f" and axes and x.ndim - 1 not in axes and x.flags.c_contiguous:
+        axis = max(axes, key=lambda axis: x.shape[axis])
+        while x.shape[axis] > 2 * PART:
+            x = _parts(x, axis)
+    return np.add.reduce(x, axis=axes, dtype=x.dtype)
+
+
+def _parts(x: Array, axis: int) -> Array:
+    """Return the sums of parts of an axis."""
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    count, rest = divmod(x.shape[axis], PART)
+    if not rest:
+        whole: Array = x.reshape(*before, count, PART, *after).sum(axis + 1, dtype=x.dtype)
+        return whole
+    y = np.empty((*before, count + 1, *after), x.dtype)
+    start = (slice(None),) * axis
+    first = x[(*start, slice(count * PART))].reshape(*before, count, PART, *after)
+    np.add.reduce(first, axis=axis + 1, out=y[(*start, slice(count))])
+    np.add.reduce(x[(*start, slice(count * PART, None))], axis=axis, out=y[(*start, count)])
+    return y
+
+
 class Sum(Primitive):
     """y = Σ x over axes"""
 
@@ -42,7 +70,7 @@ class Sum(Primitive):
         return Spec(without_axes(x.shape, axes), x.dtype)
 
     def evaluate(self, x: Array, *, axes: Axes) -> Any:
-        return np.add.reduce(x, axis=axes, dtype=x.dtype)
+        return added(x, axes)
 
     def lower(self, e: Any, x: Any, *, axes: Axes) -> Any:
         return e.fold("add", x, axes)
@@ -64,9 +92,9 @@ class SumTo(Primitive):
         extra = x.ndim - len(shape)
         axes = tuple(range(extra))
         if x.shape[extra:] == shape:
-            return np.add.reduce(x, axis=axes, dtype=x.dtype) if axes else np.array(x)
+            return added(x, axes) if axes else np.array(x)
         axes += tuple([axis for axis in range(extra, x.ndim) if shape[axis - extra] == 1 and x.shape[axis] != 1])
-        return np.add.reduce(x, axis=axes, dtype=x.dtype).reshape(shape)
+        return added(x, axes).reshape(shape)
 
     def lower(self, e: Any, x: Any, *, shape: Shape) -> Any:
         extra = x.ndim - len(shape)

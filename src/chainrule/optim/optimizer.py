@@ -31,7 +31,7 @@ from chainrule.optim.rule import (
     two,
 )
 from chainrule.optim.saved import Handle, load, save
-from chainrule.tensors.autograd import enable_grad, no_grad
+from chainrule.tensors.autograd import enable_grad, fill_grad_with_zeros, no_grad
 from chainrule.tensors.dtypes import F64
 from chainrule.tensors.memory import overwrite, write
 from chainrule.tensors.state import STATE, TRACE
@@ -168,9 +168,8 @@ class Optimizer:
             for p in group["params"]:
                 if set_to_none:
                     p.grad = None
-                elif p.grad is not None:
-                    p.grad = p.grad.detach()
-                    p.grad.zero_()
+                else:
+                    fill_grad_with_zeros(p)
 
     # -- the step -------------------------------------------------------------------------------------------------
 

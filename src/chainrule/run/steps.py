@@ -14,6 +14,7 @@ from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.interface import FIRST_INPUT, RUN_TEAM, Given, Rows, Scaling, Team
 from chainrule.compiler.target import host
 from chainrule.graph import Array
+from chainrule.graph.sizes import evaluate
 from chainrule.run.native import NativeProgram
 from chainrule.run.pages import use_large_pages
 from chainrule.run.straight import MANY, SECONDS_OF_KERNEL, Function, Straight, twins
@@ -60,7 +61,7 @@ class Steps:
     def __init__(self, program: NativeProgram, sizes: dict[str, int], wanted: Sequence[int]) -> None:
         self.program = program
         self.ready = program.ready(sizes)
-        self.size = next(iter(sizes.values()), 1)
+        self.sizes = sizes
         self.wanted = list(wanted)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(program.library[RUN_TEAM])
         self._straight = Straight(program, sizes, wanted)
@@ -110,12 +111,13 @@ class Steps:
         written: dict[int, Array] = {}
         frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
         order = np.ascontiguousarray(feed.order, np.int64)
-        if len(order) < steps * self.size + AHEAD:  # the gathers look ahead
+        size = self._rows_of_a_batch(feed)
+        if len(order) < steps * size + AHEAD:  # the gathers look ahead
             order = np.concatenate([order, np.zeros(AHEAD, np.int64)])
         order_slot = slots
         replaced = set(program.over.values())
         frame[order_slot] = order.ctypes.data
-        moves.append((order_slot, 8 * self.size))
+        moves.append((order_slot, 8 * size))
         for k, x in enumerate(inputs):
             slot = FIRST_INPUT + k
             if k in feed.rows:
@@ -124,7 +126,7 @@ class Steps:
                     self._in_large_pages.add(rows.ctypes.data)
                     use_large_pages(rows)
                 dtype = program.dtypes[k]
-                batch = ready.batch(k, (self.size, *rows.shape[1:]), dtype)
+                batch = ready.batch(k, (size, *rows.shape[1:]), dtype)
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
                 scaling = feed.scalings.get(k)
@@ -132,7 +134,7 @@ class Steps:
                 if scaling is not None:
                     for at, number in enumerate(scaling, 6):
                         args[at : at + 1].view(dtype)[0] = number
-                records.append((_gather(rows.dtype, dtype, scaled=scaling is not None), args.ctypes.data, self.size))
+                records.append((_gather(rows.dtype, dtype, scaled=scaling is not None), args.ctypes.data, size))
                 extra_args.append(args)
                 given_rows[k] = Rows(slots, rows.dtype, scaling)
                 kept += [rows, batch]
@@ -168,6 +170,13 @@ class Steps:
         done = self._run_team(frame, table, np.array(moves, np.int64), steps)
         ready.status[0] = 0
         return done, results
+
+    def _rows_of_a_batch(self, feed: Feed) -> int:
+        """Return how many rows are gathered for a step: a trace made for one size alone has no symbol that tells."""
+        inputs = self.program.graph.inputs
+        counts = {int(evaluate(inputs[k].shape[0], self.sizes)) for k in feed.rows}
+        assert len(counts) <= 1, f"batches of {counts} rows"
+        return counts.pop() if counts else 1
 
     def _run_straight(self, function: Function, frame: Array, moves: Sequence[tuple[int, int]], steps: int) -> int:
         """Let straight-line code do the steps, with a look at Ctrl-C now and then; return how many were done whole."""

@@ -7,22 +7,25 @@ import ctypes
 import functools
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
 
 LIMIT = "CHAINRULE_THREADS"  # how many threads, whatever the machine has
+MOST = 1024  # that may be named
 _chosen: int | None = None
 
 
 def set_num_threads(count: int | None) -> None:
-    """Let native code use this many threads, also more than there are cores; None: let it choose again."""
+    """Let native code use this many threads (1024 at most), also more than there are cores; None: let it choose again."""
     global _chosen
     if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
         raise ArgumentTypeError(f"set_num_threads: got {type(count).__name__}", expected="an int or None")
-    if count is not None and count < 1:
-        raise ArgumentError(f"set_num_threads: got {count}", expected="1 or more")
+    if count is not None and not 1 <= count <= MOST:
+        expected = "1 or more" if count < 1 else f"{MOST} at most"
+        raise ArgumentError(f"set_num_threads: got {count}", expected=expected, fix=_as_many_as_cores(count))
     _chosen = count
 
 
@@ -53,7 +56,17 @@ def _limit() -> int | None:
         return None
     if not (named.isdecimal() and int(named) > 0):
         raise ArgumentError(f"{LIMIT} is {named!r}", expected="a number of threads, 1 or more", fix=f"unset {LIMIT}")
+    if int(named) > MOST:
+        raise ArgumentError(
+            f"{LIMIT} is {named!r}",
+            expected=f"{MOST} threads at most",
+            fix=f"{_as_many_as_cores(int(named))}, or unset it",
+        )
     return int(named)
+
+
+def _as_many_as_cores(count: int) -> str:
+    return f"name as many as there are cores: {len(cores())}" if count > MOST else ""
 
 
 def cores() -> list[int]:
@@ -107,11 +120,15 @@ class Pool:
         self.process = os.getpid()
 
     def run(self, count: int, call: Callable[[int], Any]) -> bool:
-        """Call ``call(k)`` for k in 0 … count - 1 at once, 0 in this thread; False if the workers are busy elsewhere."""
+        """Call ``call(k)`` for k in 0 … count - 1 at once, 0 in this thread; False if there are not so many workers now."""
         if not self.lock.acquire(blocking=False):
             return False
         try:
-            mine, allowed = self._settle(count)
+            try:
+                mine, allowed = self._settle(count)
+            except RuntimeError:  # can't start new thread
+                self._tell(count)
+                return False
             workers = self.workers[: count - 1]
             for k, worker in enumerate(workers, 1):
                 worker.work = lambda k=k: call(k)
@@ -127,6 +144,14 @@ class Pool:
         finally:
             self.lock.release()
         return True
+
+    def _tell(self, count: int) -> None:
+        most = len(self.workers) + 1
+        warnings.warn(
+            f"the system did not start {count} threads for native code, only {most}: it runs in one. "
+            f"Use {most} at most (cr.set_num_threads({most}) or {LIMIT}={most}), or raise the limit (ulimit -u)",
+            stacklevel=2,
+        )
 
     def _settle(self, count: int) -> tuple[int | None, set[int]]:
         """See to it that there are enough workers, and keep this thread off their cores while they work."""

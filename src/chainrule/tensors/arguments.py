@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ArgumentTypeError
+from chainrule.errors import ArgumentTypeError, DtypeError
 from chainrule.graph.sizes import Size as Dim
 from chainrule.graph.sizes import evaluate as with_sizes
+from chainrule.tensors.dtypes import FROM_NUMPY, to_numpy_dtype
 from chainrule.tensors.tensor import Size, Tensor
 
 Form = tuple[Any, ...]  # ("tensor", place), ("value", type, value, …), ("named" or a type, parts): see rebuild
@@ -79,6 +80,7 @@ class Arguments(Nest):
             for array, tensor in self._arrays:
                 if array is value:
                     return self.flatten(tensor, name)
+            check_array(value, name)
             tensor = Tensor(value)
             self._arrays.append((value, tensor))
             return self.flatten(tensor, name)
@@ -92,6 +94,15 @@ class Arguments(Nest):
         if type(value) is float:
             return ("value", float, value, value.hex())  # 0.0 and -0.0 are equal, and differ
         return ("value", type(value), value)
+
+
+def check_array(array: Any, name: str) -> None:
+    """Raise for an array of a dtype that tensors do not have, as ``chainrule.tensor`` does, with the argument's name."""
+    if array.dtype not in FROM_NUMPY:
+        try:
+            to_numpy_dtype(array.dtype)
+        except DtypeError as error:
+            raise error.within(f"compiled function: {name}") from None
 
 
 class Results(Nest):

@@ -22,7 +22,7 @@ from chainrule.tensors.grad_mode import no_grad as no_grad
 from chainrule.tensors.grad_mode import set_grad_enabled as set_grad_enabled
 from chainrule.tensors.memory import write
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import Tensor, concrete, current_node, numpy_dtype, shared_storage
+from chainrule.tensors.tensor import NOT_KEPT, Tensor, concrete, current_node, numpy_dtype, shared_storage
 
 FULL = primitive("full")
 Tensors = Tensor | Iterable[Tensor]
@@ -237,8 +237,10 @@ def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> N
     """Add a gradient to ``owner.grad``: in place, unless it is recorded.
 
     The first one becomes ``owner.grad``; memory that is read-only or somebody else's (``taken``: the ids of arrays) is
-    copied, or a write to one gradient would be seen in another.
+    copied, or a write to one gradient would be seen in another. What is added to a gradient that was not kept is not kept.
     """
+    if _has_lost_grad(owner):
+        return
     before = owner.grad
     if before is None:
         new = to_tensor(node, create_graph)
@@ -260,6 +262,21 @@ def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> N
         np.add(before._value, node.value, out=before._value)
         if before._storage is not None:
             before._storage.version += 1
+
+
+def _has_lost_grad(x: Tensor) -> bool:
+    """Return whether ``x.grad`` was computed by a compiled function that did not keep it."""
+    trace = STATE.trace if STATE.mode == TRACE else None
+    return x._grad is NOT_KEPT if trace is None else trace.has_lost_grad(x)
+
+
+def fill_grad_with_zeros(x: Tensor) -> None:
+    """Fill ``x.grad`` with zeros, off the tape, if there is one; one that was not kept is a new tensor then."""
+    if _has_lost_grad(x):
+        x.grad = apply(FULL, (), {"shape": tuple(x.shape), "dtype": numpy_dtype(x), "value": 0})
+    elif x.grad is not None:
+        x.grad = x.grad.detach()
+        x.grad.zero_()
 
 
 def retain_grad(tensor: Tensor) -> None:

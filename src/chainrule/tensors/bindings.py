@@ -35,11 +35,14 @@ class Bound:
 
 
 class Grad:
-    """``x.grad`` inside a trace: before it, now, and whether the function replaced it before reading it."""
+    """``x.grad`` inside a trace: before it, now, and whether the function replaced it before reading it.
+
+    Before and now are a tensor, None, or ``NOT_KEPT``.
+    """
 
     __slots__ = ("before", "cleared", "now", "tensor")
 
-    def __init__(self, tensor: Tensor, before: Tensor | None, now: Tensor | None, *, cleared: bool) -> None:
+    def __init__(self, tensor: Tensor, before: Any, now: Any, *, cleared: bool) -> None:
         self.tensor = tensor
         self.before = before
         self.now = now

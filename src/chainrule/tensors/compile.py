@@ -19,7 +19,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, neare
 from chainrule.graph import Graph, show
 from chainrule.graph.sizes import UndecidedSize
 from chainrule.tensors.again import DIFFERS, Again
-from chainrule.tensors.arguments import Arguments, by_name, rebuild, values_in
+from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.many_runs import run_again, run_over
 from chainrule.tensors.state import STATE, TRACE
@@ -216,6 +216,9 @@ class Compiled:
         Returns what the function returns, its tensors with a new first axis: one entry for each batch. A last batch that is
         smaller is run as it is. The bits are those of calling on each batch in turn.
         """
+        for k, x in enumerate(rows):
+            if isinstance(x, np.ndarray):
+                check_array(x, self.parameters[k] if k < len(self.parameters) else f"argument {k}")
         return run_over(self, rows, batch_size, order, passes, check_finite=check_finite)
 
     def repeat(self, *args: Any, times: int) -> Any:

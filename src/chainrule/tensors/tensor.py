@@ -21,7 +21,7 @@ from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.user_line import calling_line
 
 NO_ATTRIBUTES: dict[str, Any] = {}
-NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep
+NOT_KEPT = object()  # stands in ``_grad`` for a gradient that a compiled function did not keep, and for any sum with it
 
 
 WRITES = "x[…] = … writes into a tensor"
@@ -38,10 +38,10 @@ REFLECTED = {
 class Leaked:
     """Stands for the value of a tensor whose trace is over: whoever asks is told where the tensor came from."""
 
-    __slots__ = ("function",)
+    __slots__ = ("function", "place")
 
-    def __init__(self, function: str) -> None:
-        self.function = function
+    def __init__(self, function: str, place: str = "") -> None:
+        self.function, self.place = function, place
 
     def __getattr__(self, name: str) -> Any:
         raise self.error()
@@ -49,9 +49,12 @@ class Leaked:
     def error(self) -> TraceError:
         """Return what is raised at whoever asks."""
         return TraceError(
-            f"a tensor that was made while tracing '{self.function}' is used after it, and has no value",
+            f"a tensor that was made while tracing '{self.function}'{self._put()} is used after it, and has no value",
             fix="return it from the compiled function",
         )
+
+    def _put(self) -> str:
+        return f" and put into {self.place}" if self.place else ""
 
 
 class Size(tuple[Any, ...]):
@@ -94,6 +97,16 @@ class device:  # noqa: N801 - PyTorch's name
 
 
 CPU = device()
+
+
+def gradient_not_kept() -> GradientError:
+    """Return what is raised where such a gradient is needed."""
+    return GradientError(
+        "the gradient of this tensor was computed inside a compiled function (cr.fit compiles its step too), which did not "
+        "keep it; what backward() added since is not known by itself",
+        fix="call zero_grad() first, and then backward(); a function that you compile yourself keeps gradients with "
+        "keep_gradients=True",
+    )
 
 
 class Tensor:
@@ -157,10 +170,7 @@ class Tensor:
         if STATE.mode == TRACE and STATE.trace is not None:
             return STATE.trace.read_grad(self)
         if self._grad is NOT_KEPT:
-            raise GradientError(
-                "the gradient of this tensor was computed inside a compiled function, which did not keep it",
-                fix="compile with chainrule.compile(…, keep_gradients=True)",
-            )
+            raise gradient_not_kept()
         found: Tensor | None = self._grad
         return found
 

@@ -18,10 +18,11 @@ from chainrule.graph.sizes import Shape
 from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.generator import default_generator
+from chainrule.tensors.guards import is_ordinary, parts_of_object
 from chainrule.tensors.memory import put_back
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
-from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, shared_storage
+from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, gradient_not_kept, shared_storage
 
 T = TypeVar("T")
 
@@ -76,8 +77,14 @@ class Trace:
     def close(self) -> None:
         """Mark every tensor that the trace made, so that whoever still has one is told where it is from; let all others go."""
         gone: Any = Leaked(self.name)
+        kept: dict[int, str] = {}
+        for name in self.reached.names:
+            value = name.value()
+            if is_ordinary(value):
+                parts = parts_of_object(value, name.attributes)
+                kept |= {id(part): f"{name.text}{place}" for place, part in parts if isinstance(part, Tensor)}
         for y in self.made:
-            y._value = gone
+            y._value = Leaked(self.name, kept[id(y)]) if id(y) in kept else gone
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
         self.grads, self.modules, self.names, self.storages = {}, {}, {}, {}
         self.reached.forget()
@@ -333,14 +340,21 @@ class Trace:
         if known is None:
             before = x._grad
             if before is NOT_KEPT:
-                raise GradientError(
-                    "the gradient of this tensor was computed inside a compiled function, which did not keep it",
-                    fix="compile with chainrule.compile(…, keep_gradients=True), or clear it with zero_grad() first",
-                )
+                raise gradient_not_kept()
             if before is not None and not self.owns(before):
                 self.bind(before, gradient_of=x)
             known = self.grads[id(x)] = Grad(x, before, before, cleared=False)
-        return known.now
+        if known.now is NOT_KEPT:
+            raise gradient_not_kept()
+        found: Tensor | None = known.now
+        return found
+
+    def has_lost_grad(self, x: Tensor) -> bool:
+        """Return whether ``x.grad`` is, at this point of the function, one that was not kept: so is any sum with it."""
+        known = self.grads.get(id(x))
+        if known is None and x._grad is NOT_KEPT:
+            known = self.grads[id(x)] = Grad(x, NOT_KEPT, NOT_KEPT, cleared=False)
+        return known is not None and known.now is NOT_KEPT
 
     def assign_grad(self, x: Tensor, new: Tensor | None) -> None:
         """Let ``x.grad`` be ``new`` from here on."""

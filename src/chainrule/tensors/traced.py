@@ -57,7 +57,7 @@ class Ends:
         self.results = [self._node(x) for x in results.tensors]
         tape = trace.recording.keeps_gradients and not trace.backward_called
         self.cut_off = [tape and node.requires_grad for node in self.results]
-        self.expected: list[tuple[Find, bool]] = []  # gradients that were read, and whether there was none
+        self.expected: list[tuple[Find, Any]] = []  # gradients that were read, and which kind of them there was
         self.assigned: list[Assigned] = []
         self.of_results: list[tuple[int, Node]] = []
         for grad in trace.grads.values():
@@ -92,11 +92,15 @@ class Ends:
             return
         find = self._finder(x)
         if not grad.cleared:
-            self.expected.append((find, before is None))
+            self.expected.append((find, _kind(before)))
         if now is None:
             if before is not None or grad.cleared:
                 self.assigned.append(Assigned(find, None, None))
-        elif now is before or (before is not None and now._storage is not None and now._storage is before._storage):
+        elif now is NOT_KEPT:
+            return  # it was before, and still is
+        elif now is before or (
+            isinstance(before, Tensor) and now._storage is not None and now._storage is before._storage
+        ):
             return  # written in place
         elif now._value is not None:
             self.assigned.append(Assigned(find, None, now))
@@ -104,6 +108,11 @@ class Ends:
             self.assigned.append(Assigned(find, self._node(now), None))
         else:
             self.assigned.append(Assigned(find, None, NOT_KEPT))
+
+
+def _kind(gradient: Any) -> Any:
+    """Return what a trace depends on of a gradient: whether there is none, one that was not kept, or a tensor."""
+    return gradient if gradient is None or gradient is NOT_KEPT else Tensor
 
 
 def finder(x: Tensor) -> Find:
@@ -187,7 +196,9 @@ class Traced:
         outputs = [*ends.results, *[read.after for read in written], *[a.node for a in new if a.node is not None]]
         outputs += [node for _, node in ends.of_results]
         numbers = [node for nodes, _ in self._numbers for node in nodes]
-        self.graph = Graph([*[read.before for read in found], *numbers], outputs, self.name).without_unused_inputs()
+        # What is written stays an input where nothing reads it: many runs in one call leave it there.
+        whole = Graph([*[read.before for read in found], *numbers], outputs, self.name)
+        self.graph = whole.without_unused_inputs([read.before for read in written])
 
         place = {node: k for k, node in enumerate(self.graph.inputs)}
         self.read = [read.find for read in found if read.before in place]
@@ -212,9 +223,9 @@ class Traced:
         for x in tensors:
             if x._storage is not None and x._storage in self.memories:
                 return False  # an argument is also used as a tensor from outside
-        for find, was_none in self._expected:
+        for find, kind in self._expected:
             x = find(tensors)
-            if x is None or x._grad is NOT_KEPT or (x._grad is None) is not was_none:
+            if x is None or _kind(x._grad) is not kind:
                 return False
         return self.guards.hold()
 

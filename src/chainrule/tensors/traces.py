@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -12,6 +13,11 @@ from chainrule.tensors.traced import Traced
 
 SWITCHED = ("on", "off")
 MOST_TRACES = 8  # of calls that differ in values and sizes alone
+OF_NUMBERS = re.compile(r" was -?\d\S* and is -?\d| is -?\d\S* \(it was -?\d|^an (attribute|argument) of .* changed$")
+INSTEAD = (
+    "A number that changes from call to call is to be a tensor: an argument (cr.tensor(0.5)), or a buffer that fill_() "
+    "writes to outside of the function"
+)
 
 
 class Entry:
@@ -67,7 +73,8 @@ class Traces:
         """Let calls like this one run uncompiled where no trace fits, and warn."""
         text = f"{self.name} was traced {MOST_TRACES} times, and would be again, since {reason}"
         self.given_up[call.family] = text
-        warnings.warn(f"{text}. It runs uncompiled from here on, where no trace fits", stacklevel=4)
+        advice = f". {INSTEAD}" if OF_NUMBERS.search(reason) else ""
+        warnings.warn(f"{text}. It runs uncompiled from here on, where no trace fits{advice}", stacklevel=4)
 
     # -- why -----------------------------------------------------------------------------------------------------------
 

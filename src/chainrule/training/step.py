@@ -18,6 +18,7 @@ from chainrule.nn.utils import clip_grad_norm_
 from chainrule.optim import Optimizer
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.tensor import Tensor
+from chainrule.training import own_function
 
 Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Penalty = Callable[[Module], Tensor]
@@ -39,6 +40,9 @@ def training_step(
     """
 
     def step(X: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        for function, what in ((objective, "the objective"), (penalty, "the penalty")):
+            if function is not None:
+                own_function.note(function, what)
         model.zero_grad()
         optimizer.zero_grad()  # also of what it improves outside of the model
         output = model(X)
