@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
+import importlib
+import itertools
 import math
+import random
+import sys
 import weakref
 from collections import Counter, defaultdict, deque
-from types import SimpleNamespace
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,8 +79,8 @@ class Centred(nn.Module):
 
 
 def test_fit_keeps_what_a_model_remembers() -> None:
-    random = np.random.default_rng(0)
-    X, y = random.normal(size=(60, 3)).astype(np.float32), random.integers(0, 2, 60)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)).astype(np.float32), rng.integers(0, 2, 60)
     means = []
     for compiled in (True, False):
         cr.manual_seed(0)
@@ -228,6 +235,50 @@ def test_what_is_in_other_small_containers_is_noticed(container: Any, change: An
     assert step(ONE).item() == expected != first
     assert step(ONE).item() == expected
     assert len(step.graphs) == 2
+
+
+def as_list(container: Any) -> list[Any]:
+    return list(container.values()) if isinstance(container, dict) else list(container)
+
+
+LONG = [
+    ([2.0] * 1000, lambda it: it.__setitem__(999, 5.0)),
+    ([2] * 100, lambda it: it.append(1)),
+    (dict.fromkeys(range(1000), 2.0), lambda it: it.__setitem__(7, 1)),
+    (Counter(range(100)), lambda it: it.update([7])),
+    (set(range(100)), lambda it: it.add(1000)),
+    (deque([1] * 100), lambda it: it.append(3)),
+    (np.ones(1 << 14, np.float32), lambda it: it.__setitem__(-1, 5)),
+    (bytearray(100), lambda it: it.__setitem__(3, 1)),
+]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(("container", "change"), LONG, ids=[f"{type(it).__name__} of {len(it)}" for it, _ in LONG])
+def test_what_is_in_long_containers_of_simple_values_is_noticed(container: Any, change: Any, inside: bool) -> None:
+    it = copy.copy(container)
+    held = SimpleNamespace(it=it)
+    step = cr.compile((lambda x: x * sum(as_list(held.it))) if inside else (lambda x: x * sum(as_list(it))))
+    first = step(ONE).item()
+    assert step(ONE).item() == first == sum(as_list(it))
+    assert len(step.graphs) == 1
+    change(it)
+    assert step(ONE).item() == step(ONE).item() == sum(as_list(it)) != first
+    assert len(step.graphs) == 2
+
+
+def test_a_value_of_another_type_in_a_long_list_is_noticed() -> None:
+    it: list[Any] = [1] * 100
+    step = cr.compile(lambda x: x + (2 if type(it[5]) is int else 3))
+    assert step(ONE).item() == 3
+    it[5] = True
+    assert step(ONE).item() == 4
+    it[5] = 1.0
+    assert step(ONE).item() == 4
+    assert len(step.graphs) == 3
+    assert "'it' changed" in step.report()
+    it[5] = object()
+    assert step(ONE).item() == 4
 
 
 COUNT = [0]
@@ -508,8 +559,8 @@ def test_a_trace_keeps_nothing_alive_that_a_removed_hook_held() -> None:
 
 
 def test_fit_runs_a_model_uncompiled_whose_hook_counts_and_counts_right(capsys: pytest.CaptureFixture[str]) -> None:
-    random = np.random.default_rng(0)
-    X, y = random.normal(size=(60, 3)).astype(np.float32), random.integers(0, 2, 60)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)).astype(np.float32), rng.integers(0, 2, 60)
     counts = []
     for compiled in (True, False):
         n = [0]
@@ -558,11 +609,546 @@ def test_fit_says_in_its_line_why_it_is_not_compiled(capsys: pytest.CaptureFixtu
         def forward(self, x: Any) -> Any:
             return self.linear(x) if x.mean() > 0 else self.linear(-x)
 
-    random = np.random.default_rng(0)
-    cr.fit(Deciding(), (random.normal(size=(20, 3)).astype(np.float32), random.integers(0, 2, 20)), epochs=1)
+    rng = np.random.default_rng(0)
+    cr.fit(Deciding(), (rng.normal(size=(20, 3)).astype(np.float32), rng.integers(0, 2, 20)), epochs=1)
     told = capsys.readouterr()
     assert "not compiled: Deciding: a truth value" in told.out + told.err
     assert "not called yet" not in told.out + told.err
+
+
+# -- random numbers that are not chainrule's, and iterators -------------------------------------------------------------------
+
+
+class Noisy(nn.Module):
+    """Draws from a generator in an attribute."""
+
+    def __init__(self, rng: Any) -> None:
+        super().__init__()
+        self.linear, self.rng = nn.Linear(3, 2), rng
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x) * (1 + self.rng.random())
+
+
+def test_random_numbers_of_python_and_numpy_are_refused_and_put_back() -> None:
+    generator, old, own = np.random.default_rng(3), np.random.RandomState(3), random.Random(3)
+    held = SimpleNamespace(rng=np.random.Generator(np.random.MT19937(1)))
+    model = Noisy(random.Random(1))
+
+    draws = {
+        "module 'random'": lambda x: x if random.random() < 0.5 else x * 2,
+        r"NumPy's global generator": lambda x: x * np.random.randn(),
+        "the generator 'generator'": lambda x: x * generator.normal(),
+        "the generator 'old'": lambda x: x * old.rand(),
+        "the generator 'own'": lambda x: x * own.random(),
+        r"the generator 'held\.rng'": lambda x: x * held.rng.random(),
+        r"the generator 'model\.rng'": lambda x: x * model.rng.random(),
+    }
+    states = lambda: (  # noqa: E731 - asked twice
+        random.getstate(), str(np.random.get_state()), str(generator.bit_generator.state), str(old.get_state()),
+        own.getstate(), str(held.rng.bit_generator.state), model.rng.getstate(),
+    )  # fmt: skip
+    before = states()
+    for told, draw in draws.items():
+        with pytest.raises(TraceError, match=f"drew random numbers from .*{told}.*same in every call.*cr.rand"):
+            cr.compile(draw)(ONE)
+    with pytest.raises(TraceError, match=r"drew random numbers from the generator 'self\.rng'"):
+        cr.compile(nn.Sequential(model))(cr.ones(1, 3))
+    assert states() == before
+    read = cr.compile(lambda x: x * len(str(type(generator))))
+    assert read(ONE).item() == read(ONE).item() > 0  # named, and not drawn from
+
+
+def test_fit_draws_the_same_noise_as_without_compilation() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 2, 40)
+    weights = []
+    for compiled in (True, False):
+        cr.manual_seed(0)
+        model = Noisy(np.random.default_rng(5))
+        cr.fit(model, (X, y), epochs=2, batch_size=16, compile=compiled, progress=False, seed=0)
+        weights.append(model.linear.weight.detach().numpy())
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-5)
+
+
+def counted_up() -> Any:
+    k = 0
+    while True:
+        k += 1
+        yield k
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        counted_up, itertools.count, lambda: iter([1.0] * 9), lambda: itertools.cycle([1.0, 2.0]),
+        lambda: zip([1] * 9, [2] * 9, strict=True), lambda: map(abs, [1] * 9), lambda: enumerate([1] * 9),
+        lambda: itertools.product([1, 1], [1, 1], [1]), lambda: itertools.chain(counted_up()), lambda: (1 for _ in range(9)),
+        lambda: iter(dict.fromkeys(range(9))),
+    ],
+    ids=["generator", "count", "list", "cycle", "zip", "map", "enumerate", "product", "chain", "expression", "dict"],
+)  # fmt: skip
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_an_iterator_from_which_a_trace_took_is_refused(make: Any, taken: int) -> None:
+    it = make()
+    for _ in range(taken):
+        next(it, None)
+    step = cr.compile(lambda x: (next(it, 1), x * 2)[1])
+    with pytest.raises(TraceError, match=r"took from the iterator 'it'.*is gone.*pass the item"):
+        step(ONE)
+
+
+def test_an_iterator_that_is_only_named_is_none_that_moved() -> None:
+    it, model = counted_up(), nn.Sequential(nn.Identity())
+    next(it)
+    step = cr.compile(lambda x: x * 2 if it is not None else model(x))
+    assert step(ONE).item() == step(ONE).item() == 2
+    next(it)
+    step(ONE)
+    assert len(step.graphs) == 1
+
+
+# -- classes, the code of objects, and the user's own Python modules ----------------------------------------------------------
+
+
+class Config:
+    l2 = 2.0
+    table = {"a": 2.0}  # noqa: RUF012 - the class's own, as users write it
+
+    @classmethod
+    def doubled(cls) -> float:
+        return cls.l2 * 2
+
+
+class SubConfig(Config):
+    pass
+
+
+CONFIG = SubConfig()
+
+
+@pytest.mark.parametrize(
+    ("read", "owner"),
+    [
+        (lambda: Config.l2, Config),
+        (lambda: SubConfig.l2, Config),
+        (lambda: SubConfig.l2, SubConfig),
+        (lambda: CONFIG.l2, Config),
+        (lambda: CONFIG.l2, CONFIG),
+        (lambda: getattr(CONFIG, "l2"), Config),  # noqa: B009 - this is what is tested
+        (lambda: Config.doubled() / 2, Config),
+    ],
+)
+def test_attributes_of_classes_are_noticed(read: Any, owner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = cr.compile(lambda x: x * read())
+    assert step(ONE).item() == step(ONE).item() == 2
+    monkeypatch.setattr(owner, "l2", 3.0, raising=False)
+    assert step(ONE).item() == step(ONE).item() == 3
+    assert len(step.graphs) == 2
+    assert ".l2" in step.report()
+
+
+def test_a_container_of_a_class_is_noticed_and_may_not_be_changed() -> None:
+    step = cr.compile(lambda x: x * Config.table["a"])
+    assert step(ONE).item() == 2
+    Config.table["a"] = 3.0
+    try:
+        assert step(ONE).item() == 3
+    finally:
+        Config.table["a"] = 2.0
+
+    class Seen:
+        values: list[int] = []  # noqa: RUF012 - the class's own, as users write it
+
+    with pytest.raises(TraceError, match=r"the list 'Seen\.values'"):
+        cr.compile(lambda x: (Seen.values.append(1), x)[1])(ONE)
+    assert Seen.values == []
+
+
+class Scaled(nn.Module):
+    scale = 2.0
+    calls = 0
+
+    def factor(self) -> float:
+        return self.scale
+
+    def forward(self, x: Any) -> Any:
+        return x * self.factor()
+
+
+class ScaledMore(Scaled):
+    def factor(self) -> float:
+        return super().factor() * SHIFT["by"]
+
+
+SHIFT = {"by": 1.0}
+
+
+@pytest.mark.parametrize("kind", [Scaled, ScaledMore])
+@pytest.mark.parametrize("inside", [False, True])
+def test_class_attributes_of_a_module_are_noticed(kind: Any, inside: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = cr.compile(nn.Sequential(kind()) if inside else kind())
+    assert model(ONE).item() == model(ONE).item() == 2
+    monkeypatch.setattr(Scaled, "scale", 3.0)
+    assert model(ONE).item() == model(ONE).item() == 3
+    if kind is ScaledMore:
+        monkeypatch.setitem(SHIFT, "by", 2.0)
+        assert model(ONE).item() == 6
+    assert len(model.graphs) == 2 + (kind is ScaledMore)
+
+
+@dataclass(slots=True)
+class Slots:
+    l2: float = 2.0
+    deep: Any = None
+
+
+class Schedule:
+    """Has one number, which every way to ask for it reads."""
+
+    def __init__(self, value: float = 2.0) -> None:
+        self.number = value
+        self.unread = 0
+
+    def __call__(self, step: int = 0) -> float:
+        return self.number
+
+    def __getitem__(self, key: Any) -> float:
+        return self.number
+
+    def __float__(self) -> float:
+        return self.number
+
+    def __len__(self) -> int:
+        return int(self.number)
+
+    def __enter__(self) -> float:
+        return self.number
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __rmul__(self, x: Any) -> Any:
+        return x * self.number
+
+    def __iter__(self) -> Any:
+        yield self.number
+
+    @property
+    def rate(self) -> float:
+        return self.number
+
+    def method(self, x: Any = None) -> float:
+        return self.number
+
+
+def entered(context: Any) -> Any:
+    with context as value:
+        return value
+
+
+def ways(schedule: Schedule) -> dict[str, Any]:
+    """Return functions that multiply with the number of a schedule."""
+    bound, keywords = schedule.method, functools.partial(lambda x, by: x * by.number, by=schedule)
+    several, held = {"f": [schedule.method]}, SimpleNamespace(fn=schedule.method, tuple=(1, schedule))
+    given = functools.partial(Schedule.method, schedule)
+    called = lambda: schedule.number  # noqa: E731 - a function in a dict
+    functions = {"called": called}
+    return {
+        "call": lambda x: x * schedule(3),
+        "item": lambda x: x * schedule[0],
+        "float": lambda x: x * float(schedule),
+        "len": lambda x: x * len(schedule),
+        "with": lambda x: x * entered(schedule),
+        "operator": lambda x: schedule.__rmul__(x),
+        "loop": lambda x: x * sum(schedule),
+        "property": lambda x: x * schedule.rate,
+        "bound": lambda x: x * bound(),
+        "partial": lambda x: keywords(x),
+        "partial of a method": lambda x: x * given(),
+        "in a dict and list": lambda x: x * several["f"][0](),
+        "attribute": lambda x: x * held.fn(),
+        "in a tuple": lambda x: x * held.tuple[1](),
+        "function in a dict": lambda x: x * functions["called"](),
+        "itself partial": functools.partial(lambda a, x: x * a.number, schedule),
+    }
+
+
+@pytest.mark.parametrize("way", list(ways(Schedule())))
+def test_what_the_code_of_an_object_reads_is_noticed(way: str) -> None:
+    schedule = Schedule()
+    function = ways(schedule)[way]
+    step = cr.compile(function)
+    assert step(ONE).item() == step(ONE).item() == 2
+    schedule.number = 3.0
+    assert step(ONE).item() == step(ONE).item() == 3
+    schedule.unread += 1
+    assert step(ONE).item() == 3
+    assert len(step.graphs) == 2
+
+
+class Applied(nn.Module):
+    def __init__(self, fn: Any) -> None:
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, x: Any) -> Any:
+        return self.fn(x)
+
+
+@pytest.mark.parametrize("make", [lambda s: lambda x: x * s.number, lambda s: functools.partial(scaled_by, by=s),
+                                  lambda s: s.__rmul__])  # fmt: skip
+def test_a_function_in_an_attribute_of_a_module_is_looked_at(make: Any) -> None:
+    schedule = Schedule()
+    model = cr.compile(nn.Sequential(Applied(make(schedule))))
+    assert model(ONE).item() == 2
+    schedule.number = 3.0
+    assert model(ONE).item() == model(ONE).item() == 3
+    assert len(model.graphs) == 2
+
+
+def scaled_by(x: Any, by: Any) -> Any:
+    return x * by.number
+
+
+def test_slots_are_noticed() -> None:
+    slots = Slots(deep=Slots())
+    step = cr.compile(lambda x: x * slots.l2 * slots.deep.l2)
+    assert step(ONE).item() == 4
+    slots.l2 = 3.0
+    assert step(ONE).item() == 6
+    slots.deep.l2 = 1.0
+    assert step(ONE).item() == step(ONE).item() == 3
+    assert "slots.deep.l2 was 2.0 and is 1.0" in step.report()
+
+
+def test_a_default_argument_is_noticed_and_may_not_be_changed() -> None:
+    rates = [2.0]
+
+    def step(x: Any, rates: Any = rates, *, more: Any = rates) -> Any:
+        return x * rates[0] * more[0]
+
+    compiled = cr.compile(step)
+    assert compiled(ONE).item() == 4
+    rates[0] = 3.0
+    assert compiled(ONE).item() == compiled(ONE).item() == 9
+
+    @cr.compile
+    def remembering(x: Any, seen: Any = []) -> Any:  # noqa: B006 - this is what is tested
+        seen.append(1)
+        return x
+
+    with pytest.raises(TraceError, match="the list 'seen'"):
+        remembering(ONE)
+
+
+def test_values_of_the_users_own_python_modules_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, inner = ModuleType("settings_of_a_user"), ModuleType("settings_of_a_user.inner")
+    settings.l2, settings.table, settings.unread, settings.inner = 2.0, {"a": [1.0]}, 0, inner  # type: ignore[attr-defined]
+    inner.power = 1  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "settings_of_a_user", settings)
+    step = cr.compile(lambda x: (x * settings.l2 * settings.table["a"][0]) ** settings.inner.power)
+    assert step(ONE).item() == 2
+    settings.l2 = 3.0  # type: ignore[attr-defined]
+    assert step(ONE).item() == 3
+    settings.table["a"][0] = 2.0
+    assert step(ONE).item() == 6
+    inner.power = 2  # type: ignore[attr-defined]
+    assert step(ONE).item() == step(ONE).item() == 36
+    settings.unread = 5  # type: ignore[attr-defined]
+    assert step(ONE).item() == 36
+    assert len(step.graphs) == 4
+    assert "'settings.l2' was 2.0 and is 3.0" in step.report()
+    of_others = cr.compile(lambda x: x * math.pi * np.pi)
+    of_others(ONE)
+    assert not of_others._traces.entries[0].traced.guards.names
+
+
+# -- arguments ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "told"),
+    [
+        (lambda x, it: it.append(x * 2), [], "the list 'it'"),
+        (lambda x, it: it.__setitem__(0, x), [cr.ones(1)], "the list 'it'"),
+        (lambda x, it: it.__setitem__("out", x), {}, "the dict 'it'"),
+        (lambda x, it: it["a"][0].pop(), {"a": ([1, 2],)}, r"the list 'it\['a'\]\[0\]'"),
+    ],
+    ids=["a list", "a tensor in a list", "a dict", "inside"],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_an_argument_that_a_compiled_function_changes_is_refused(
+    change: Any, given: Any, told: str, named: bool
+) -> None:
+    def changing(x: Any, it: Any) -> Any:
+        change(x, it)
+        return x
+
+    step = cr.compile(changing)
+    before = copy.copy(given)
+    with pytest.raises(TraceError, match=f"'changing' changed {told}, an argument.*[Rr]eturn it instead"):
+        step(ONE, it=given) if named else step(ONE, given)
+    assert given == before
+
+
+def test_containers_that_are_read_and_made_anew_may_be_arguments() -> None:
+    @cr.compile
+    def step(x: Any, losses: Any, **named: Any) -> Any:
+        named["more"] = [*losses, x]
+        named.pop("by")
+        return sum(named["more"])
+
+    for _ in range(2):
+        assert step(ONE, [cr.ones(1), 2.0], by=1).item() == 4
+    assert len(step.graphs) == 1
+
+
+@dataclass(frozen=True)
+class Fixed:
+    number: float
+
+
+def test_equal_arguments_are_served_by_one_trace() -> None:
+    schedule = Schedule()
+    step = cr.compile(lambda x, fixed, by: x * fixed.number * by())
+    for _ in range(3):
+        assert step(ONE, Fixed(2.0), schedule.method).item() == 4
+    assert len(step.graphs) == 1
+    schedule.number = 3.0
+    assert step(ONE, Fixed(2.0), schedule.method).item() == 6
+
+
+@pytest.mark.parametrize("where", ["itself", "in a dict", "a function"])
+def test_what_is_read_of_an_object_that_is_an_argument_is_noticed(where: str) -> None:
+    schedule = Schedule()
+    read = {
+        "itself": lambda x, it: x * it.number,
+        "in a dict": lambda x, it: x * it["a"].number,
+        "a function": lambda x, it: x * it(),
+    }[where]
+    given = {"itself": schedule, "in a dict": {"a": schedule}, "a function": lambda: schedule.number}[where]
+    step = cr.compile(read)
+    assert step(ONE, given).item() == step(ONE, given).item() == 2
+    schedule.number = 3.0
+    assert step(ONE, given).item() == step(ONE, given).item() == 3
+    assert len(step.graphs) == 2
+
+
+WEIGHT = 1.0
+
+
+class OwnLoss:
+    weight = 1.0
+
+    def __call__(self, output: Any, y: Any) -> Any:
+        return (output - y).square().mean() * self.weight
+
+
+def own_loss(output: Any, y: Any) -> Any:
+    return (output - y).square().mean() * WEIGHT
+
+
+@pytest.mark.parametrize("kind", ["a function", "an object", "a partial"])
+def test_fit_notices_what_a_loss_of_the_users_own_reads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(32, 3)).astype(np.float32), rng.normal(size=(32, 2)).astype(np.float32)
+    found = []
+
+    class Weighing(cr.Callback):
+        def on_epoch_end(self, *_: Any) -> None:
+            monkeypatch.setitem(globals(), "WEIGHT", WEIGHT * 3)
+            loss.weight *= 3
+
+    for compiled in (True, False):
+        cr.manual_seed(0)
+        monkeypatch.setitem(globals(), "WEIGHT", 1.0)
+        loss = OwnLoss()
+        model = nn.Linear(3, 2)
+        given = {"a function": own_loss, "an object": loss, "a partial": functools.partial(own_loss)}[kind]
+        settings = {"epochs": 3, "batch_size": 16, "callbacks": [Weighing()], "progress": False, "seed": 0}
+        cr.fit(model, (X, y), loss=given, optimizer="sgd", lr=0.01, compile=compiled, **settings)
+        found.append(model.weight.detach().numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_a_compiled_object_is_looked_at_like_a_function() -> None:
+    schedule = Schedule()
+    step = cr.compile(schedule)
+    step(3)
+    schedule.number = 3.0
+    assert step(3) == 3
+
+
+class Part(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales = [2.0]
+
+    @property
+    def scale(self) -> float:
+        return self.scales[0]
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.scale
+
+
+class Whole(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.layers = Part(), nn.ModuleList([Part()])
+
+    def forward(self, x: Any) -> Any:
+        return self.layers[0].scaled(x * self.part.scale)
+
+
+def test_what_a_module_reads_of_its_parts_is_noticed() -> None:
+    whole = Whole()
+    model = cr.compile(whole)
+    assert model(ONE).item() == 4
+    whole.part.scales[0] = 3.0
+    assert model(ONE).item() == 6
+    whole.layers[0].scales[0] = 5.0
+    assert model(ONE).item() == model(ONE).item() == 15
+    assert len(model.graphs) == 3
+    single = Part()
+    step = cr.compile(lambda x: single.scaled(x))
+    assert step(ONE).item() == 2
+    single.scales[0] = 3.0
+    assert step(ONE).item() == step(ONE).item() == 3
+    assert "single.scales[0] was 2.0 and is 3.0" in step.report()
+
+
+OTHER_FILE = """
+S = 2.0
+
+def scaled(x):
+    return x * S
+
+class C:
+    v = 1.0
+
+    def get(self):
+        return self.v
+
+c = C()
+"""
+
+
+def test_what_functions_of_the_users_other_files_read_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "helpers_of_a_user.py").write_text(OTHER_FILE)
+    monkeypatch.syspath_prepend(tmp_path)
+    helpers: Any = importlib.import_module("helpers_of_a_user")
+    scaled = helpers.scaled
+    step = cr.compile(lambda x: scaled(x) * helpers.c.get())
+    assert step(ONE).item() == 2
+    helpers.S = 3.0
+    assert step(ONE).item() == 3
+    helpers.C.v = 2.0
+    assert step(ONE).item() == step(ONE).item() == 6
+    assert len(step.graphs) == 3
 
 
 def test_a_tensor_that_is_put_into_a_dict_or_attribute_is_told_with_its_place() -> None:

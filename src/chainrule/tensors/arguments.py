@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,31 @@ def rebuild(form: Form, tensors: list[Any], sizes: dict[str, int]) -> Any:
     return kind([rebuild(part, tensors, sizes) for part in form[1]])
 
 
+def values_in(form: Form, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what a form holds beside tensors, numbers and texts, and where it is: functions and other objects."""
+    kind = form[0]
+    if kind == "value":
+        if form[1] not in (bool, int, float, str, type(None)):
+            yield place, form[2]
+    elif kind == "named":
+        for field, part in zip(form[1]._fields, form[2], strict=True):
+            yield from values_in(part, f"{place}.{field}")
+    elif kind in MAPPINGS:
+        for key, part in form[1]:
+            yield from values_in(part, f"{place}[{key!r}]")
+    elif kind != "tensor":
+        for k, part in enumerate(form[1]):
+            yield from values_in(part, f"{place}[{k}]")
+
+
+def by_name(
+    parameters: tuple[str, ...], args: Iterable[Any], kwargs: Iterable[tuple[str, Any]]
+) -> list[tuple[str, Any]]:
+    """Return arguments (or their forms) with the names that messages give them."""
+    known = len(parameters)
+    return [(parameters[k] if k < known else f"argument {k}", x) for k, x in enumerate(args)] + list(kwargs)
+
+
 def with_types_only(form: Form) -> Form:
     """Return the form with each value replaced by its type: what calls have in common that differ in values alone.
 
@@ -160,8 +186,7 @@ def parts_of(form: Form, parameters: tuple[str, ...]) -> dict[str, Form]:
     {'x': ('tensor', 0), 'more': (<class 'list'>, 1), 'more[0]': ('value', <class 'int'>, 3)}
     """
     found: dict[str, Form] = {}
-    given = [(parameters[k] if k < len(parameters) else f"argument {k}", p) for k, p in enumerate(form[1][0][1])]
-    pending = [*given, *form[1][1][1]][::-1]
+    pending = by_name(parameters, form[1][0][1], form[1][1][1])[::-1]
     while pending:
         place, part = pending.pop()
         kind = part[0]

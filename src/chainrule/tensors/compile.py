@@ -19,7 +19,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, neare
 from chainrule.graph import Graph, show
 from chainrule.graph.sizes import UndecidedSize
 from chainrule.tensors.again import DIFFERS, Again
-from chainrule.tensors.arguments import Arguments, check_array, rebuild
+from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.many_runs import run_again, run_over
 from chainrule.tensors.state import STATE, TRACE
@@ -267,7 +267,9 @@ class Compiled:
 
     def _traced(self, call: Call) -> Traced:
         trace = Trace(self.name)
-        trace.reached.note(self.function)
+        (_, (args, kwargs)) = call.given.form
+        forms = by_name(self.parameters, args[1], kwargs[1])
+        trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
         try:
             with tracing(trace):
                 traced = self._run_in(trace, call)
@@ -286,6 +288,7 @@ class Compiled:
             for x, shape, name in zip(given.tensors, call.symbolic_shapes(), given.names, strict=True)
         ]
         args, kwargs = rebuild(given.form, stand_ins, {})
+        trace.reached.note_arguments(by_name(self.parameters, args, kwargs.items()))
         result = self.function(*args, **kwargs)
         trace.reached.check(self.name)
         return Traced(trace, stand_ins, result, keep_gradients=self.keep_gradients)
@@ -345,7 +348,10 @@ def compile(
 
     Inside, tensors have no values: ``item()``, ``numpy()``, ``float()`` and ``if`` on a tensor raise TraceError at
     their line. Python runs once, while tracing: what it prints is not repeated. What it reads outside by name (numbers, entries
-    of small lists and dicts, also in hooks) is compared at each call; a list that it changes raises TraceError.
+    of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call; a list that it changes, also one
+    that is an argument, raises TraceError. So do random numbers that are not chainrule's (``random.random()``,
+    ``np.random.randn()``, a generator), which would be the same in every call: draw with ``cr.rand``, or pass them as
+    arguments. And ``next(it)`` on an iterator from outside: pass the item.
     """
     if function is None:
         batch_axis = checked_batch_axis(batch_axis, None)

@@ -12,29 +12,38 @@ What a guard remembers, it remembers weakly: a trace keeps no replaced layer ali
 
 from __future__ import annotations
 
-import dis
 import functools
 import math
+import operator
+import sys
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FunctionType, MethodType, ModuleType
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from chainrule.tensors.changes import CHANGES
+from chainrule.tensors.sources import is_iterator, is_random
 from chainrule.tensors.tensor import Tensor
 
+PYTHON = Path(functools.__file__).parent  # where Python's own modules are
 SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
+BY_FACT = (set, frozenset, np.ndarray, bytearray)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
+LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
 CHANGEABLE = (*SEQUENCES, *MAPPINGS, set, bytearray, np.ndarray)
-SHORT = 32  # entries of a container that are compared at each call
+SHORT = 32  # entries of a container, of any kind, that are compared at each call
 DEEPEST = 3  # objects and containers inside each other whose entries are
-LONGEST = 1000  # of a list or dict that is compared by its contents
+LONGEST = (
+    1000  # entries of a container that is compared by its contents: at each call, if all of them are simple values
+)
+MOST_BYTES = 1 << 16  # of an array that is compared
 
 
 class Same:
@@ -74,9 +83,34 @@ def fact(value: Any) -> Any:
         return (kind, [(key, fact(part)) for key, part in value.items()])
     if isinstance(value, (set, frozenset)) and len(value) <= SHORT and all(type(part) in SIMPLE for part in value):
         return (kind, {fact(part) for part in value})
-    if kind is np.ndarray and value.size <= SHORT and value.dtype.kind in "biufc":
+    if kind is np.ndarray and value.nbytes <= MOST_BYTES and value.dtype.kind in "biufc":
         return (kind, value.dtype, value.shape, value.tobytes())
+    if kind is bytearray and len(value) <= MOST_BYTES:
+        return (kind, bytes(value))
     return Same(value)
+
+
+def is_long(value: Any) -> bool:
+    """Say whether a value is a container of many simple values, but not too many."""
+    kind = type(value)
+    if not (kind in LONG and SHORT < len(value) <= LONGEST):
+        return False
+    if kind in MAPPINGS:
+        parts = value.values()
+        return type(next(iter(parts))) in SIMPLE and {*map(type, parts), *map(type, value)} <= set(SIMPLE)
+    return type(next(iter(value))) in SIMPLE and set(map(type, value)) <= set(SIMPLE)
+
+
+def contents(value: Any) -> Any:
+    """Return what can be compared, in one step, of a container that was long, and may have become anything."""
+    kind = type(value)
+    if kind not in LONG or len(value) > LONGEST:
+        return Same(value)
+    if kind in (set, frozenset):
+        return (kind, frozenset(value))
+    if kind in MAPPINGS:
+        return (kind, tuple(map(type, value.values())), tuple(value), tuple(value.values()))
+    return (kind, tuple(map(type, value)), tuple(value))  # types first: simple values alone are compared
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -85,7 +119,7 @@ def fact(value: Any) -> Any:
 class Name:
     """A global or enclosing variable that a function reads, and what it was.
 
-    Of a large list or dict it matters which one it is, not what is in it.
+    Of a list or dict it matters which one it is, not what is in it.
     """
 
     __slots__ = ("_find", "known", "place", "text")
@@ -96,11 +130,6 @@ class Name:
         self.text = text
         self._find = find
         self.known = self._fact()
-
-    @property
-    def key(self) -> Any:
-        """What two of these have in common that are about the same."""
-        return self.place, self.text, self.attributes
 
     def value(self) -> Any:
         """Return the variable's value, now."""
@@ -145,6 +174,23 @@ class ObjectName(Name):
         return _changed(f"{self.text}{name}", self.known.get(name), now.get(name))
 
 
+class LongName(Name):
+    """The same of a container of many simple values: what is in it."""
+
+    __slots__ = ()
+
+    def _fact(self) -> Any:
+        return contents(self._find())
+
+    def holds(self) -> bool:
+        value, known = self._find(), self.known
+        if type(value) in (list, tuple) and type(known) is tuple and type(value) is known[0]:
+            values = known[-1]  # mostly the very same
+            if len(value) == len(values) and all(map(operator.is_, value, values)):
+                return True
+        return bool(known == self._fact())
+
+
 class ListName(ObjectName):
     """The same of a small list, compared with as few questions as will do: a model's parameters may be in one."""
 
@@ -174,154 +220,107 @@ class ListName(ObjectName):
 def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = DEEPEST) -> dict[str, Any]:
     """Return which object it is, and what its attributes of these names are, down to those of objects in it."""
     if depth == 0 or not is_ordinary(value):
-        return {inside: fact(value) if isinstance(value, (set, np.ndarray)) else Same(value)}
-    is_list = type(value) in SEQUENCES
+        if is_long(value):
+            return {inside: contents(value)}
+        return {inside: fact(value) if isinstance(value, BY_FACT) else Same(value)}
+    is_list = type(value) in SEQUENCES or type(value) is tuple
     found: dict[str, Any] = {inside: (type(value), len(value)) if is_list else Same(value)}
     for name, part in parts_of_object(value, attributes):
         place = f"{inside}{name}"
         if type(part) in SIMPLE:
             found[place] = fact(part)
+        elif isinstance(part, Tensor):
+            found[place] = Same(part)
         else:
-            found |= facts_of_object(part, attributes, place, depth - 1)
+            found |= facts_of_object(part, attributes, place, depth - (type(value) is not MethodType))
     return found
 
 
 def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, Any]]:
     """Return the entries of a container, or the attributes of these names of an object, with the text that leads to each."""
-    if type(value) in SEQUENCES:
+    kind = type(value)
+    if kind in SEQUENCES or kind is tuple:
         return [(f"[{k}]", part) for k, part in enumerate(value)]
-    if type(value) in MAPPINGS:
+    if kind in MAPPINGS:
         return [(f"[{key!r}]", part) for key, part in list(value.items())]
-    return [(f".{name}", part) for name, part in list(vars(value).items()) if name in attributes]
+    if kind is MethodType:
+        return [(".__self__", value.__self__)]
+    if kind is functools.partial:
+        given = [(f".args[{k}]", part) for k, part in enumerate(value.args)]
+        return [(".func", value.func), *given, *[(f".keywords[{key!r}]", part) for key, part in value.keywords.items()]]
+    parts = [(f".{name}", part) for name, part in list(getattr(value, "__dict__", {}).items()) if name in attributes]
+    slots = _make_of(kind)[1]
+    if slots:
+        parts += [(f".{name}", getattr(value, name)) for name in slots if name in attributes and hasattr(value, name)]
+    return parts
 
 
 def is_ordinary(value: Any) -> bool:
-    """Say whether a value is an object of a class that knows nothing of tracing, or a small container: no module, optimizer, function."""
-    if type(value) in MAPPINGS or type(value) in SEQUENCES:
+    """Say whether a value is an object of a class that knows nothing of tracing, or a small container: no module, optimizer, function.
+
+    A method is like the object whose it is.
+    """
+    kind = type(value)
+    if kind is MethodType:
+        value = value.__self__
+        kind = type(value)
+    if kind in MAPPINGS or kind in SEQUENCES or kind is tuple:
         return len(value) <= SHORT
-    if isinstance(value, (type, Tensor, ModuleType, FunctionType, MethodType)) or callable(value):
+    if not _make_of(kind)[0]:
         return False
-    own = getattr(value, "__dict__", None)
-    known = type(value).__module__.partition(".")[0] in ("chainrule", "numpy", "builtins")
-    return isinstance(own, dict) and not known and PARTS[0] not in own and "param_groups" not in own
+    own = getattr(value, "__dict__", ())
+    return PARTS[0] not in own and "param_groups" not in own
 
 
-def names_read(function: Callable[..., Any]) -> list[Name]:
-    """Return the variables from outside that a function's code reads, and those of the functions it calls by name."""
-    found: dict[tuple[int, str], tuple[str, Callable[[], Any]]] = {}
-    pending = [plain_function(function)]
-    seen: set[int] = set()
-    attributes: set[str] = set()
-    objects: list[Any] = []
-    owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
-    if is_ordinary(owner):
-        place = pending[0].__code__.co_varnames[0] if pending[0] else "self"
-        found[id(owner), place] = (place, _weakly(owner))
-    is_module = owner is not None and PARTS[0] in getattr(owner, "__dict__", ())
-    if is_module or is_ordinary(owner):
-        objects.append(owner)
-    while pending:
-        plain = pending.pop()
-        if plain is None or id(plain) in seen:
-            continue
-        seen.add(id(plain))
-        pending.append(plain_function(plain.__dict__.get("__wrapped__")))  # what a decorator was put around
-        attributes |= _attributes_of(plain.__code__)
-        for place_id, text, find in _variables(plain):
-            value = find()
-            if isinstance(value, ModuleType):
-                continue
-            found.setdefault((place_id, text), (text, find))
-            if is_ordinary(value):
-                objects.append(value)
-            called = plain_function(value)
-            if called is not None and called.__globals__ is plain.__globals__:
-                pending.append(called)
-        methods = [getattr(type(x), name, None) for x in objects for name in attributes]
-        pending += [m for m in methods if isinstance(m, FunctionType) and id(m) not in seen and not _is_own(m)]
-    if is_module and not vars(owner)["_made_while_tracing"]:
-        for name, value in vars(owner).items():
-            if name in attributes and (is_ordinary(value) or type(value) in CHANGEABLE):
-                found[id(owner), f"self.{name}"] = (name, functools.partial(_attribute, weakref.ref(owner), name))
-    named = frozenset(attributes)
-    names: list[Name] = []
-    for (place_id, text), (_, find) in found.items():
-        value = find()
-        if not is_ordinary(value):
-            names.append(Name(place_id, text, find))
-        else:
-            names.append((ListName if type(value) is list else ObjectName)(place_id, text, find, named))
-    return names
+_MAKES: weakref.WeakKeyDictionary[type, tuple[bool, tuple[str, ...]]] = weakref.WeakKeyDictionary()
 
 
-def _is_own(function: FunctionType) -> bool:
-    return function.__module__.startswith("chainrule.")
+def _make_of(kind: type) -> tuple[bool, tuple[str, ...]]:
+    """Return whether objects of a class may be ordinary, and the names of their slots."""
+    found = _MAKES.get(kind)
+    if found is None:
+        slots = [name for base in kind.__mro__ for name, x in vars(base).items() if type(x) is MemberDescriptorType]
+        found = _MAKES[kind] = (_makes_ordinary(kind, bool(slots)), tuple(slots) if is_of_user(kind.__module__) else ())
+    return found
 
 
-def _attribute(find: Callable[[], Any], name: str) -> Any:
-    return getattr(find(), "__dict__", {}).get(name)
-
-
-def _weakly(value: Any) -> Callable[[], Any]:
-    """Return what gives a value as long as it exists."""
-    try:
-        return weakref.ref(value)
-    except TypeError:
-        return lambda: value
-
-
-def plain_function(function: Any) -> FunctionType | None:
-    """Return the Python function behind a method, a partial or a module; None if there is none."""
-    while True:
-        if isinstance(function, FunctionType):
-            return function
-        if isinstance(function, MethodType):
-            function = function.__func__
-        elif isinstance(function, functools.partial):
-            function = function.func
-        elif isinstance(getattr(type(function), "forward", None), FunctionType):
-            function = type(function).forward
-        elif "__wrapped__" in getattr(function, "__dict__", ()):  # another compiled function
-            function = function.__wrapped__
-        else:
-            return None
-
-
-def _variables(function: FunctionType) -> Iterator[tuple[int, str, Callable[[], Any]]]:
-    """Yield (identity of the place, name, getter) of the variables from outside that exist now."""
-    names = function.__globals__
-    for text in _globals_of(function.__code__):
-        if text in names:
-            yield id(names), text, functools.partial(names.get, text)
-    cells = function.__closure__ or ()
-    for k, (text, cell) in enumerate(zip(function.__code__.co_freevars, cells, strict=True)):
-        yield id(cell), text, functools.partial(_contents, weakref.ref(function), k)
-
-
-def _contents(find: Callable[[], FunctionType | None], k: int) -> Any:
-    """Return what is in a cell of a function, which may be a hook that is gone, with all that it held."""
-    function = find()
-    if function is None or function.__closure__ is None:
-        return None
-    try:
-        return function.__closure__[k].cell_contents
-    except ValueError:  # not assigned yet
-        return None
+def _makes_ordinary(kind: type, has_slots: bool) -> bool:
+    if kind is functools.partial:
+        return True
+    if issubclass(kind, (type, Tensor, ModuleType, FunctionType, MethodType)):
+        return False
+    tops = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    if tops[0] in ("chainrule", "numpy", "builtins"):
+        return False
+    is_users = is_of_user(kind.__module__)
+    if any("__call__" in vars(base) for base in kind.__mro__) and (not is_users or "chainrule" in tops):
+        return False
+    return kind.__dictoffset__ != 0 or (has_slots and is_users)
 
 
 @functools.cache
-def _attributes_of(code: CodeType) -> frozenset[str]:
-    """Return the names of the attributes that code reads, and some other names."""
-    return frozenset(code.co_names).union(*[_attributes_of(c) for c in code.co_consts if isinstance(c, CodeType)])
+def is_of_user(module: str | None) -> bool:
+    """Say whether a module of this name is one of the user's own: none of Python's, of chainrule or of an installed package."""
+    if not module:
+        return False
+    top = module.partition(".")[0]
+    if top in ("__main__", "chainrule", "numpy"):
+        return top == "__main__"
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if not file:
+        return top not in sys.stdlib_module_names
+    parts = Path(file).parts
+    return "site-packages" not in parts and "dist-packages" not in parts and PYTHON not in Path(file).parents
 
 
-@functools.cache
-def _globals_of(code: CodeType) -> tuple[str, ...]:
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            names.update(_globals_of(part))
-    return tuple(sorted(names))
+def is_module(value: Any) -> bool:
+    """Say whether a value is a module of layers."""
+    return PARTS[0] in getattr(value, "__dict__", ())
+
+
+def is_source(value: Any) -> bool:
+    """Say whether a value gives another number or item each time it is asked."""
+    return is_random(value) or is_iterator(value)
 
 
 # -- modules and tensors -----------------------------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 Variables, attributes and the entries of small dicts are compared before each call (see ``guards``): where the code itself
 changes them, the next call is traced again. What the code does to a list, a set, an array or a large dict would be done
-once, while tracing, and never again: it is undone, and refused by name.
+once, while tracing, and never again: it is undone, and refused by name. So is what it draws from random generators that
+are not chainrule's, and what it takes from iterators (see ``sources``).
 """
 
 from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -18,18 +20,19 @@ from chainrule.errors import TraceError
 from chainrule.tensors.guards import (
     DEEPEST,
     MAPPINGS,
+    MOST_BYTES,
     SHORT,
     SIMPLE,
     Name,
     fact,
     is_ordinary,
-    names_read,
+    is_source,
     parts_of_object,
-    plain_function,
 )
+from chainrule.tensors.named import names_read, plain_function
+from chainrule.tensors.sources import Source, global_sources, source_of
 
 KINDS = (list, deque, set, bytearray)
-MOST_BYTES = 1 << 16  # of an array that is looked at
 
 
 class Kept:
@@ -83,28 +86,57 @@ class Reached:
     def __init__(self) -> None:
         self.names: list[Name] = []
         self._kept: dict[int, Kept] = {}
+        self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
+        self._given: list[Kept] = []  # containers that are arguments
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
-        self._known: set[Any] = set()
+        self._known: dict[Any, list[frozenset[str]]] = {}  # by place, the attributes that are compared there
 
-    def note(self, function: Callable[..., Any]) -> None:
-        """Take down what a function names outside, before it runs; once is enough."""
+    def note(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
+        """Take down what a function names outside, and reads of the objects that it is given, before it runs; once is enough."""
         plain = plain_function(function)
+        if plain is None and is_ordinary(function):
+            function = getattr(function, "__call__", function)  # noqa: B004 - the method itself is wanted
+            plain = plain_function(function)
         owner = getattr(function, "__self__", None)
         key = (id(plain), id(owner))
         if plain is None or key in self._functions:
             return
         self._functions[key] = function
         who = plain.__qualname__.rpartition("<locals>.")[2]
-        for name in names_read(function):
-            if name.key in self._known:
+        for name in names_read(function, given):
+            known = self._known.setdefault((name.place, name.text), [])
+            if any(name.attributes <= others for others in known):
                 continue
-            self._known.add(name.key)
+            known.append(name.attributes)
             self.names.append(name)
             for place, value in containers(name.text, name.value(), name.attributes):
-                self._kept.setdefault(id(value), Kept(place, value, who))
+                if id(value) in self._kept or id(value) in self._sources:
+                    continue
+                source = source_of(place, value)
+                if source is None:
+                    self._kept[id(value)] = Kept(place, value, who)
+                else:
+                    self._sources[id(value)] = source
+
+    def note_arguments(self, arguments: Iterable[tuple[str, Any]]) -> None:
+        """Take down what is in the containers that the function is given: they were made for it, the caller's are others."""
+        for name, value in arguments:
+            self._given += [Kept(place, part, "") for place, part in containers_in(name, value)]
 
     def check(self, traced: str) -> None:
-        """Raise, by name, if a container was changed; all are then as they were."""
+        """Raise, by name, if a container was changed or something was drawn; all is then as it was, but iterators."""
+        taken = next((source for source in self._sources.values() if source.is_changed()), None)
+        if taken is not None:
+            self.put_back()
+            raise taken.told(traced)
+        given = next((kept for kept in self._given if kept.is_changed()), None)
+        if given is not None:
+            self.put_back()
+            raise TraceError(
+                f"'{traced}' changed {given.told()}, an argument, while it was traced: that of the caller would stay as it is",
+                expected="arguments that are read, or tensors that are written into",
+                fix="return it instead, or do it outside of the compiled function",
+            )
         changed = [kept for kept in self._kept.values() if kept.is_changed()]
         if not changed:
             return
@@ -118,23 +150,37 @@ class Reached:
         )
 
     def put_back(self) -> None:
-        """Undo what was done to the containers: the function will run again, traced or not."""
+        """Undo what was done to containers and random generators: the function will run again, traced or not."""
+        for source in self._sources.values():
+            source.put_back()
         for kept in self._kept.values():
             if kept.is_changed():
                 kept.put_back()
 
     def forget(self) -> None:
         """Let go of everything but the names."""
-        self._kept, self._functions = {}, {}
+        self._kept, self._functions, self._sources, self._given = {}, {}, {}, []
 
 
 def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
-    """Yield the containers in a value that code may not change, and where they are: all but those of ``ObjectName`` alone."""
+    """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), sources."""
     kind = type(value)
     is_array = kind is np.ndarray and value.nbytes <= MOST_BYTES and value.flags.writeable
-    if is_array or kind in KINDS or (kind in MAPPINGS and len(value) > SHORT):
+    if is_array or kind in KINDS or (kind in MAPPINGS and len(value) > SHORT) or is_source(value):
         yield place, value
     if depth and is_ordinary(value):
         for name, part in parts_of_object(value, attributes):
             if type(part) not in SIMPLE:
-                yield from containers(f"{place}{name}", part, attributes, depth - 1)
+                yield from containers(f"{place}{name}", part, attributes, depth - (kind is not MethodType))
+
+
+def containers_in(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the lists and dicts in an argument, and where they are."""
+    if isinstance(value, (list, dict)):
+        yield place, value
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from containers_in(f"{place}[{key!r}]", part)
+    elif isinstance(value, (list, tuple)):
+        for k, part in enumerate(value):
+            yield from containers_in(f"{place}[{k}]", part)

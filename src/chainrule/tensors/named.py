@@ -1,0 +1,385 @@
+"""What code names outside: the variables that it reads, and the code that runs when it does.
+
+Found are the variables of a function, and of all code that it may call: functions of the user's by name, in containers, in
+attributes, in a partial; methods, properties and operators of objects and classes that it names, in all their bases. Of
+these objects, of classes and of the user's own Python modules the attributes that this code names matter too.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from chainrule.tensors.guards import (
+    CHANGEABLE,
+    DEEPEST,
+    SIMPLE,
+    ListName,
+    LongName,
+    Name,
+    ObjectName,
+    is_long,
+    is_module,
+    is_of_user,
+    is_ordinary,
+    is_source,
+    parts_of_object,
+)
+
+Find = Callable[[], Any]
+NOT_CALLED = """
+__init__ __new__ __post_init__ __init_subclass__ __class_getitem__ __set_name__ __del__ __repr__ __str__ __eq__ __hash__
+__reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__ __setattr__ __delattr__ __format__ __dir__ __sizeof__
+"""  # of the methods that operators and statements call: those that say nothing of what an object computes
+NOT_CALLED_NAMES = frozenset(NOT_CALLED.split())
+
+
+def names_read(function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> list[Name]:
+    """Return the variables from outside that a function's code reads, and those of the code that it calls.
+
+    ``given``  arguments that are neither tensors nor containers, with their names: what code reads of an object is no part of it
+    """
+    return Named(function, given).names()
+
+
+class Named:
+    """All that one function, and what it calls, names outside."""
+
+    def __init__(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
+        self.found: dict[tuple[int, str], tuple[str, Find]] = {}
+        self.attributes: set[str] = set()
+        self._forwards: set[int] = set()  # of modules, which are looked at when they run
+        self._of_others: set[str] = set()  # the attributes that other code names
+        self._functions: dict[int, FunctionType] = {}
+        self._pending: list[FunctionType] = []
+        self._modules: dict[int, tuple[str, Any]] = {}
+        self._python_modules: dict[int, tuple[str, ModuleType]] = {}
+        self._objects: list[Any] = []
+        self._classes: dict[type, None] = {}
+        self._by_name: list[tuple[str, FunctionType]] = []
+        self.owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
+        plain = plain_function(function)
+        if plain is not None:
+            self._pending.append(plain)
+        self._meet_owner(plain)
+        if isinstance(function, functools.partial):
+            self.found[id(function), "partial"] = ("partial", _weakly(function))
+            self._objects.append(function)
+        for name, value in given:
+            self._meet_given(name, value)
+        self._settle()
+        self._attributes_of_modules()
+        self._attributes_of_classes()
+
+    def _meet_owner(self, plain: FunctionType | None) -> None:
+        owner = self.owner
+        if is_ordinary(owner):
+            place = plain.__code__.co_varnames[0] if plain else "self"
+            self.found[id(owner), place] = (place, _weakly(owner))
+            self._objects.append(owner)
+        elif is_module(owner):
+            self._meet_module("self", owner)
+
+    def _settle(self) -> None:
+        """Look at code until none is left, and no more modules come up."""
+        known = (-1, -1)
+        while self._pending or known != (len(self._modules), len(self._python_modules)):
+            known = (len(self._modules), len(self._python_modules))
+            self._look()
+            self._follow()
+
+    def _meet_given(self, name: str, value: Any) -> None:
+        """Take down an argument. Which one it is the call compares: one that equals others is compared no further."""
+        self._objects.append(value)
+        if isinstance(value, MethodType):  # made anew each time
+            name, value = f"{name}.__self__", value.__self__
+        if is_module(value):
+            self._meet_module(name, value)
+        elif (is_ordinary(value) and getattr(type(value), "__eq__", None) is object.__eq__) or is_source(value):
+            self.found[id(value), name] = (name, _weakly(value))
+
+    def names(self) -> list[Name]:
+        """Return all of it, as it is now."""
+        named = frozenset(self.attributes)
+        names: list[Name] = []
+        for (place, text), (_, find) in self.found.items():
+            value = find()
+            if is_long(value):
+                names.append(LongName(place, text, find))
+            elif not is_ordinary(value) or (type(value) is tuple and all(type(part) in SIMPLE for part in value)):
+                names.append(Name(place, text, find))
+            else:
+                names.append((ListName if type(value) is list else ObjectName)(place, text, find, named))
+        return names
+
+    # -- code ------------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Look at all functions that wait for it."""
+        while self._pending:
+            plain = self._pending.pop()
+            if id(plain) in self._functions:
+                continue
+            self._functions[id(plain)] = plain
+            self._call(plain.__dict__.get("__wrapped__"), plain)  # what a decorator was put around
+            named = _attributes_of(plain.__code__)
+            self.attributes |= named
+            if id(plain) not in self._forwards:
+                self._of_others |= named
+            for place, text, find in _variables(plain):
+                self._meet(place, text, find, plain)
+            for text, find in _defaults(plain):
+                if _may_change(find()):
+                    self.found[id(plain), text] = (text, find)
+                    self._objects.append(find())
+
+    def _meet(self, place: int, text: str, find: Find, by: FunctionType) -> None:
+        """Take down a variable, and what is to be followed of its value."""
+        value = find()
+        if isinstance(value, ModuleType):
+            if is_of_user(value.__name__):
+                self._python_modules[id(value)] = (text, value)
+            return
+        self.found.setdefault((place, text), (text, find))
+        if is_module(value):
+            if value is not self.owner:
+                self._meet_module(text, value)
+            forward = plain_function(value)
+            if forward is not None:
+                self._forwards.add(id(forward))
+                self._call(forward, by)
+            return
+        if isinstance(value, MethodType) and is_module(value.__self__):
+            self._meet_module(f"{text}.__self__", value.__self__)
+        if isinstance(value, FunctionType):
+            self._by_name.append((text, value))
+        self._objects.append(value)
+        called = plain_function(value)
+        if called is not None and called.__globals__ is by.__globals__:
+            self._pending.append(called)
+
+    def _meet_module(self, text: str, module: Any) -> None:
+        self._modules.setdefault(id(module), (text, module))
+
+    def _call(self, function: Any, by: FunctionType) -> None:
+        plain = plain_function(function)
+        if plain is not None and (plain.__globals__ is by.__globals__ or not _is_own(plain)):
+            self._pending.append(plain)
+
+    def _follow(self) -> None:
+        """Find the code that the objects met so far may run, now that it is known which attributes are named."""
+        named = frozenset(self.attributes)
+        for value in list(self._objects):
+            self._walk(value, named, DEEPEST)
+        for text, module in list(self._modules.values()):
+            if type(module) not in self._classes and not type(module).__module__.startswith("chainrule."):
+                self._classes[type(module)] = None
+            read = self.attributes if module is self.owner else self._of_others
+            for name, part in list(vars(module).items()):
+                if name in read and not is_module(part):
+                    self._walk(part, named, DEEPEST - 1)
+            for name, part in module._modules.items():
+                if part is not None and (name in read or name.isdigit()):  # a part of a list of layers too
+                    self._meet_module(f"{text}.{name}", part)
+        for text, module in list(self._python_modules.values()):
+            for name in named & vars(module).keys():
+                part = vars(module)[name]
+                if isinstance(part, ModuleType):
+                    if is_of_user(part.__name__):
+                        self._python_modules.setdefault(id(part), (f"{text}.{name}", part))
+                else:
+                    self._walk(part, named, DEEPEST)
+        for kind in list(self._classes):
+            self._methods(kind, named)
+        self._pending = [plain for plain in self._pending if id(plain) not in self._functions]
+
+    def _walk(self, value: Any, named: frozenset[str], depth: int) -> None:
+        if isinstance(value, type):
+            if is_of_user(value.__module__):
+                self._classes[value] = None
+            return
+        if isinstance(value, MethodType):
+            if not isinstance(value.__self__, MethodType):
+                self._walk(value.__self__, named, depth)
+            value = value.__func__
+        if isinstance(value, FunctionType):
+            if is_of_user(value.__module__):
+                self._pending.append(value)
+            return
+        if not depth or not is_ordinary(value):
+            return
+        kind = type(value)
+        if kind.__module__ not in ("builtins", "collections", "functools"):
+            self._classes[kind] = None
+        for _, part in parts_of_object(value, named):
+            if type(part) not in SIMPLE:
+                self._walk(part, named, depth - 1)
+
+    def _methods(self, kind: type, named: frozenset[str]) -> None:
+        """Find the methods, properties and operators of a class and its bases."""
+        for base in kind.__mro__:
+            is_users = is_of_user(base.__module__)
+            if base is object or base.__module__.partition(".")[0] in ("chainrule", "numpy"):
+                continue
+            for name, member in list(vars(base).items()):
+                is_operator = is_users and name[:2] == name[-2:] == "__" and name not in NOT_CALLED_NAMES
+                if name not in named and not is_operator:
+                    continue
+                for function in _functions_of(member):
+                    is_written = name[:2] == "__" and function.__code__.co_filename == "<string>"  # by a dataclass
+                    if not is_written and not _is_own(function):
+                        self._pending.append(function)
+
+    # -- attributes --------------------------------------------------------------------------------------------------
+
+    def _attributes_of_modules(self) -> None:
+        for text, module in self._modules.values():
+            if vars(module).get("_made_while_tracing", True):  # or none of chainrule's
+                continue
+            read = self.attributes if module is self.owner else self._of_others
+            for name, value in vars(module).items():
+                if name in read and _may_change(value):
+                    self._attribute(text, module, name)
+        for text, other in [*self._python_modules.values(), *self._by_name]:
+            for name in sorted(self.attributes & vars(other).keys()):
+                value = vars(other)[name]
+                if type(value) in (*SIMPLE, tuple) or _may_change(value):
+                    self._attribute(text, other, name)
+
+    def _attribute(self, text: str, owner: Any, name: str) -> None:
+        place = f"{text}.{name}"
+        self.found.setdefault((id(owner), place), (place, functools.partial(_attribute, weakref.ref(owner), name)))
+
+    def _attributes_of_classes(self) -> None:
+        for kind in self._classes:
+            for name in sorted(self.attributes):
+                base = next((base for base in kind.__mro__ if name in vars(base)), None)
+                if base is None or not is_of_user(base.__module__):
+                    continue
+                value = vars(base)[name]
+                if type(value) in (*SIMPLE, tuple) or _may_change(value):
+                    text = f"{kind.__name__}.{name}"
+                    find = functools.partial(_class_attribute, weakref.ref(kind), name)
+                    self.found.setdefault((id(kind), text), (text, find))
+
+
+def _may_change(value: Any) -> bool:
+    """Say whether a value can become another one in place."""
+    return type(value) in CHANGEABLE or is_source(value) or (type(value) is not tuple and is_ordinary(value))
+
+
+def _functions_of(member: Any) -> list[FunctionType]:
+    """Return the code behind a member of a class."""
+    if isinstance(member, property):
+        found = [member.fget, member.fset]
+    elif isinstance(member, functools.cached_property):
+        found = [member.func]
+    elif isinstance(member, (staticmethod, classmethod)):
+        found = [member.__func__]
+    else:
+        found = [member]
+    return [function for function in found if isinstance(function, FunctionType)]
+
+
+def _is_own(function: FunctionType) -> bool:
+    return (function.__module__ or "").startswith("chainrule.")
+
+
+def _attribute(find: Find, name: str) -> Any:
+    return getattr(find(), "__dict__", {}).get(name)
+
+
+def _class_attribute(find: Callable[[], type | None], name: str) -> Any:
+    kind = find()
+    return None if kind is None else inspect.getattr_static(kind, name, None)
+
+
+def _weakly(value: Any) -> Find:
+    """Return what gives a value as long as it exists."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return lambda: value
+
+
+def plain_function(function: Any) -> FunctionType | None:
+    """Return the Python function behind a method, a partial or a module; None if there is none."""
+    while True:
+        if isinstance(function, FunctionType):
+            return function
+        if isinstance(function, MethodType):
+            function = function.__func__
+        elif isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(getattr(type(function), "forward", None), FunctionType):
+            function = type(function).forward
+        elif "__wrapped__" in getattr(function, "__dict__", ()):  # another compiled function
+            function = function.__wrapped__
+        else:
+            return None
+
+
+def _variables(function: FunctionType) -> Iterator[tuple[int, str, Find]]:
+    """Yield (identity of the place, name, getter) of the variables from outside that exist now."""
+    names = function.__globals__
+    for text in _globals_of(function.__code__):
+        if text in names:
+            yield id(names), text, functools.partial(names.get, text)
+    cells = function.__closure__ or ()
+    for k, (text, cell) in enumerate(zip(function.__code__.co_freevars, cells, strict=True)):
+        yield id(cell), text, functools.partial(_contents, weakref.ref(function), k)
+
+
+def _defaults(function: FunctionType) -> Iterator[tuple[str, Find]]:
+    """Yield name and getter of the parameters that have a default."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    find = weakref.ref(function)
+    for k, name in enumerate(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]):
+        yield name, functools.partial(_default, find, k)
+    for name in function.__kwdefaults__ or ():
+        yield name, functools.partial(_default, find, name)
+
+
+def _default(find: Callable[[], FunctionType | None], place: int | str) -> Any:
+    function = find()
+    if function is None:
+        return None
+    held: Any = function.__defaults__ if isinstance(place, int) else function.__kwdefaults__
+    try:
+        return held[place]
+    except (TypeError, LookupError):
+        return None
+
+
+def _contents(find: Callable[[], FunctionType | None], k: int) -> Any:
+    """Return what is in a cell of a function, which may be a hook that is gone, with all that it held."""
+    function = find()
+    if function is None or function.__closure__ is None:
+        return None
+    try:
+        return function.__closure__[k].cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+@functools.cache
+def _attributes_of(code: CodeType) -> frozenset[str]:
+    """Return the names of the attributes that code reads, and some other names."""
+    named = frozenset(code.co_names).union(*[_attributes_of(c) for c in code.co_consts if isinstance(c, CodeType)])
+    if "getattr" in code.co_names:
+        named = named.union(c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
+    return named
+
+
+@functools.cache
+def _globals_of(code: CodeType) -> tuple[str, ...]:
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            names.update(_globals_of(part))
+    return tuple(sorted(names))

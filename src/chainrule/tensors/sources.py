@@ -1,0 +1,183 @@
+"""What gives another number or item each time it is asked, and would be asked once: random generators of others, and iterators.
+
+What a trace has drawn from them is a constant of its graph. So their states before and after are compared, and a trace that
+moved one is refused. A random generator is put back; an iterator cannot be.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import operator
+import random
+import warnings
+from collections.abc import Iterator
+from types import GeneratorType
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import TraceError
+
+DEEPEST = 4  # iterators in iterators that are looked at
+COUNTED = (int, float, str)
+
+
+class Source:
+    """A random generator or an iterator, and its state when it was first met. ``place`` says where that was."""
+
+    __slots__ = ("_before", "place", "value")
+    fix = ""
+
+    def __init__(self, place: str, value: Any) -> None:
+        self.place, self.value = place, value
+        self._before = self.state()
+
+    def state(self) -> Any:
+        """Return its state, now."""
+        raise NotImplementedError
+
+    def is_changed(self) -> bool:
+        """Return whether something was taken from it."""
+        return not is_alike(self.state(), self._before)
+
+    def put_back(self) -> None:
+        """Let its state be what it was, where that can be done."""
+
+    def told(self, traced: str) -> TraceError:
+        """Return the error that says what was taken from it."""
+        raise NotImplementedError
+
+
+class RandomSource(Source):
+    """A generator of random numbers that is none of chainrule's."""
+
+    __slots__ = ()
+
+    def state(self) -> Any:
+        if isinstance(self.value, np.random.Generator):
+            return self.value.bit_generator.state
+        if isinstance(self.value, np.random.BitGenerator):
+            return self.value.state
+        if isinstance(self.value, random.Random):
+            return self.value.getstate()
+        return self.value.get_state(legacy=False)
+
+    def put_back(self) -> None:
+        if not self.is_changed():
+            return
+        if isinstance(self.value, np.random.Generator):
+            self.value.bit_generator.state = self._before
+        elif isinstance(self.value, np.random.BitGenerator):
+            self.value.state = self._before
+        elif isinstance(self.value, random.Random):
+            self.value.setstate(self._before)
+        else:
+            self.value.set_state(self._before)
+
+    def told(self, traced: str) -> TraceError:
+        return TraceError(
+            f"'{traced}' drew random numbers from {self.place} while it was traced: they would be the same in every call",
+            expected="random numbers of chainrule, which every call draws anew",
+            fix="draw them with cr.rand, cr.randn or cr.randint, or draw outside and pass them as arguments",
+        )
+
+
+class IteratorSource(Source):
+    """A Python generator or another iterator."""
+
+    __slots__ = ()
+
+    def state(self) -> Any:
+        return list(_state_of_iterator(self.value, DEEPEST))
+
+    def is_changed(self) -> bool:
+        now, before = self.state(), self._before
+        if len(now) != len(before):
+            return True
+        return any(x is not y and not (type(x) in COUNTED and x == y) for x, y in zip(now, before, strict=True))
+
+    def told(self, traced: str) -> TraceError:
+        return TraceError(
+            f"'{traced}' took from the iterator {self.place} while it was traced: every call would use the same item, and "
+            "what was taken (one item for each next()) is gone",
+            expected="arguments for what differs from call to call",
+            fix="call next() outside of the compiled function, and pass the item",
+        )
+
+
+def is_random(value: Any) -> bool:
+    """Say whether a value is a generator of random numbers, with a state that can be read."""
+    if isinstance(value, random.Random):
+        return not isinstance(value, random.SystemRandom)
+    return isinstance(value, (np.random.Generator, np.random.RandomState, np.random.BitGenerator))
+
+
+def is_iterator(value: Any) -> bool:
+    """Say whether a value is a generator or an iterator of Python's own."""
+    kind = type(value)
+    if kind is GeneratorType:
+        return True
+    return kind.__module__ in ("builtins", "itertools", "collections") and isinstance(value, Iterator)
+
+
+def source_of(place: str, value: Any) -> Source | None:
+    """Return what watches a value, if things are taken from it."""
+    if is_random(value):
+        return RandomSource(f"the generator '{place}'", value)
+    return IteratorSource(f"'{place}'", value) if is_iterator(value) else None
+
+
+def global_sources() -> list[Source]:
+    """Return the generators that everybody shares: of the module random, and of NumPy."""
+    python: Any = random.random
+    numpy: Any = np.random.get_state
+    return [
+        RandomSource("Python's module 'random'", python.__self__),
+        RandomSource("NumPy's global generator (np.random)", numpy.__self__),
+    ]
+
+
+def is_alike(x: Any, y: Any) -> bool:
+    """Return whether two states of random generators, which may have arrays in them, are the same."""
+    if isinstance(x, dict):
+        return x.keys() == y.keys() and all(is_alike(part, y[key]) for key, part in x.items())
+    if isinstance(x, np.ndarray):
+        return bool(np.array_equal(x, y))
+    return bool(x == y)
+
+
+def _state_of_iterator(value: Any, depth: int) -> Iterator[Any]:
+    """Yield what differs once something was taken: where it stands, how much is left, and what it holds.
+
+    Where a loop inside a generator stands is told by the iterator of the loop, which the generator holds.
+    """
+    kind = type(value)
+    yield kind.__name__
+    if kind is GeneratorType:
+        yield -2 if value.gi_frame is None else value.gi_frame.f_lasti
+    elif kind is itertools.count:
+        yield repr(value)
+        return
+    else:
+        yield operator.length_hint(value, -1)
+    if not depth:
+        return
+    for part in gc.get_referents(value):
+        if type(part) in COUNTED:
+            yield part
+        yield from _part_of_iterator(part, depth)
+    if kind in (itertools.cycle, itertools.product):  # whose place is seen in no other way
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for part in getattr(value, "__reduce__", tuple)()[1:]:
+                yield from _part_of_iterator(part, depth)
+
+
+def _part_of_iterator(part: Any, depth: int) -> Iterator[Any]:
+    if type(part) in (list, tuple):
+        yield len(part)
+        for inner in part[:DEEPEST]:
+            yield from _state_of_iterator(inner, depth - 1) if is_iterator(inner) else (inner,)
+    elif is_iterator(part):
+        yield from _state_of_iterator(part, depth - 1)
