@@ -68,6 +68,7 @@ class Epochs:
         batches = loop.batches
         assert isinstance(batches, ArrayBatches)  # may_be_one_call said so
         batch = batches.whole()
+        trainer.kept = None  # before there is another one
         start = trainer.kept = standing(trainer)
         loop.in_epoch = True
         trainer.model.train()

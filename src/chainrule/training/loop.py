@@ -116,6 +116,7 @@ class Loop:
         trainer.tell("on_epoch_begin", number)
         if trainer.why_stop:
             return
+        trainer.kept = None  # before there is another one: it is as large as the model and the optimizer's state
         trainer.kept, self.in_epoch = standing(trainer), True
         try:
             row, part = self.learn(number)
@@ -235,11 +236,14 @@ class Loop:
     def leave(self) -> None:
         """Put the best weights into the model, and remember where training stands."""
         trainer, best = self.trainer, self.trainer.best
+        weights = None
         if trainer.kept is None:
             trainer.kept = standing(trainer)
+            weights = trainer.kept.weights
         if trainer.keep_best and best is not None and best.weights is not None:
             set_weights(trainer.tensors(), best.weights)
-        trainer.left = Left.by(trainer, weights_of(trainer.tensors()))
+            weights = None
+        trainer.left = Left.by(trainer, weights_of(trainer.tensors()) if weights is None else weights)
         trainer.model.eval()
 
     def write_checkpoint(self) -> None:
