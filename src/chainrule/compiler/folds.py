@@ -22,6 +22,7 @@ CHUNK_OF_LANES = 4096  # elements of a sum along the lanes: 64 to a lane of a ch
 CHUNK_OF_ROWS = 256  # of a sum along another axis
 CHAINS = 4  # of a sum: an addition takes three or four cycles, in which those of the other chains begin
 CHAINS_OF_CHUNKS = 8  # and what the chunks give is dealt to
+FEW_FOLDS = 2  # in one loop; of more, the chains of chunks would fill the registers, and be long to compile
 FEW = 4  # turns of a loop, for which more than one chain does not pay
 
 

@@ -353,7 +353,8 @@ class LoopKernel:
             return run(0, e.size(size), carry)
         whole = e.size(size)
         count = (size + (chunk - 1)) // chunk
-        of_chunks = folding.Chains(e, folds, count, along_lanes=False, most=folding.CHAINS_OF_CHUNKS)
+        most = folding.CHAINS_OF_CHUNKS if len(folds) <= folding.FEW_FOLDS else 1
+        of_chunks = folding.Chains(e, folds, count, along_lanes=False, most=most)
 
         def one(start: Value, *now: Value) -> list[Value]:
             stop = start + chunk
