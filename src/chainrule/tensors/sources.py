@@ -11,6 +11,7 @@ import itertools
 import operator
 import random
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import GeneratorType
 from typing import Any
@@ -23,7 +24,7 @@ DEEPEST = 4  # iterators in iterators that are looked at
 COUNTED = (int, float, str)
 
 
-class Source:
+class Source(ABC):
     """A random generator or an iterator, and its state when it was first met. ``place`` says where that was."""
 
     __slots__ = ("_before", "place", "value")
@@ -33,20 +34,21 @@ class Source:
         self.place, self.value = place, value
         self._before = self.state()
 
+    @abstractmethod
     def state(self) -> Any:
         """Return its state, now."""
-        raise NotImplementedError
 
     def is_changed(self) -> bool:
         """Return whether something was taken from it."""
         return not is_alike(self.state(), self._before)
 
+    @abstractmethod
     def put_back(self) -> None:
         """Let its state be what it was, where that can be done."""
 
+    @abstractmethod
     def told(self, traced: str) -> TraceError:
         """Return the error that says what was taken from it."""
-        raise NotImplementedError
 
 
 class RandomSource(Source):
@@ -96,6 +98,9 @@ class IteratorSource(Source):
         if len(now) != len(before):
             return True
         return any(x is not y and not (type(x) in COUNTED and x == y) for x, y in zip(now, before, strict=True))
+
+    def put_back(self) -> None:
+        """Do nothing: what was taken is gone."""
 
     def told(self, traced: str) -> TraceError:
         return TraceError(
