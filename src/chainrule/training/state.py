@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Weights = dict[str, Array]
 Tensors = dict[str, Tensor]
+PIECE = 1 << 18  # bytes that are compared at a time: what a comparison gives is as large
 PLAIN = frozenset({float, int, bool, str, type(None)})  # types of values that need no copy
 
 
@@ -163,8 +164,17 @@ def set_weights(tensors: Tensors, weights: Weights) -> None:
 def same_weights(tensors: Tensors, weights: Weights) -> bool:
     """Return whether the tensors hold these bits."""
     return tensors.keys() == weights.keys() and all(
-        tensor._value.tobytes() == weights[name].tobytes() for name, tensor in tensors.items()
+        _same_bits(tensor._value, weights[name]) for name, tensor in tensors.items()
     )
+
+
+def _same_bits(a: Array, b: Array) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if not (a.flags.c_contiguous and b.flags.c_contiguous):
+        return a.tobytes() == b.tobytes()
+    x, y = (array.reshape(-1).view(np.uint8) for array in (a, b))
+    return all(np.array_equal(x[k : k + PIECE], y[k : k + PIECE]) for k in range(0, len(x), PIECE))
 
 
 def first_nonfinite(tensors: Tensors, optimizer: Optimizer | None = None) -> str:
