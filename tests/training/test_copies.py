@@ -43,7 +43,12 @@ def copies_of(trainer: cr.Trainer) -> float:
 
 def test_what_is_left_in_the_model_is_kept_once() -> None:
     assert copies_of(trainer(keep_best=False)) == 2  # where training stands: the weights, their momentum
-    assert copies_of(trainer(keep_best=True)) == 3  # and the best weights
+    assert copies_of(trainer(keep_best=True)) == 2  # which are the best ones
+    worse = trainer(keep_best=True)
+    worse.epochs, worse.optimizer.param_groups[0]["lr"] = 3, 100.0
+    worse.fit((X, Y))
+    assert worse.history.best_epoch == 2
+    assert copies_of(worse) == 3  # and the best ones
 
 
 def test_to_go_on_takes_no_copy_beside_where_training_stands() -> None:
