@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.util
 import os
 import re
-import secrets
 import stat
 import struct
 import time
@@ -30,6 +28,7 @@ from pathlib import Path
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.loader import Library
 from chainrule.compiler.target import Target
+from chainrule.digest import sha256
 from chainrule.errors import ArgumentError, NativeError
 from chainrule.switches import OFF, ON
 
@@ -49,7 +48,7 @@ TOUCH_AFTER = 60  # seconds: an entry's time of last use is not written again wi
 # An entry: head, checksum of all that follows it, lengths of metadata and code, metadata, code.
 HEAD = b"chainrule native code 1\n"
 LENGTHS = struct.Struct("<QQ")
-CHECKSUM = hashlib.sha256().digest_size
+CHECKSUM = sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def clear() -> int:
 
 
 def _name(key: bytes, target: Target) -> str:
-    digest = hashlib.sha256()
+    digest = sha256()
     for part in (HEAD, key, _source(), _llvm(), target.key()):
         digest.update(LENGTHS.pack(len(part), 0) + part)  # with lengths: no two lists of parts run together
     return digest.hexdigest() + SUFFIX
@@ -393,12 +392,14 @@ def _unpack(data: bytes, name: str) -> tuple[bytes, bytes] | None:
 
 def _checksum(name: str, body: bytes) -> bytes:
     """Return a hash of an entry that is right under its own name alone."""
-    return hashlib.sha256(name.encode() + body).digest()
+    digest = sha256(len(body))
+    digest.update(name.encode() + body)
+    return digest.digest()
 
 
 def _write(folder: int, name: str, metadata: bytes, code: bytes) -> None:
     """Write an entry: under another name, to the disk, then renamed, so that a reader sees all of it or nothing."""
-    temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}{UNFINISHED}"
+    temporary = f".{name}.{os.getpid()}.{os.urandom(4).hex()}{UNFINISHED}"
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         with open(file, "wb") as opened:
