@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chainrule.run.native import NativeProgram
     from chainrule.run.origin import Origin, find_origin
     from chainrule.run.prepared import Prepared, prepare
+    from chainrule.run.profile import measure
     from chainrule.run.steps import Feed, Steps, can_gather
 
 _LATER = {
@@ -30,6 +31,7 @@ _LATER = {
     "find_origin": "chainrule.run.origin",
     "Prepared": "chainrule.run.prepared",
     "prepare": "chainrule.run.prepared",
+    "measure": "chainrule.run.profile",
     "Feed": "chainrule.run.steps",
     "Scaling": "chainrule.compiler.interface",
     "Steps": "chainrule.run.steps",
@@ -54,6 +56,7 @@ __all__ = [
     "explain",
     "find_origin",
     "is_off",
+    "measure",
     "number",
     "prepare",
     "value_node",
