@@ -22,8 +22,8 @@ import struct
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.loader import Library
@@ -51,8 +51,7 @@ LENGTHS = struct.Struct("<QQ")
 CHECKSUM = sha256().digest_size
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """Code in memory, and what its maker noted beside it. ``note``: why it was not kept on disk ("" where it was)."""
 
     library: Library
@@ -61,8 +60,7 @@ class Loaded:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """What the folder holds.
 
     ``refused``     why it is not used ("" where it is)
