@@ -11,8 +11,8 @@ import sys
 from functools import cache
 from typing import Any, Protocol
 
-OWN = ("_sha2", "_sha256")  # since Python 3.12, and before
-MUCH = 1 << 21  # bytes: from here on loading OpenSSL pays
+OWN = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
+MUCH = 1 << 20  # bytes: from here on loading OpenSSL pays
 
 
 class Digest(Protocol):
@@ -30,15 +30,13 @@ class Digest(Protocol):
 
 def sha256(length: int = 0) -> Digest:
     """Return a new SHA-256, as ``hashlib`` does, that will be given about ``length`` bytes."""
-    made: Digest = _made_by("hashlib" if length >= MUCH or "_hashlib" in sys.modules else "")()
+    made: Digest = _made_by("hashlib" if length >= MUCH or "_hashlib" in sys.modules else OWN)()
     return made
 
 
 @cache
 def _made_by(name: str) -> Any:
-    for module in (name,) if name else OWN:
-        try:
-            return importlib.import_module(module).sha256
-        except ImportError:  # Python was built without it
-            continue
-    return _made_by("hashlib")
+    try:
+        return importlib.import_module(name).sha256
+    except ImportError:  # Python was built without its own
+        return importlib.import_module("hashlib").sha256

@@ -40,8 +40,8 @@ LEFT = 0.9  # of the limit, when old entries have gone
 HAS_OWNERS = hasattr(os, "geteuid") and os.open in os.supports_dir_fd  # not on Windows, where no code is made either
 
 SUFFIX, UNFINISHED = ".native", ".unfinished"
-ENTRY = re.compile(r"[0-9a-f]{64}\.native")
-BEGUN = re.compile(r"\.[0-9a-f]{64}\.native\.\d+\.[0-9a-f]{8}\.unfinished")
+ENTRY = r"[0-9a-f]{64}\.native"
+BEGUN = r"\.[0-9a-f]{64}\.native\.\d+\.[0-9a-f]{8}\.unfinished"
 ABANDONED_AFTER = 3600  # seconds since a file was begun that nobody finished
 TOUCH_AFTER = 60  # seconds: an entry's time of last use is not written again within them
 
@@ -333,14 +333,14 @@ def _check(about: os.stat_result, what: object) -> None:
 def _entries(folder: int) -> Iterator[tuple[str, int, float]]:
     """Yield name, size in bytes and time of last use of each entry."""
     for name, about in _files(folder):
-        if ENTRY.fullmatch(name):
+        if re.fullmatch(ENTRY, name):
             yield name, about.st_size, about.st_mtime
 
 
 def _unfinished(folder: int, older_than: float) -> Iterator[str]:
     """Yield the names of files that were begun and never finished."""
     for name, about in _files(folder):
-        if BEGUN.fullmatch(name) and about.st_mtime <= time.time() - older_than:
+        if re.fullmatch(BEGUN, name) and about.st_mtime <= time.time() - older_than:
             yield name
 
 
