@@ -18,6 +18,7 @@ from chainrule.graph.sizes import evaluate
 from chainrule.run.native import NativeProgram
 from chainrule.run.pages import use_large_pages
 from chainrule.run.straight import MANY, SECONDS_OF_KERNEL, Function, Straight, twins
+from chainrule.run.terms import Lists
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
 
 NO_SCALINGS: Mapping[int, Scaling] = {}
@@ -65,8 +66,10 @@ class Steps:
         self.wanted = list(wanted)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(program.library[RUN_TEAM])
         self._straight = Straight(program, sizes, wanted)
-        self._seconds: dict[int, float] = {}  # per step, by number of threads
+        self._known: tuple[dict[int, float], dict[int, float]] = {}, {}  # without lists of terms, and with them:
+        self._seconds = self._known[0]  # per step, by number of threads
         self._calls = 0
+        self._lists = Lists(program, sizes)
         self._in_large_pages: set[int] = set()  # the addresses of arrays for which they were asked
 
     def _parts(self, steps: int) -> list[tuple[int, int]]:
@@ -102,9 +105,15 @@ class Steps:
     def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
         program, ready = self.program, self.ready
         program.last = ready
+        seconds = steps * self._seconds.get(1, SECONDS_OF_KERNEL * ready.count)
+        lists = self._lists.of(feed, seconds)
+        if lists:
+            program, ready = program.with_lists(), self._lists.ready()
+        self._seconds = self._known[bool(lists)]
         frame, moves = ready.frame, []
         kept: list[Any] = [feed]
         records: list[tuple[int, int, int]] = []
+        makers: list[tuple[int, int, int]] = []  # of lists of terms
         extra_args: list[Array] = []
         slots = len(frame)
         given_rows: dict[int, Rows] = {}
@@ -130,11 +139,18 @@ class Steps:
                 slots += 1
                 frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
                 scaling = feed.scalings.get(k)
-                args = np.array([slots, order_slot, slot, 0, batch[:1].size, AHEAD, 0, 0], np.int64)
+                own = [one for one in lists if one.listed.input == k]
+                args = np.array([slots, order_slot, slot, 0, batch[:1].size, AHEAD, 0, 0, 0], np.int64)
                 if scaling is not None:
                     for at, number in enumerate(scaling, 6):
                         args[at : at + 1].view(dtype)[0] = number
-                records.append((_gather(rows.dtype, dtype, scaled=scaling is not None), args.ctypes.data, size))
+                gather = _gather(rows.dtype, dtype, scaled=scaling is not None, marked=bool(own))
+                records.append((gather, args.ctypes.data, size))
+                if own:
+                    marks = np.empty((size, own[0].groups), np.int16)
+                    args[8] = marks.ctypes.data
+                    kept.append(marks)
+                    makers += [one.record(marks) for one in own]
                 extra_args.append(args)
                 given_rows[k] = Rows(slots, rows.dtype, scaling)
                 kept += [rows, batch]
@@ -162,11 +178,11 @@ class Steps:
                 results[k] = y
                 moves.append((program.slots[k], y[:1].nbytes))
         given = Given(given_rows, frozenset(feed.numbers), order_slot, twins(written))
-        seconds = steps * self._seconds.get(1, SECONDS_OF_KERNEL * ready.count)
-        straight = self._straight.function(given, steps, seconds)
+        straight = None if lists else self._straight.function(given, steps, seconds)
         if straight is not None:
             return self._run_straight(straight, frame, moves, steps), results
-        table = np.concatenate([np.array(records, np.int64).reshape(-1, 3), ready.records[: ready.count]])
+        first = np.array([*records, *makers], np.int64).reshape(-1, 3)
+        table = np.concatenate([first, ready.records[: ready.count]])
         done = self._run_team(frame, table, np.array(moves, np.int64), steps)
         ready.status[0] = 0
         return done, results
@@ -233,22 +249,24 @@ class Steps:
         return int(team[Team.DONE])
 
 
-_gathers: dict[tuple[Any, Any, bool], Any] = {}
+_gathers: dict[tuple[Any, Any, bool, bool], Any] = {}
 
 
-def _gather(source: Any, target: Any, *, scaled: bool) -> int:
+def _gather(source: Any, target: Any, *, scaled: bool, marked: bool) -> int:
     """Return the address of the kernel that gathers rows of one dtype into another."""
-    key = (source, target, scaled)
+    key = (source, target, scaled, marked)
     found = _gathers.get(key)
     if found is None:
         machine = host()
 
         def write() -> tuple[str, bytes]:
             module = compiler.Module(machine.masks, machine.lookup)
-            compiler.write_gather(module, source, target, scaled=scaled)
+            compiler.write_gather(module, source, target, scaled=scaled, marked=marked)
             return module.text(machine.attributes()), b""
 
-        found = _gathers[key] = load_or_build(f"gather {source.str} {target.str} {scaled}".encode(), write, machine)
+        found = _gathers[key] = load_or_build(
+            f"gather {source.str} {target.str} {scaled} {marked}".encode(), write, machine
+        )
     (name,) = found.library
     address: int = found.library[name]
     return address
