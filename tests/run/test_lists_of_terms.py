@@ -12,8 +12,9 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.compiler import target
 from chainrule.compiler.interface import CHUNK, LIST_HEAD, Kind, TermList
-from chainrule.errors import NotFiniteError
+from chainrule.errors import NativeError, NotFiniteError
 from chainrule.run import terms, threads
+from chainrule.run.native import NativeProgram, Ready
 from tests.training_step import training_step
 
 pytestmark = pytest.mark.usefixtures("native")
@@ -195,6 +196,44 @@ def test_images_of_several_axes_and_forward_passes_alone_have_lists_too() -> Non
         np.testing.assert_array_equal(
             found, np.concatenate([forward(cr.tensor(x[k : k + 30])).numpy() for k in (0, 30, 60)])
         )
+
+
+def test_where_the_other_program_cannot_be_made_all_terms_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_lists(_: NativeProgram) -> NativeProgram:
+        raise NativeError("there is no compiler")
+
+    monkeypatch.setattr(NativeProgram, "with_lists", with_lists)
+    x, y = blotted(200, 784), np.random.default_rng(1).integers(0, 4, 200)
+    model, step = built(784)
+    step.over(x, y, batch_size=50)
+    assert "not left out: there is no compiler" in step.report()
+    other, one_by_one = built(784)
+    for k in range(0, 200, 50):
+        one_by_one(cr.tensor(x[k : k + 50]), cr.tensor(y[k : k + 50]))
+    assert state(model) == state(other)
+
+
+def test_both_programs_share_their_memory_and_lists_are_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Ready] = []
+    layout_with_lists = NativeProgram.layout_with_lists
+
+    def noted(program: NativeProgram, beside: Ready) -> Ready:
+        made.append(beside)
+        return layout_with_lists(program, beside)
+
+    monkeypatch.setattr(NativeProgram, "layout_with_lists", noted)
+    x, y = blotted(200, 784), np.random.default_rng(1).integers(0, 4, 200)
+    _, step = built(784)
+    for _ in range(2):
+        step.over(x, y, batch_size=50)
+    [beside] = made
+    listed = beside.listed
+    assert listed is not None
+    assert listed.arena is beside.arena
+    batches = 50 * (784 * 4 + 8)
+    lists = sum(one.size for one in listed.lists)
+    assert lists > 0
+    assert beside.size == beside.arena_size + batches + lists
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -36,17 +36,22 @@ MOST_LAYOUTS = 64  # of batch sizes that are kept ready
 
 
 class Ready:
-    """A layout with its memory: what a run needs beside the addresses of inputs and outputs."""
+    """A layout with its memory: what a run needs beside the addresses of inputs and outputs.
 
-    def __init__(self, program: NativeProgram, sizes: dict[str, int]) -> None:
+    ``beside``: a layout of the same graph and sizes whose memory this one uses too; whoever uses it holds the lock of that one.
+    """
+
+    def __init__(self, program: NativeProgram, sizes: dict[str, int], beside: Ready | None = None) -> None:
         recipe = program.recipe
         self.sizes = dict(sizes)
         layout = recipe.layout(sizes)
         self.args = layout.args
         self.arena_size = layout.arena_size
-        memory = allocate(self.arena_size + 4096, program.graph.name, sizes)
-        start = -memory.ctypes.data % 4096
-        self.arena = memory[start:]
+        if beside is None or beside.arena_size < self.arena_size:
+            memory = allocate(self.arena_size + 4096, program.graph.name, sizes)
+            self.arena = memory[-memory.ctypes.data % 4096 :]
+        else:
+            self.arena = beside.arena
         self.status = np.zeros(8, dtype=np.int64)
         first = self.args.ctypes.data
         words = [
@@ -70,8 +75,10 @@ class Ready:
         self.lists = [ListMemory(one, program.rows_of(one, sizes)) for one in recipe.lists if program.listed]
         for one in self.lists:
             self.frame[one.listed.slot] = one.memory.ctypes.data
-        self._batches: dict[int, Array] = {}
-        self.batch_bytes: dict[int, int] = {}  # of the batches to gather, also of those that are not made yet
+        self._batches: dict[int, Array] = {} if beside is None else beside._batches
+        # Of the batches to gather, also of those that are not made yet.
+        self.batch_bytes: dict[int, int] = {} if beside is None else beside.batch_bytes
+        self.listed: Ready | None = None  # the layout beside this one whose products read lists of terms
         self.lock = threading.Lock()  # of the arena and the frame: one run at a time
         self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
         self.records_at = ctypes.c_void_p(self.records.ctypes.data)
@@ -87,7 +94,8 @@ class Ready:
     @property
     def size(self) -> int:
         """How many bytes this takes."""
-        return self.arena_size + sum(list(self.batch_bytes.values())) + sum([one.size for one in self.lists])
+        lists = [] if self.listed is None else self.listed.lists
+        return self.arena_size + sum(list(self.batch_bytes.values())) + sum([one.size for one in lists])
 
 
 class NativeProgram:
@@ -154,10 +162,18 @@ class NativeProgram:
         return self._compilation
 
     def with_lists(self) -> NativeProgram:
-        """Return the program whose products can leave out what is 0 in the data."""
+        """Return the program whose products can leave out what is 0 in the data.
+
+        Raises:
+            ChainruleError: it cannot be made: there is no LLVM, say, and this one's code came from the disk.
+        """
         if self._with_lists is None:
             self._with_lists = NativeProgram(self.graph, self.in_place, self.hints, listed=True)
         return self._with_lists
+
+    def layout_with_lists(self, beside: Ready) -> Ready:
+        """Return the layout of ``with_lists`` that shares memory with one of this program."""
+        return Ready(self.with_lists(), beside.sizes, beside)
 
     def rows_of(self, listed: TermList, sizes: Mapping[str, int]) -> int:
         """Return how many rows of data a list is for."""
@@ -194,8 +210,7 @@ class NativeProgram:
     @property
     def size(self) -> int:
         """How many bytes runs take beside inputs and results: an arena, and a batch to gather into, for each size there was."""
-        more = 0 if self._with_lists is None else self._with_lists.size
-        return sum([ready.size for ready in list(self._ready.values())]) + more
+        return sum([ready.size for ready in list(self._ready.values())])
 
     def memory(self) -> str:
         """Say how much memory runs take beside inputs and results; "" if it is not known yet."""

@@ -69,7 +69,7 @@ class Steps:
         self._known: tuple[dict[int, float], dict[int, float]] = {}, {}  # without lists of terms, and with them:
         self._seconds = self._known[0]  # per step, by number of threads
         self._calls = 0
-        self._lists = Lists(program, sizes)
+        self._lists = Lists(program, self.ready)
         self._in_large_pages: set[int] = set()  # the addresses of arrays for which they were asked
 
     def _parts(self, steps: int) -> list[tuple[int, int]]:
@@ -108,7 +108,7 @@ class Steps:
         seconds = steps * self._seconds.get(1, SECONDS_OF_KERNEL * ready.count)
         lists = self._lists.of(feed, seconds)
         if lists:
-            program, ready = program.with_lists(), self._lists.ready()
+            program, ready = self._lists.made()
         self._seconds = self._known[bool(lists)]
         frame, moves = ready.frame, []
         kept: list[Any] = [feed]

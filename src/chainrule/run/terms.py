@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.interface import CHUNK, LIST_HEAD, Kind, Scaling, TermList
 from chainrule.compiler.target import host
 from chainrule.compiler.value import LANES
+from chainrule.errors import ChainruleError
 from chainrule.graph import Array
 from chainrule.ops.lines import empty_in_lines
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WORTH_A_LIST = 0.9  # of the terms, on the average of tiles: where more are added, leaving the others out gains nothing
 SAMPLE = 128  # rows
+MOST_KNOWN = 64  # data of which it is known whether lists pay
 WORTH_COMPILING = 0.5  # seconds of steps, after which a program with lists is made
 
 
@@ -31,16 +32,16 @@ class Lists:
     That is another one, which is compiled once steps on such data have taken a while.
     """
 
-    def __init__(self, program: NativeProgram, sizes: dict[str, int]) -> None:
-        self.program, self.sizes = program, sizes
+    def __init__(self, program: NativeProgram, ready: Ready) -> None:
+        self.program, self.beside, self.sizes = program, ready, ready.sizes
         self._seconds = 0.0  # of steps on data for which they pay
         # By input and data: numbers of lists, and which part of the terms is added.
         self._paying: dict[tuple[int, int, tuple[int, ...]], dict[int, float]] = {}
+        self._cannot = not program.recipe.lists
 
     def of(self, feed: Feed, seconds: float) -> list[ListMemory]:
         """Return the lists to make for these rows, if any: for steps that take about so many ``seconds`` without."""
-        could = self.program.recipe.lists
-        if not could:
+        if self._cannot:
             return []
         paying: dict[int, float] = {}
         for k in feed.rows:
@@ -50,24 +51,30 @@ class Lists:
         self._seconds += seconds
         if self._seconds < WORTH_COMPILING:
             return []
-        lists = self.ready().lists
-        for one in lists:
+        try:
+            program, ready = self.made()
+        except ChainruleError as error:  # all else goes on without
+            self._cannot = True
+            self._note(f"not left out: {error}")
+            return []
+        for one in ready.lists:
             one.use_all()
-        self._note(list(paying.values()))
-        return [lists[number] for number in paying]
+        what = "product adds" if len(paying) == 1 else f"{len(paying)} products add"
+        part = sum(paying.values()) / len(paying)
+        self._note(f"left out, the {what} about {100 * part:.0f} % of the terms, {program.origin()}")
+        return [ready.lists[number] for number in paying]
 
-    def ready(self) -> Ready:
-        """Return the layout of the program with lists."""
-        return self.program.with_lists().ready(self.sizes)
+    def made(self) -> tuple[NativeProgram, Ready]:
+        """Return the program with lists, and its layout."""
+        program, ready = self.program.with_lists(), self.beside.listed
+        if ready is None:
+            ready = self.beside.listed = self.program.layout_with_lists(self.beside)
+        return program, ready
 
-    def _note(self, shares: Sequence[float]) -> None:
+    def _note(self, what: str) -> None:
         """Let the report say what is done."""
         sizes = ", ".join([f"{name} = {size}" for name, size in self.sizes.items()])
-        what = "product adds" if len(shares) == 1 else f"{len(shares)} products add"
-        made = self.program.with_lists()
-        self.program.notes[f"what is 0 in the data, many steps of {sizes}: "] = (
-            f"left out, the {what} about {100 * sum(shares) / len(shares):.0f} % of the terms, {made.origin()}"
-        )
+        self.program.notes[f"what is 0 in the data, many steps of {sizes}: "] = what
 
     def _paying_for(self, k: int, feed: Feed) -> dict[int, float]:
         """Return the numbers of the lists of the products with input ``k`` that leave enough out, and what part stays."""
@@ -82,6 +89,8 @@ class Lists:
                 sample = looked_at(rows, feed.order[: min(batch, SAMPLE)], feed.scalings.get(k), self.program.dtypes[k])
                 shares = {number: share(one, sample) for number, one in lists.items()}
                 found = {number: part for number, part in shares.items() if part < WORTH_A_LIST}
+            if len(self._paying) >= MOST_KNOWN:
+                self._paying.clear()
             self._paying[key] = found
         return found
 
