@@ -15,6 +15,7 @@ from chainrule.compiler.interface import CHUNK, LIST_HEAD, Kind, TermList
 from chainrule.errors import NativeError, NotFiniteError
 from chainrule.run import terms, threads
 from chainrule.run.native import NativeProgram, Ready
+from chainrule.run.straight import Straight
 from tests.training_step import training_step
 
 pytestmark = pytest.mark.usefixtures("native")
@@ -27,6 +28,7 @@ def native(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_chosen", None)
     monkeypatch.setattr(terms, "WORTH_COMPILING", 0.0)
     monkeypatch.setattr(terms, "WORTH_A_LIST", 1.01)
+    monkeypatch.setattr(Straight, "is_out", True)
 
 
 def blotted(count: int, features: int, dtype: Any = np.float32) -> Any:
@@ -147,6 +149,18 @@ def test_data_without_zeros_have_no_lists_and_data_may_change(monkeypatch: pytes
         for k in range(0, 128, 32):
             one_by_one(cr.tensor(x[k : k + 32]), cr.tensor(y[k : k + 32]))
     assert state(model) == state(other)
+
+
+def test_straight_line_code_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")
+    monkeypatch.setattr(terms, "WORTH_COMPILING", 0.0)
+    cr.manual_seed(1)
+    model = nn.Sequential(nn.Linear(20, 4), nn.Tanh(), nn.Linear(4, 2))
+    step = training_step(model, cr.optim.SGD(model.parameters(), lr=0.1))
+    x, y = blotted(64, 20), np.random.default_rng(1).integers(0, 2, 64)
+    step.over(x, y, batch_size=8, passes=1000)
+    assert "left out" not in step.report()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -17,8 +17,8 @@ from chainrule.ops.lines import empty_in_lines
 
 if TYPE_CHECKING:
     from chainrule.compiler.cache import Loaded
+    from chainrule.run.many_call import Feed
     from chainrule.run.native import NativeProgram, Ready
-    from chainrule.run.steps import Feed
 
 WORTH_A_LIST = 0.9  # of the terms, on the average of tiles: where more are added, leaving the others out gains nothing
 SAMPLE = 128  # rows
