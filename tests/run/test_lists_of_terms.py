@@ -27,7 +27,7 @@ def native(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", "off")
     monkeypatch.setattr(threads, "_chosen", None)
     monkeypatch.setattr(terms, "WORTH_COMPILING", 0.0)
-    monkeypatch.setattr(terms, "WORTH_A_LIST", 1.01)
+    monkeypatch.setattr(terms, "WORTH_A_LIST", 5.0)
     monkeypatch.setattr(Straight, "is_out", True)
 
 
@@ -256,7 +256,7 @@ def test_lists_name_the_terms_that_are_not_0(kind: Kind, rows: int, length: int,
     block = block if kind is Kind.ROWS else block // 4
     rng = np.random.default_rng(rows)
     x = rng.standard_normal((rows, length)) * (rng.random((rows, length)) < 0.02)
-    memory = terms.ListMemory(TermList(0, 0, kind, block, length), rows)
+    memory = terms.ListMemory(TermList(0, 0, kind, block, length, 64), rows)
     padded = np.zeros((rows, memory.groups * 16), np.bool_)
     padded[:, :length] = x != 0
     marks = np.packbits(padded, bitorder="little").view(np.int16).reshape(rows, memory.groups)
@@ -299,6 +299,6 @@ def test_the_share_of_terms_is_that_of_the_lists() -> None:
     for kind, block in ((Kind.ROWS, 16), (Kind.COLUMNS, 8), (Kind.GROUPS, 4)):
         lists = expected_terms(kind, x, 96, 784, block)
         of = {Kind.ROWS: 96, Kind.COLUMNS: 784, Kind.GROUPS: 49}[kind]
-        assert terms.share(TermList(0, 0, kind, block, 784), x) == pytest.approx(
+        assert terms.share(TermList(0, 0, kind, block, 784, 64), x) == pytest.approx(
             np.mean([len(one) / of for one in lists])
         )

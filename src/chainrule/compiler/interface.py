@@ -132,6 +132,7 @@ class TermList(NamedTuple):
     """A list that a kernel reads: its slot of the frame, the input whose elements decide, and for how many of its rows or columns.
 
     ``length``  the elements of a row of the input
+    ``work``    how many vectors are multiplied for a term of a block
     """
 
     slot: int
@@ -139,6 +140,7 @@ class TermList(NamedTuple):
     kind: Kind
     block: int
     length: int
+    work: int
 
 
 class Unlowered(Exception):  # a reason, caught by the pipeline

@@ -179,7 +179,10 @@ class _ProductRecords:
         ):
             return None
         build, targets = self.build, self.build.targets
-        build.lists.append(TermList(targets.num_slots, targets.slot[source] - FIRST_INPUT, kind, block, columns))
+        width = 64 if isinstance(other.size, Size) else other.size
+        work = width * (block // LANES) if kind is Kind.ROWS else block * width // (1 if kind is Kind.GROUPS else LANES)
+        number = targets.slot[source] - FIRST_INPUT
+        build.lists.append(TermList(targets.num_slots, number, kind, block, columns, max(work, 1)))
         if not build.listed:
             return None
         found = Field((1,), I32)
@@ -189,8 +192,7 @@ class _ProductRecords:
         count = numel(other.field.shape)
         watch(e, e.pointer(found), e.pointer(other.field), e.size(count), self.dtype)
         items = Items((count + (PIECE - 1)) // PIECE)
-        work = Work("watching a factor of the ", 0, count, ((found, 0),))
-        build.add(e, [], items, self.place, work)
+        build.add(e, [], items, self.place, Work("watching a factor of the ", 0, count, ((found, 0),)))
         return found
 
     def _work(self, cut: Cut, part: str, packed: tuple[Panels | None, ...] = ()) -> Work:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chainrule.run.native import NativeProgram, Ready
 
 WORTH_A_LIST = 0.9  # of the terms, on the average of tiles: where more are added, leaving the others out gains nothing
+TO_LIST = 3  # cycles that a term takes to list, about as many vectors are multiplied in them
 SAMPLE = 128  # rows
 MOST_KNOWN = 64  # data of which it is known whether lists pay
 WORTH_COMPILING = 0.5  # seconds of steps, after which a program with lists is made
@@ -88,7 +89,7 @@ class Lists:
                 batch = max([self.program.rows_of(one, self.sizes) for one in lists.values()])
                 sample = looked_at(rows, feed.order[: min(batch, SAMPLE)], feed.scalings.get(k), self.program.dtypes[k])
                 shares = {number: share(one, sample) for number, one in lists.items()}
-                found = {number: part for number, part in shares.items() if part < WORTH_A_LIST}
+                found = {k: part for k, part in shares.items() if part + TO_LIST / lists[k].work < WORTH_A_LIST}
             if len(self._paying) >= MOST_KNOWN:
                 self._paying.clear()
             self._paying[key] = found
