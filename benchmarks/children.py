@@ -155,6 +155,9 @@ def by_pass(losses: Sequence[float], passes: int) -> list[float]:
     return [statistics.fmean(losses[k * size : (k + 1) * size]) for k in range(passes)]
 
 
+SLOW = 5.0  # seconds of one turn: whoever takes longer works in the first few rounds only
+FEW_ROUNDS = 3
+
 Rates = tuple[float, float]  # of the machine in a round: multiplications and additions, and bytes, per second
 
 
@@ -189,8 +192,11 @@ def compare(
             machine.turn(1)
             rates.append(tuple(machine.found[0]))
             for child in order.sample(children, len(children)):
+                steps = found[child.name].steps
+                if len(steps) >= FEW_ROUNDS and child.passes * batches * min(steps) > SLOW:
+                    continue
                 try:
-                    found[child.name].steps.append(child.turn(child.passes) / (child.passes * batches))
+                    steps.append(child.turn(child.passes) / (child.passes * batches))
                 except Failed as failed:
                     found[child.name].note = str(failed)
                     children.remove(child)

@@ -6,7 +6,7 @@
 
 Each peer has a process of its own, pinned to as many CPUs as it may have threads. They take turns, one working at a time;
 a figure is the median over the rounds. Before that each trains a few passes from the same weights on the same rows, and
-one whose losses are not ours is named and not compared with.
+one whose losses are not ours is named and not compared with; one whose pass over the rows takes longer than 5 s has 3 turns.
 
     ×       time of the peer over ours, the median of the ratios within a round: above 1, ours is faster
     step    the median over the rounds; best: the smallest of them

@@ -16,8 +16,9 @@ from chainrule.compiler.target import unsupported
 from chainrule.graph import Graph, Node, Recording, graph_input, op, recording
 from chainrule.graph.sizes import symbol
 from chainrule.run import straight
+from chainrule.run.many_call import Feed
 from chainrule.run.native import NativeProgram
-from chainrule.run.steps import Feed, Steps
+from chainrule.run.steps import Steps
 
 pytestmark = pytest.mark.skipif(unsupported() is not None, reason=f"no native code: {unsupported()}")
 

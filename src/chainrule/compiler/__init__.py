@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chainrule.compiler.cost import cost_of
-    from chainrule.compiler.driver import write_gather
+    from chainrule.compiler.gather import write_gather
     from chainrule.compiler.module import Module
     from chainrule.compiler.pipeline import Compilation
     from chainrule.compiler.register_evaluator import estimate
     from chainrule.compiler.show import show_loops, show_records
     from chainrule.compiler.straight import write_straight
+    from chainrule.compiler.terms import write_lists
 
 _LATER = {
     "Compilation": "pipeline",
@@ -24,7 +25,8 @@ _LATER = {
     "estimate": "register_evaluator",
     "show_loops": "show",
     "show_records": "show",
-    "write_gather": "driver",
+    "write_gather": "gather",
+    "write_lists": "terms",
     "write_straight": "straight",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "show_loops",
     "show_records",
     "write_gather",
+    "write_lists",
     "write_straight",
 ]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from chainrule.compiler.alike import Made, form_of, records_like
 from chainrule.compiler.fields import Field, Number
-from chainrule.compiler.interface import Items
+from chainrule.compiler.interface import Items, TermList
 from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
 from chainrule.compiler.loop_kernel import LoopKernel
 from chainrule.compiler.module import Module
@@ -20,9 +20,13 @@ from chainrule.compiler.value import Dtype
 
 
 class Build:
-    """The text of all kernels and the records that call them. ``scratch``: memory that single records need."""
+    """The text of all kernels and the records that call them.
 
-    def __init__(self, targets: Targets, machine: Target, hints: dict[str, int]) -> None:
+    ``scratch``  memory that single records need
+    ``lists``    of the terms that products with data go through, or (without ``listed``) could go through
+    """
+
+    def __init__(self, targets: Targets, machine: Target, hints: dict[str, int], *, listed: bool = False) -> None:
         self.targets = targets
         self.regions = targets.regions
         self.machine = machine
@@ -30,6 +34,8 @@ class Build:
         self.module = Module(machine.masks, machine.lookup)
         self.records: list[Record] = []
         self.scratch: list[tuple[Field, int]] = []
+        self.listed = listed
+        self.lists: list[TermList] = []
         self._made: dict[str, Made] = {}  # of products, by their form
         for place, region in enumerate(targets.order):
             self._write(region, place)
@@ -56,9 +62,9 @@ class Build:
             self.records += records
             self.scratch += [(x, place) for x in scratch]
             return
-        first, first_scratch = len(self.records), len(self.scratch)
+        first, first_scratch, first_list = len(self.records), len(self.scratch), len(self.lists)
         product_records(self, region, place)
-        if form is not None:
+        if form is not None and len(self.lists) == first_list:  # each has lists of its own
             own = [x for x, _ in self.scratch[first_scratch:]]
             self._made[form.key] = Made(form.fields, tuple(self.records[first:]), tuple(own))
 

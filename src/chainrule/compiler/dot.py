@@ -20,6 +20,7 @@ from chainrule.graph.sizes import Dim
 from .emit import Emitter
 from .module import Module
 from .product import Entry, Epilogue, Registers, buffer, entry
+from .terms import Block, Terms
 from .value import I64, LANES, Dtype, Value
 
 DOT_CHUNK = 4096  # terms, 256 in each lane
@@ -72,16 +73,21 @@ def dot_product(
     epilogue: Epilogue,
     *,
     prepare: Callable[[Emitter], None] | None = None,
+    terms: Terms | None = None,
 ) -> None:
     """Write the kernel ``name`` into ``module``; ``prepare`` is called once, at its entry."""
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
     if prepare:
         prepare(e)
-    write_dot_product(e, dots, dtype, epilogue)
+    write_dot_product(e, dots, dtype, epilogue, terms=terms)
 
 
-def write_dot_product(e: Emitter, dots: Dots, dtype: Dtype, epilogue: Epilogue) -> None:
-    """Write the same into a function that was begun."""
+def write_dot_product(e: Emitter, dots: Dots, dtype: Dtype, epilogue: Epilogue, *, terms: Terms | None = None) -> None:
+    """Write the same into a function that was begun.
+
+    ``terms``: which groups of 16 terms are added where the others are known to be 0, in a list for each row of tiles. What is
+    left of K after whole groups is always added; K is ``DOT_CHUNK`` at most then.
+    """
     sums = e.stack(dtype, dots.rows * LANES)
     partial = e.stack(dtype, dots.rows * dots.columns * LANES) if dots.lanes < LANES else ""
 
@@ -98,7 +104,9 @@ def write_dot_product(e: Emitter, dots: Dots, dtype: Dtype, epilogue: Epilogue) 
         first, number = group * together, number - group * together * strips
         size = e.minimum(together, row_tiles - first)
         strip = e.quotient(number, size)
-        row, column = (first + number - strip * size) * dots.rows, strip * LANES
+        row_tile = first + number - strip * size
+        row, column = row_tile * dots.rows, strip * LANES
+        listed = terms.block(e, row_tile) if terms else None
         a = e.offset(buffer(e, Entry.A), batch * entry(e, Entry.A_BATCH), dtype)
         b = e.offset(buffer(e, Entry.B), batch * entry(e, Entry.B_BATCH), dtype)
         a_stride, b_stride, last = entry(e, Entry.A_ROW), entry(e, Entry.B_K), m - 1
@@ -110,7 +118,7 @@ def write_dot_product(e: Emitter, dots: Dots, dtype: Dtype, epilogue: Epilogue) 
             if dots.masked:
                 places = [e.minimum(place, n - 1) for place in places]
             rows_of_b = [e.offset(b, place * b_stride, dtype) for place in places]
-            lanes = _sums(e, dots, dtype, rows_of_a, rows_of_b, partial)
+            lanes = _sums(e, dots, dtype, rows_of_a, rows_of_b, partial, listed)
             for i in range(dots.rows):
                 x = lanes[i * dots.columns : (i + 1) * dots.columns]
                 e.store(_lanes(e, x), e.offset(sums, j + i * LANES if i else j, dtype))
@@ -134,10 +142,19 @@ class Lane(NamedTuple):
     number: int
 
 
-def _sums(e: Emitter, dots: Dots, dtype: Dtype, rows_of_a: list[str], rows_of_b: list[str], partial: str) -> list[Lane]:
+def _sums(
+    e: Emitter,
+    dots: Dots,
+    dtype: Dtype,
+    rows_of_a: list[str],
+    rows_of_b: list[str],
+    partial: str,
+    listed: Block | None,
+) -> list[Lane]:
     """Return the sums of a tile; ``partial`` is memory for a vector of each."""
     zeros = [e.wide(e.constant(0, dtype), dots.lanes)] * (dots.rows * dots.columns)
     k = entry(e, Entry.K)
+    piece = PIECE if listed is None else DOT_CHUNK
 
     def terms(first: Value, mask: Value | None, now: list[Value]) -> list[Value]:
         x = [e.load(e.offset(row, first, dtype), dtype, dots.lanes, mask) for row in rows_of_a]
@@ -151,7 +168,14 @@ def _sums(e: Emitter, dots: Dots, dtype: Dtype, rows_of_a: list[str], rows_of_b:
 
     def lanes(first: Value, whole: Value, stop: Value, now: list[Value]) -> list[Value]:
         """Add terms to the lanes from that of the term ``first`` on."""
-        now = e.loop(first, whole, LANES, lambda first, *now: terms(first, None, list(now)), now)
+        if listed is None:
+            now = e.loop(first, whole, LANES, lambda first, *now: terms(first, None, list(now)), now)
+        else:
+
+            def group(place: Value, *now: Value) -> list[Value]:
+                return terms(first + listed.term(place) * LANES, None, list(now))
+
+            now = e.loop(0, listed.count(), 1, group, now)
         if not dots.whole:  # at most one turn more
             last = first + (whole - first + (LANES - 1) & -LANES)
             mask = e.lane_numbers(lanes=dots.lanes) < e.wide(stop - last, dots.lanes)
@@ -164,7 +188,7 @@ def _sums(e: Emitter, dots: Dots, dtype: Dtype, rows_of_a: list[str], rows_of_b:
 
     def in_passes(start: Value, limit: Value) -> None:
         """Add a piece that stays in the nearest cache, in as many passes as a vector has registers."""
-        whole, stop = ends(start, PIECE, limit)
+        whole, stop = ends(start, piece, limit)
 
         def one_pass(lane: Value) -> None:
             places = [e.offset(partial, lane + q * LANES, dtype) for q in range(len(zeros))]
@@ -183,7 +207,7 @@ def _sums(e: Emitter, dots: Dots, dtype: Dtype, rows_of_a: list[str], rows_of_b:
             e.loop(
                 0, len(zeros) * LANES, LANES, lambda q: e.store(zero, e.offset(partial, q, dtype)), at_least_once=True
             )
-            e.loop(start, stop, PIECE, lambda piece: in_passes(piece, stop))
+            e.loop(start, stop, piece, lambda start: in_passes(start, stop))
             now = [e.load(e.offset(partial, q * LANES, dtype), dtype, LANES) for q in range(len(zeros))]
         return [old + _fold(e, now[q * size : q * size + size]) for q, old in enumerate(total)]
 

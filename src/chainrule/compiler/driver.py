@@ -6,7 +6,7 @@ from chainrule.compiler.emit import Emitter
 from chainrule.compiler.interface import RUN, RUN_TEAM, Team
 from chainrule.compiler.module import Module
 from chainrule.compiler.target import Target
-from chainrule.compiler.value import I64, LANES, Dtype, Value
+from chainrule.compiler.value import I64, Value
 
 SPINS = 2000  # turns of waiting before the core is offered to others
 
@@ -152,53 +152,6 @@ def restore_denormals(e: Emitter, machine: Target, state: str) -> None:
         e.line(f"call void @llvm.aarch64.set.fpcr(i64 {state})")
     else:
         e.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {state})")
-
-
-def write_gather(module: Module, source: Dtype, target: Dtype, *, scaled: bool = False) -> str:
-    """Write the kernel that copies rows named by an order into a batch, in another dtype; return its name.
-
-    args: the slots of the rows, of the order and of the batch, the offset of the batch in bytes, elements per row,
-    and how many rows later in the order memory is asked for ahead of its use. With ``scaled``, also
-    what is subtracted from each element and what the difference is multiplied by, each a number of the target's dtype.
-    """
-    name = f"gather.{source.name}.{target.name}{'.scaled' * scaled}"
-    if name in module.functions:
-        return name
-    e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
-    words = [e.load(e.offset("%args", k, I64), I64) for k in range(6)]
-    rows, order, batch = [e.raw(f"load ptr, ptr {e.offset('%frame', words[k], I64)}, align 8") for k in range(3)]
-    batch = e.raw(f"getelementptr i8, ptr {batch}, i64 {words[3].name}")
-    length = words[4]
-    shift, factor = [e.load(e.offset("%args", 6 + k, I64), target) if scaled else None for k in range(2)]
-
-    def converted(x: Value) -> Value:
-        y = e.cast(x, target)
-        return y if shift is None or factor is None else (y - shift) * factor
-
-    def row(i: Value) -> None:
-        place = e.load(e.offset(order, i, I64), I64)
-        from_, to = e.offset(rows, place * length, source), e.offset(batch, i * length, target)
-
-        def part(j: Value) -> None:
-            mask = e.lane_numbers() < e.wide(length - j)
-            x = e.load(e.offset(from_, j, source), source, LANES, mask)
-            e.store(converted(x), e.offset(to, j, target), mask)
-
-        whole = e.bits("and", length, -LANES)
-        later = e.load(e.offset(order, i + words[5], I64), I64)
-        ahead = e.offset(rows, later * length, source)
-
-        def block(j: Value) -> None:
-            e.prefetch(e.offset(ahead, j, source), locality=2)
-            x = e.load(e.offset(from_, j, source), source, LANES)
-            e.store(converted(x), e.offset(to, j, target))
-
-        e.loop(0, whole, LANES, block)
-        e.loop(whole, length, LANES, part)
-
-    e.loop(Value(e, "%begin", I64), Value(e, "%end", I64), 1, row)
-    e.finish()
-    return name
 
 
 def flush_denormals(e: Emitter, machine: Target) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
 from chainrule.errors import NativeError
@@ -16,6 +16,8 @@ STATUS, ARENA, FIRST_INPUT = (
 )  # slots of the frame: what a failed check sets, the arena, the inputs from there on
 RUN, RUN_TEAM = "run", "run_team"  # the functions of the driver
 STRAIGHT = "straight"  # the function of straight-line code
+CHUNK = 256  # terms of a product summed one after the other, before they are added to the sum of those before them
+LIST_HEAD = 16  # words of a list of terms before its first block: a line of the cache
 NO_SIZES: Mapping[str, int] = {}
 TOO_MANY = 1 << 32  # of what kernels divide in 32 bits
 
@@ -111,6 +113,34 @@ class Given(NamedTuple):
     numbers: frozenset[int]
     order_slot: int
     twins: Twins = ()
+
+
+class Kind(StrEnum):
+    """Which terms of a product with data a list names, and for which part of the result there is one of its own.
+
+    ``GROUPS``   16 columns of the data each, for some of its rows: the sums of ``dot.py``
+    ``COLUMNS``  columns of the data, for some of its rows: a tile of the product of data and weights
+    ``ROWS``     rows of the data, for some of its columns: a tile of the product of errors and data
+    """
+
+    GROUPS = "groups"
+    COLUMNS = "columns"
+    ROWS = "rows"
+
+
+class TermList(NamedTuple):
+    """A list that a kernel reads: its slot of the frame, the input whose elements decide, and for how many of its rows or columns.
+
+    ``length``  the elements of a row of the input
+    ``work``    how many vectors are multiplied for a term of a block
+    """
+
+    slot: int
+    input: int
+    kind: Kind
+    block: int
+    length: int
+    work: int
 
 
 class Unlowered(Exception):  # a reason, caught by the pipeline

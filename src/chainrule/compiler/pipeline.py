@@ -33,7 +33,14 @@ class Compilation:
     """Everything that the passes made of a graph."""
 
     def __init__(
-        self, graph: Graph, nodes: Sequence[Node], in_place: Mapping[int, int], machine: Target, hints: dict[str, int]
+        self,
+        graph: Graph,
+        nodes: Sequence[Node],
+        in_place: Mapping[int, int],
+        machine: Target,
+        hints: dict[str, int],
+        *,
+        listed: bool = False,
     ) -> None:
         self.seconds: dict[str, float] = {}
         self.machine = machine
@@ -46,7 +53,7 @@ class Compilation:
         start = self._took("regions", start)
         self.targets = Targets(self.regions, self.lowered.sources, in_place)
         start = self._took("targets", start)
-        self.build = Build(self.targets, machine, hints)
+        self.build = Build(self.targets, machine, hints, listed=listed)
         write_driver(self.build.module, machine)
         self.ir = self.build.module.text(machine.attributes())
         self._took("kernels", start)
@@ -69,4 +76,4 @@ class Compilation:
                 straight = estimate(self.regions, self.hints)
             except Unsuitable as unsuitable:
                 straight = str(unsuitable)
-        return recipe_of(self.targets, self.records, self.build.scratch, self.graph, straight)
+        return recipe_of(self.targets, self.records, self.build.scratch, self.graph, straight, self.build.lists)

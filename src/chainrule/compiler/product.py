@@ -25,14 +25,15 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from .emit import Emitter
+from .interface import CHUNK as CHUNK
+from .interface import Kind
 from .module import Module
+from .terms import Block, Terms
 from .tile import Registers as Registers
 from .tile import Tile as Tile
 from .tile import choose_tile as choose_tile
 from .tile import count_tiles as count_tiles
 from .value import I64, LANES, Dtype, Value
-
-CHUNK = 256  # terms summed one after the other, before they are added to the sum of those before them
 
 
 class Entry(IntEnum):
@@ -126,6 +127,7 @@ def product(
     prepare: Callable[[Emitter], None] | None = None,
     prefetch: Prefetch | None = None,
     resume: bool = False,
+    terms: Terms | None = None,
 ) -> None:
     """Write the kernel ``name`` into ``module``; ``prepare`` is called once, at its entry.
 
@@ -135,28 +137,43 @@ def product(
     of fewer rows than a tile has, each is a tile of equal rows. (Where A is packed, its panels end with copies instead.)
     So the epilogue sees every element of C once.
     With ``resume`` the sums go on from those in ``PARTIAL``: what the chunks before gave.
+    ``terms``: which terms are added where the others are known to be 0, in a list for each row or column of tiles.
     """
     e = Emitter(module, name, [("ptr", "frame"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")])
     if prepare:
         prepare(e)
-    write_product(e, tile, dtype, epilogue, prefetch, resume=resume)
+    write_product(e, tile, dtype, epilogue, prefetch, resume=resume, terms=terms)
 
 
 def write_product(
-    e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, prefetch: Prefetch | None = None, *, resume: bool = False
+    e: Emitter,
+    tile: Tile,
+    dtype: Dtype,
+    epilogue: Epilogue,
+    prefetch: Prefetch | None = None,
+    *,
+    resume: bool = False,
+    terms: Terms | None = None,
 ) -> None:
     """Write the same into a function that was begun."""
-    _Product(e, tile, dtype, epilogue, prefetch, resume).write()
+    _Product(e, tile, dtype, epilogue, prefetch, resume, terms).write()
 
 
 class _Product:
     """The writer of one kernel. Entries are loaded where they are used: registers are scarcer than loads."""
 
     def __init__(
-        self, e: Emitter, tile: Tile, dtype: Dtype, epilogue: Epilogue, prefetch: Prefetch | None, resume: bool
+        self,
+        e: Emitter,
+        tile: Tile,
+        dtype: Dtype,
+        epilogue: Epilogue,
+        prefetch: Prefetch | None,
+        resume: bool,
+        terms: Terms | None,
     ) -> None:
         self.e, self.tile, self.dtype = e, tile, dtype
-        self.epilogue, self.prefetch, self.resume = epilogue, prefetch, resume
+        self.epilogue, self.prefetch, self.resume, self.terms = epilogue, prefetch, resume, terms
         vectors = tile.rows * tile.vectors
         self.sums = e.stack(dtype, vectors * LANES)  # of the tile finished last
         self.before = e.stack(dtype, vectors * LANES)  # of the chunks before
@@ -220,6 +237,8 @@ class _Product:
             a = address(e, e.offset(buffer(e, Entry.A), a, self.dtype))
             b = address(e, e.offset(buffer(e, Entry.B), b, self.dtype))
             columns = self.columns(where, vectors, is_tail=panels is None)
+            if self.terms:
+                self.block = self.terms.block(e, panel if self.terms.kind is Kind.ROWS else row_tile)
             if self.prefetch and not deferred:
                 e.loop(where.start, where.stop, 1, lambda i: self.prefetch_row(where, vectors, i))
             self.multiply(a, b, where, columns, self.where(pending) if deferred else None)
@@ -276,11 +295,19 @@ class _Product:
         self.b_step = self.entry(Entry.B_K) * dtype.itemsize
         zeros = [e.wide(e.constant(0, dtype), column.lanes) for column in columns] * rows
 
-        def terms(start: Value | int, stop: Value, now: list[Value]) -> list[Value]:
-            return e.loop(start, stop, 1, lambda _, *now: self.term(list(now), columns), now)
+        def terms(start: Value | int, stop: Value, now: list[Value], listed: Block | None) -> list[Value]:
+            if listed is None:
+                return e.loop(start, stop, 1, lambda _, *now: self.term(list(now), columns), now)
+
+            def turn(place: Value, *sums: Value) -> list[Value]:
+                k = listed.term(place)
+                return self.term([a + k * self.a_step, b + k * self.b_step, *sums], columns)[2:]
+
+            return [a, b, *e.loop(start, stop, 1, turn, now[2:])]
 
         def chunk(number: Value, a: Value, b: Value, *stop: Value) -> list[Value]:
-            length = e.minimum(k - number * CHUNK, CHUNK)
+            listed = self.block.chunk(number) if self.terms else None
+            length = listed.count() if listed else e.minimum(k - number * CHUNK, CHUNK)
             if pending:
 
                 def turn(i: Value, start: Value, *now: Value) -> list[Value]:
@@ -289,11 +316,11 @@ class _Product:
                     if self.prefetch:
                         self.prefetch_row(where, len(columns), i)
                     end = e.arithmetic("div", length * (i + 1), rows)
-                    return [end, *terms(start, end, list(now))]
+                    return [end, *terms(start, end, list(now), listed)]
 
                 _, a, b, *sums = e.loop(0, rows, 1, turn, [e.index(0), a, b, *zeros], at_least_once=True)
             else:
-                a, b, *sums = terms(0, length, [a, b, *zeros])
+                a, b, *sums = terms(0, length, [a, b, *zeros], listed)
             for q, value in enumerate(sums):
                 e.store(value, self.at(self.sums, q))
             if self.resume:

@@ -8,9 +8,9 @@ from chainrule.compiler import dot
 from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import Emitter
 from chainrule.compiler.evaluator import Evaluator
-from chainrule.compiler.fields import Field, is_one
+from chainrule.compiler.fields import Field, Source, is_one
 from chainrule.compiler.index import Index, index_of
-from chainrule.compiler.interface import Items
+from chainrule.compiler.interface import FIRST_INPUT, Items, Kind, TermList
 from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
 from chainrule.compiler.memory import view_of
 from chainrule.compiler.module import Module
@@ -18,9 +18,10 @@ from chainrule.compiler.neighbours import among, most_drawn
 from chainrule.compiler.pack import pack_any, pack_rows, pack_transposed
 from chainrule.compiler.plan import Entry, Record, Work
 from chainrule.compiler.product import PRODUCT_ARGS, write_product
+from chainrule.compiler.terms import PIECE, Terms, watch
 from chainrule.compiler.tile import Registers, Tile, choose_tile, count_tiles
-from chainrule.compiler.value import LANES, Value
-from chainrule.graph.sizes import Dim, Size, evaluate, surely_same
+from chainrule.compiler.value import I32, LANES, Value
+from chainrule.graph.sizes import Dim, Size, evaluate, numel, surely_same
 
 if TYPE_CHECKING:
     from chainrule.compiler.build import Build
@@ -111,12 +112,14 @@ class _ProductRecords:
         if len(cuts) > 1:
             self.build.scratch.append((sums, self.place))
         panels: Panels | None = None
+        listed = self._listed_of_tiles() if len(cuts) == 1 and not self.packs_a else None
         for cut in cuts:
             if self.packs_b:
                 strides = self.b.inner, self.b.free
                 panels = self._pack(self.b, self.n, self.k, strides, self.tile.width, cut, panels)
             is_last = surely_same(cut.term + cut.terms, self.k)
-            self._product(cut, packed_a, panels, sums, resumes=not surely_same(cut.term, 0), is_last=is_last)
+            resumes = not surely_same(cut.term, 0)
+            self._product(cut, packed_a, panels, sums, resumes=resumes, is_last=is_last, listed=listed)
 
     def _dots(self, k: int) -> None:
         """Write the record of a product of rows with rows."""
@@ -134,12 +137,63 @@ class _ProductRecords:
             *_sizes(0, 0),
         ]
         assert len(entries) == PRODUCT_ARGS
+        listed = self._listed(Kind.GROUPS, self.a, self.b, dots.rows)
         e = KernelEmitter(self.build.module, KERNEL, PRODUCT_ARGS)
         epilogue, _ = self._epilogue(e, Cut(0, self.n, 0, k))
-        dot.write_dot_product(e, dots, self.dtype, epilogue)
+        terms = Terms(e.pointer(listed), Kind.GROUPS) if listed else None
+        dot.write_dot_product(e, dots, self.dtype, epilogue, terms=terms)
 
         count = dot.count_dots(dots, self.m, self.n, k, self.dtype, self.batches)
         self.build.add(e, entries, count, self.place, self._work(Cut(0, self.n, 0, k), ""))
+
+    def _listed_of_tiles(self) -> tuple[Field, Kind] | None:
+        """Return the list for the tiles of a product, and whether the data are its first factor or its second; None: there is none."""
+        found = self._listed(Kind.COLUMNS, self.a, self.b, self.tile.rows)
+        if found is not None:
+            return found, Kind.COLUMNS
+        if self.packs_b:
+            return None
+        found = self._listed(Kind.ROWS, self.b, self.a, self.tile.width)
+        return None if found is None else (found, Kind.ROWS)
+
+    def _listed(self, kind: Kind, data: Factor, other: Factor, block: int) -> Field | None:
+        """Return a list of terms for a product with data, and write the record that watches the other factor.
+
+        None: no lists are wanted, ``data`` are not the rows of an input of any number of rows, such as are gathered, or the
+        other factor is a part of what is in memory.
+        """
+        row = (data.inner, data.free, data.terms) if kind is Kind.ROWS else (data.free, data.inner, data.size)
+        apart, step, rows = row
+        columns = data.size if kind is Kind.ROWS else data.terms
+        source = data.field
+        if (
+            not self.is_single
+            or not isinstance(source, Source)
+            or source in self.build.targets.over.values()
+            or not isinstance(rows, Size)
+            or isinstance(columns, Size)
+            or not (is_one(step) and surely_same(apart, columns) and surely_same(data.offset, 0))
+            or not surely_same(numel(source.shape), rows * columns)
+            or not surely_same(numel(other.field.shape), other.size * other.terms)
+            or columns < LANES
+        ):
+            return None
+        build, targets = self.build, self.build.targets
+        width = 64 if isinstance(other.size, Size) else other.size
+        work = width * (block // LANES) if kind is Kind.ROWS else block * width // (1 if kind is Kind.GROUPS else LANES)
+        number = targets.slot[source] - FIRST_INPUT
+        build.lists.append(TermList(targets.num_slots, number, kind, block, columns, max(work, 1)))
+        if not build.listed:
+            return None
+        found = Field((1,), I32)
+        targets.slot[found] = targets.num_slots
+        targets.num_slots += 1
+        e = KernelEmitter(self.build.module, KERNEL)
+        count = numel(other.field.shape)
+        watch(e, e.pointer(found), e.pointer(other.field), e.size(count), self.dtype)
+        items = Items((count + (PIECE - 1)) // PIECE)
+        build.add(e, [], items, self.place, Work("watching a factor of the ", 0, count, ((found, 0),)))
+        return found
 
     def _work(self, cut: Cut, part: str, packed: tuple[Panels | None, ...] = ()) -> Work:
         """Return what the record of a block does; all it reads and writes but the factors has the size of the result."""
@@ -159,6 +213,7 @@ class _ProductRecords:
         *,
         resumes: bool,
         is_last: bool,
+        listed: tuple[Field, Kind] | None,
     ) -> None:
         """Write the record of one block."""
         a, b = self.a, self.b
@@ -189,7 +244,8 @@ class _ProductRecords:
         assert len(entries) == PRODUCT_ARGS
         e = KernelEmitter(self.build.module, KERNEL, PRODUCT_ARGS)
         epilogue, prefetch = self._epilogue(e, cut) if is_last else (self._keep(e, sums, cut), None)
-        write_product(e, tile, self.dtype, epilogue, prefetch, resume=resumes)
+        terms = Terms(e.pointer(listed[0]), listed[1]) if listed else None
+        write_product(e, tile, self.dtype, epilogue, prefetch, resume=resumes, terms=terms)
 
         count = count_tiles(tile, self.m, cut.columns, self.batches)
         part = "" if surely_same(cut.columns, self.n) and surely_same(cut.terms, self.k) else "a block of the "

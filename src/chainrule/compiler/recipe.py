@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chainrule.compiler.interface import ARENA, Items, as_number
+from chainrule.compiler.interface import ARENA, Items, Kind, TermList, as_number
 from chainrule.errors import NativeError
 from chainrule.graph import Array, Graph
 from chainrule.graph.sizes import Dim, Shape, Size, numel
@@ -70,6 +70,7 @@ class Recipe(NamedTuple):
 
     ``straight``   how many instructions straight-line code takes for the sizes that the kernels were shaped for, or why
                    there is none; None: not known
+    ``lists``      of terms, which kernels read, or could read if they were made so (``terms.py``)
     """
 
     num_slots: int
@@ -78,6 +79,7 @@ class Recipe(NamedTuple):
     results: tuple[Result, ...]
     fixed: tuple[Fixed, ...]
     straight: int | str | None
+    lists: tuple[TermList, ...] = ()
 
     def layout(self, sizes: Mapping[str, int]) -> Layout:
         """Return where everything lies for these sizes."""
@@ -136,6 +138,7 @@ def recipe_of(
     scratch: Sequence[tuple[Field, int]],
     graph: Graph,
     straight: int | str | None,
+    lists: Sequence[TermList] = (),
 ) -> Recipe:
     """Return the recipe of what the passes made of a graph."""
     slot = targets.slot
@@ -161,6 +164,7 @@ def recipe_of(
         tuple([Result(slot.get(field, 0), field.shape, field.dtype) for field in targets.regions.outputs]),
         tuple([Fixed(slot[field], places.get(id(field.array), field.array)) for field in targets.fixed]),
         straight,
+        tuple(lists),
     )
 
 
@@ -195,6 +199,7 @@ class _Writer:
                 [one.slot, one.source if isinstance(one.source, int) else _array(one.source)] for one in recipe.fixed
             ],
             "straight": recipe.straight,
+            "lists": recipe.lists,
             "sizes": self.written,
         }
         return json.dumps(found, separators=(",", ":")).encode()
@@ -268,4 +273,5 @@ def _read(found: Any) -> Recipe:
         ),
         tuple(fixed),
         found["straight"],
+        tuple([TermList(slot, number, Kind(kind), *rest) for slot, number, kind, *rest in found["lists"]]),
     )

@@ -14,11 +14,12 @@ from chainrule.run.program import Program
 if TYPE_CHECKING:
     from chainrule.compiler.interface import Scaling
     from chainrule.run.engine import Chosen, check_environment, choose, engine_name, is_off
+    from chainrule.run.many_call import Feed, can_gather
     from chainrule.run.native import NativeProgram
     from chainrule.run.origin import Origin, find_origin
     from chainrule.run.prepared import Prepared, prepare
     from chainrule.run.profile import measure
-    from chainrule.run.steps import Feed, Steps, can_gather
+    from chainrule.run.steps import Steps
 
 _LATER = {
     "Chosen": "chainrule.run.engine",
@@ -32,10 +33,10 @@ _LATER = {
     "Prepared": "chainrule.run.prepared",
     "prepare": "chainrule.run.prepared",
     "measure": "chainrule.run.profile",
-    "Feed": "chainrule.run.steps",
+    "Feed": "chainrule.run.many_call",
     "Scaling": "chainrule.compiler.interface",
     "Steps": "chainrule.run.steps",
-    "can_gather": "chainrule.run.steps",
+    "can_gather": "chainrule.run.many_call",
 }
 
 __all__ = [

@@ -15,15 +15,16 @@ from chainrule import compiler
 from chainrule.compiler.array_call import address
 from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.graph_key import graph_key
-from chainrule.compiler.interface import ARENA, FIRST_INPUT, RUN, STATUS
+from chainrule.compiler.interface import ARENA, FIRST_INPUT, RUN, STATUS, TermList, as_number
 from chainrule.compiler.llvm import assembly
 from chainrule.compiler.recipe import read_recipe
 from chainrule.compiler.target import host
 from chainrule.graph import Array, Graph
-from chainrule.graph.sizes import evaluate
+from chainrule.graph.sizes import evaluate, numel
 from chainrule.ops.lines import empty_in_lines
 from chainrule.run.memory import allocate, told
 from chainrule.run.program import Program, late_calls
+from chainrule.run.terms import ListMemory
 
 if TYPE_CHECKING:
     from chainrule.compiler import Compilation
@@ -34,17 +35,22 @@ MOST_LAYOUTS = 64  # of batch sizes that are kept ready
 
 
 class Ready:
-    """A layout with its memory: what a run needs beside the addresses of inputs and outputs."""
+    """A layout with its memory: what a run needs beside the addresses of inputs and outputs.
 
-    def __init__(self, program: NativeProgram, sizes: dict[str, int]) -> None:
+    ``beside``: a layout of the same graph and sizes whose memory this one uses too; whoever uses it holds the lock of that one.
+    """
+
+    def __init__(self, program: NativeProgram, sizes: dict[str, int], beside: Ready | None = None) -> None:
         recipe = program.recipe
         self.sizes = dict(sizes)
         layout = recipe.layout(sizes)
         self.args = layout.args
         self.arena_size = layout.arena_size
-        memory = allocate(self.arena_size + 4096, program.graph.name, sizes)
-        start = -memory.ctypes.data % 4096
-        self.arena = memory[start:]
+        if beside is None or beside.arena_size < self.arena_size:
+            memory = allocate(self.arena_size + 4096, program.graph.name, sizes)
+            self.arena = memory[-memory.ctypes.data % 4096 :]
+        else:
+            self.arena = beside.arena
         self.status = np.zeros(8, dtype=np.int64)
         first = self.args.ctypes.data
         words = [
@@ -65,8 +71,13 @@ class Ready:
         self.seen: list[Any] = [None] * len(program.dtypes)  # the arrays whose addresses stand in the frame
         self.numbers = bytearray(8 * len(program.dtypes) + 8)
         self.numbers_at = ctypes.addressof(ctypes.c_char.from_buffer(self.numbers))
-        self._batches: dict[int, Array] = {}
-        self.batch_bytes: dict[int, int] = {}  # of the batches to gather, also of those that are not made yet
+        self.lists = [ListMemory(one, program.rows_of(one, sizes)) for one in recipe.lists if program.listed]
+        for one in self.lists:
+            self.frame[one.listed.slot] = one.memory.ctypes.data
+        self._batches: dict[int, Array] = {} if beside is None else beside._batches
+        # Of the batches to gather, also of those that are not made yet.
+        self.batch_bytes: dict[int, int] = {} if beside is None else beside.batch_bytes
+        self.listed: Ready | None = None  # the layout beside this one whose products read lists of terms
         self.lock = threading.Lock()  # of the arena and the frame: one run at a time
         self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
         self.records_at = ctypes.c_void_p(self.records.ctypes.data)
@@ -82,21 +93,35 @@ class Ready:
     @property
     def size(self) -> int:
         """How many bytes this takes."""
-        return self.arena_size + sum(list(self.batch_bytes.values()))
+        lists = [] if self.listed is None else self.listed.lists
+        return self.arena_size + sum(list(self.batch_bytes.values())) + sum([one.size for one in lists])
 
 
 class NativeProgram:
-    """A graph ready to run natively on NumPy arrays; ``run`` means the same as that of ``Program``."""
+    """A graph ready to run natively on NumPy arrays; ``run`` means the same as that of ``Program``.
+
+    ``listed``: its products with data can leave out what is 0 in them (``run/terms.py``); that takes some of their speed where
+    they add everything.
+    """
 
     def __init__(
-        self, graph: Graph, in_place: Mapping[int, int] | None = None, hints: dict[str, int] | None = None
+        self,
+        graph: Graph,
+        in_place: Mapping[int, int] | None = None,
+        hints: dict[str, int] | None = None,
+        *,
+        listed: bool = False,
     ) -> None:
         self.graph = graph
         self.in_place = dict(in_place or {})
         self.hints = dict(hints or {})
+        self.listed = listed
+        self._with_lists: NativeProgram | None = None
         self._compilation: Compilation | None = None
         start = time.perf_counter()
         self.key = graph_key(graph, self.in_place, self.hints)
+        if self.key is not None and listed:
+            self.key += b" listed"
         self.loaded, self.recipe = self._load()
         self.seconds = time.perf_counter() - start
         self.library = self.loaded.library
@@ -131,9 +156,27 @@ class NativeProgram:
         """What the passes made, made now if the code came from the disk."""
         if self._compilation is None:
             self._compilation = compiler.Compilation(
-                self.graph, late_calls(self.graph), self.in_place, host(), self.hints
+                self.graph, late_calls(self.graph), self.in_place, host(), self.hints, listed=self.listed
             )
         return self._compilation
+
+    def with_lists(self) -> NativeProgram:
+        """Return the program whose products can leave out what is 0 in the data.
+
+        Raises:
+            ChainruleError: it cannot be made: there is no LLVM, say, and this one's code came from the disk.
+        """
+        if self._with_lists is None:
+            self._with_lists = NativeProgram(self.graph, self.in_place, self.hints, listed=True)
+        return self._with_lists
+
+    def layout_with_lists(self, beside: Ready) -> Ready:
+        """Return the layout of ``with_lists`` that shares memory with one of this program."""
+        return Ready(self.with_lists(), beside.sizes, beside)
+
+    def rows_of(self, listed: TermList, sizes: Mapping[str, int]) -> int:
+        """Return how many rows of data a list is for."""
+        return as_number(numel(self.graph.inputs[listed.input].shape), sizes) // listed.length
 
     def loops(self) -> str:
         """Return the kernels as text: their loops, what each computes, and where it goes."""
@@ -151,14 +194,17 @@ class NativeProgram:
         """Say how many kernels there are, and how long compiling took."""
         calls = self.recipe.calls
         kernels = len({call.kernel for call in calls})
-        origin = "from the cache" if self.loaded.from_cache else "compiled"
-        lines = [f"native: {len(calls)} calls of {kernels} kernels, {origin} in {1e3 * self.seconds:.0f} ms"]
+        lines = [f"native: {len(calls)} calls of {kernels} kernels, {self.origin()}"]
         if self.loaded.note:
             lines.append(f"not kept on disk: {self.loaded.note}")
         if self._ready:
             lines.append(self.memory())
         lines += [what + note for what, note in self.notes.items()]
         return lines
+
+    def origin(self) -> str:
+        """Say where the code came from, and how long that took."""
+        return f"{'from the cache' if self.loaded.from_cache else 'compiled'} in {1e3 * self.seconds:.0f} ms"
 
     @property
     def size(self) -> int:

@@ -11,7 +11,23 @@ from chainrule.graph import Array
 
 PAGE = 1 << 21  # bytes of a large page
 WORTH = 4 * PAGE  # bytes of an array from which on it pays
+MOST_KNOWN = 1024  # addresses
 COLLAPSE = 25  # MADV_COLLAPSE (Linux 6.1): put what lies in small pages into large ones, now
+
+
+class LargePages:
+    """Asks for large pages for arrays, once for each address."""
+
+    def __init__(self) -> None:
+        self._asked: set[int] = set()
+
+    def ask(self, array: Array) -> None:
+        """Ask for an array if it was not done before."""
+        if array.ctypes.data not in self._asked:
+            if len(self._asked) >= MOST_KNOWN:
+                self._asked.clear()
+            self._asked.add(array.ctypes.data)
+            use_large_pages(array)
 
 
 def use_large_pages(array: Array) -> bool:

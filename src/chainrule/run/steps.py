@@ -4,55 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from chainrule import compiler
-from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.interface import FIRST_INPUT, RUN_TEAM, Given, Rows, Scaling, Team
-from chainrule.compiler.target import host
+from chainrule.compiler.interface import RUN_TEAM, Team
 from chainrule.graph import Array
-from chainrule.graph.sizes import evaluate
+from chainrule.run.many_call import Feed, ManyCall
 from chainrule.run.native import NativeProgram
-from chainrule.run.pages import use_large_pages
-from chainrule.run.straight import MANY, SECONDS_OF_KERNEL, Function, Straight, twins
+from chainrule.run.pages import LargePages
+from chainrule.run.straight import MANY, SECONDS_OF_KERNEL, Function, Straight
+from chainrule.run.terms import Lists
 from chainrule.run.threads import get_num_threads, is_chosen, pool, yield_address
-
-NO_SCALINGS: Mapping[int, Scaling] = {}
-GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
 
 WORTH_WAKING = 2e-3  # seconds of work from which on waking other threads may pay
 WORTH_A_BARRIER = 4e-7  # seconds of a kernel, on the average, from which on sharing it may pay
 TRIAL = 2e-3  # seconds of work
 LOOK_AFTER = 0.1  # seconds
-AHEAD = (
-    8  # rows: so many after the one that is gathered are asked for already, those of the next batch at the end of one
-)
 FIRST_STEPS = 16  # of a call before it is known how long one takes
 FIRST_STRAIGHT_STEPS = 1 << 14  # before it is known how long one takes
 ANEW = 64  # calls after which it is measured again how many threads are fastest
-
-
-class Feed(NamedTuple):
-    """What differs from step to step.
-
-    ``rows``      by input: the array whose rows, in ``order``, make its batches
-    ``numbers``   by input: one number for each step
-    ``order``     the rows of all steps, one batch after the other; if there are more, those of the next batch
-    ``scalings``  by input: how elements of its rows are scaled as they are gathered
-    """
-
-    rows: Mapping[int, Array]
-    numbers: Mapping[int, Array]
-    order: Array
-    scalings: Mapping[int, Scaling] = NO_SCALINGS
-
-
-def can_gather(array: Array, dtype: Any) -> bool:
-    """Say whether rows of ``array`` can be gathered natively into ``dtype``."""
-    return array.flags.c_contiguous and array.dtype.type in GATHERED and np.dtype(dtype).type in GATHERED
 
 
 class Steps:
@@ -65,9 +37,11 @@ class Steps:
         self.wanted = list(wanted)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(program.library[RUN_TEAM])
         self._straight = Straight(program, sizes, wanted)
-        self._seconds: dict[int, float] = {}  # per step, by number of threads
+        self._known: tuple[dict[int, float], dict[int, float]] = {}, {}  # without lists of terms, and with them:
+        self._seconds = self._known[0]  # per step, by number of threads
         self._calls = 0
-        self._in_large_pages: set[int] = set()  # the addresses of arrays for which they were asked
+        self._lists = Lists(program, self.ready)
+        self._in_large_pages = LargePages()
 
     def _parts(self, steps: int) -> list[tuple[int, int]]:
         """Return with how many threads to do how many steps: what was measured decides, and is measured again now and then.
@@ -102,81 +76,28 @@ class Steps:
     def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
         program, ready = self.program, self.ready
         program.last = ready
-        frame, moves = ready.frame, []
-        kept: list[Any] = [feed]
-        records: list[tuple[int, int, int]] = []
-        extra_args: list[Array] = []
-        slots = len(frame)
-        given_rows: dict[int, Rows] = {}
-        written: dict[int, Array] = {}
-        frame = np.concatenate([frame, np.zeros(2 * len(feed.rows) + 1, np.int64)])
-        order = np.ascontiguousarray(feed.order, np.int64)
-        size = self._rows_of_a_batch(feed)
-        if len(order) < steps * size + AHEAD:  # the gathers look ahead
-            order = np.concatenate([order, np.zeros(AHEAD, np.int64)])
-        order_slot = slots
-        replaced = set(program.over.values())
-        frame[order_slot] = order.ctypes.data
-        moves.append((order_slot, 8 * size))
-        for k, x in enumerate(inputs):
-            slot = FIRST_INPUT + k
-            if k in feed.rows:
-                rows = feed.rows[k]
-                if steps >= MANY and rows.ctypes.data not in self._in_large_pages:
-                    self._in_large_pages.add(rows.ctypes.data)
-                    use_large_pages(rows)
-                dtype = program.dtypes[k]
-                batch = ready.batch(k, (size, *rows.shape[1:]), dtype)
-                slots += 1
-                frame[slots], frame[slot] = rows.ctypes.data, batch.ctypes.data
-                scaling = feed.scalings.get(k)
-                args = np.array([slots, order_slot, slot, 0, batch[:1].size, AHEAD, 0, 0], np.int64)
-                if scaling is not None:
-                    for at, number in enumerate(scaling, 6):
-                        args[at : at + 1].view(dtype)[0] = number
-                records.append((_gather(rows.dtype, dtype, scaled=scaling is not None), args.ctypes.data, size))
-                extra_args.append(args)
-                given_rows[k] = Rows(slots, rows.dtype, scaling)
-                kept += [rows, batch]
-            elif k in feed.numbers:
-                numbers = np.ascontiguousarray(feed.numbers[k], dtype=program.dtypes[k])
-                frame[slot] = numbers.ctypes.data
-                moves.append((slot, numbers.itemsize))
-                kept.append(numbers)
-            else:
-                if type(x) is not np.ndarray or x.dtype != program.dtypes[k] or not x.flags.c_contiguous:
-                    x = np.ascontiguousarray(x, dtype=program.dtypes[k])
-                frame[slot] = x.ctypes.data
-                kept.append(x)
-                if k in replaced:
-                    written[k] = x
-        results: dict[int, Array] = {}
-        for k, shape in enumerate(ready.shapes):
-            if k in program.over:
-                continue
-            dtype = program.recipe.results[k].dtype
-            y = np.empty((steps, *shape) if k in self.wanted else shape, dtype)
-            frame[program.slots[k]] = y.ctypes.data
-            kept.append(y)
-            if k in self.wanted:
-                results[k] = y
-                moves.append((program.slots[k], y[:1].nbytes))
-        given = Given(given_rows, frozenset(feed.numbers), order_slot, twins(written))
         seconds = steps * self._seconds.get(1, SECONDS_OF_KERNEL * ready.count)
-        straight = self._straight.function(given, steps, seconds)
+        lists = self._lists.of(feed, seconds) if self._straight.is_out else []
+        if lists:
+            program, ready = self._lists.made()
+        self._seconds = self._known[bool(lists)]
+        call = ManyCall(program, ready, feed, steps)
+        for k, x in enumerate(inputs):
+            if k in feed.rows:
+                if steps >= MANY:
+                    self._in_large_pages.ask(feed.rows[k])
+                call.gather(k, [one for one in lists if one.listed.input == k])
+            elif k in feed.numbers:
+                call.give_numbers(k)
+            else:
+                call.give(k, x)
+        results = call.make_results(self.wanted)
+        straight = None if lists else self._straight.function(call.given(), steps, seconds)
         if straight is not None:
-            return self._run_straight(straight, frame, moves, steps), results
-        table = np.concatenate([np.array(records, np.int64).reshape(-1, 3), ready.records[: ready.count]])
-        done = self._run_team(frame, table, np.array(moves, np.int64), steps)
+            return self._run_straight(straight, call.frame, call.moves, steps), results
+        done = self._run_team(call.frame, call.table(), np.array(call.moves, np.int64), steps)
         ready.status[0] = 0
         return done, results
-
-    def _rows_of_a_batch(self, feed: Feed) -> int:
-        """Return how many rows are gathered for a step: a trace made for one size alone has no symbol that tells."""
-        inputs = self.program.graph.inputs
-        counts = {int(evaluate(inputs[k].shape[0], self.sizes)) for k in feed.rows}
-        assert len(counts) <= 1, f"batches of {counts} rows"
-        return counts.pop() if counts else 1
 
     def _run_straight(self, function: Function, frame: Array, moves: Sequence[tuple[int, int]], steps: int) -> int:
         """Let straight-line code do the steps, with a look at Ctrl-C now and then; return how many were done whole."""
@@ -231,24 +152,3 @@ class Steps:
             self._call(address, 0)
         frame[:] = frames[0]
         return int(team[Team.DONE])
-
-
-_gathers: dict[tuple[Any, Any, bool], Any] = {}
-
-
-def _gather(source: Any, target: Any, *, scaled: bool) -> int:
-    """Return the address of the kernel that gathers rows of one dtype into another."""
-    key = (source, target, scaled)
-    found = _gathers.get(key)
-    if found is None:
-        machine = host()
-
-        def write() -> tuple[str, bytes]:
-            module = compiler.Module(machine.masks, machine.lookup)
-            compiler.write_gather(module, source, target, scaled=scaled)
-            return module.text(machine.attributes()), b""
-
-        found = _gathers[key] = load_or_build(f"gather {source.str} {target.str} {scaled}".encode(), write, machine)
-    (name,) = found.library
-    address: int = found.library[name]
-    return address

@@ -42,6 +42,11 @@ class Straight:
         self._seconds = 0.0  # in kernels
         self._needed: float | None = None  # seconds that making a function takes, about
 
+    @property
+    def is_out(self) -> bool:
+        """Whether straight-line code suits the program not at all."""
+        return self._refused or isinstance(self.program.recipe.straight, str)
+
     def function(self, given: Given, steps: int, seconds: float) -> Function | None:
         """Return the function for what is given, or None: the kernels do it, in about so many ``seconds``."""
         made = self._made.setdefault((tuple(given.rows.items()), given.numbers), [])
