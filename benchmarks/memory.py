@@ -104,8 +104,8 @@ assert trainer.engine().startswith("native"), trainer.engine()
 program = trainer._engine._step.call._native()
 weights = sum(p.detach().numpy().nbytes for p in model.parameters())
 states = sum(np.asarray(v._value).nbytes for s in trainer.optimizer.state.values() for v in s.values())
-# beside the model and the optimizer: where training stood when the epoch began, the best weights, those that are left
-say(peak=peak(), arena=program.size, data=X.nbytes + y.nbytes + 4 * weights + 2 * states,
+# beside the model and the optimizer: where training stood when the epoch began, which was the best until then; and the new best
+say(peak=peak(), arena=program.size, data=X.nbytes + y.nbytes + 3 * weights + 2 * states,
     cached=program.loaded.from_cache)
 """
 

@@ -108,8 +108,8 @@ def __getattr__(name: str) -> Any:
         found = getattr(importlib.import_module(_NAMES[name]), name)
     else:
         known = [n for n in (*globals(), *_MODULES, *_NAMES) if not n.startswith("_")]
-        fix = nearest(name, known) or "docs/op-coverage.md lists the functions that are here"
-        raise NameUnknown(f"chainrule has no {name!r}", fix=fix)
+        advice = "docs/op-coverage.md lists the functions that are here"
+        raise NameUnknown(f"chainrule has no {name!r}", fix=lambda: nearest(name, known) or advice)
     globals()[name] = found
     return found
 

@@ -10,7 +10,8 @@ chainrule.errors.ShapeError: matmul: got 16 features in the last axis; expected 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class ChainruleError(Exception):
@@ -61,7 +62,23 @@ class IndexingError(ChainruleError, IndexError):
 
 
 class NameUnknown(ChainruleError, AttributeError):
-    """A name that is not here, with the nearest names that are."""
+    """A name that is not here, with the nearest names that are.
+
+    A function as ``fix`` is called when the message is read: ``hasattr`` reads none.
+    """
+
+    def __init__(self, what: str, *, expected: str = "", fix: str | Callable[[], str] = "") -> None:
+        super().__init__(what, expected=expected, fix="" if callable(fix) else fix)
+        self._find_fix = fix if callable(fix) else None
+
+    def __str__(self) -> str:
+        if self._find_fix is not None:
+            self.fix, self._find_fix = self._find_fix(), None
+        return super().__str__()
+
+    def __reduce__(self) -> Any:
+        str(self)  # a function cannot be sent to another process
+        return super().__reduce__()
 
 
 class GradientError(ChainruleError, RuntimeError):

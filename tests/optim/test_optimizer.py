@@ -292,6 +292,34 @@ def test_loading_writes_into_the_tensors_that_are_there() -> None:
     assert group["lr"] == 1e-3
 
 
+def test_tensors_of_the_optimizer_itself_may_be_loaded_in_each_others_place() -> None:
+    optimizer = Adam([parameter(2), parameter(2)])
+    for p, value in zip(optimizer.param_groups[0]["params"], (1.0, 2.0), strict=True):
+        p.grad = cr.full((2,), value)
+    optimizer.step()
+    state = optimizer.state_dict()
+    first, second = state["state"][0], state["state"][1]
+    expected = first["exp_avg"].tolist(), second["exp_avg"].tolist()
+    state["state"] = {0: second, 1: {**first, "exp_avg": first["exp_avg"].view(2)}}
+    optimizer.load_state_dict(state)
+    loaded = [optimizer.state[p]["exp_avg"].tolist() for p in optimizer.param_groups[0]["params"]]
+    assert (loaded[1], loaded[0]) == expected
+
+
+def test_what_was_loaded_is_a_copy() -> None:
+    first, second = Adam([parameter(2)]), Adam([parameter(2)])
+    for optimizer in (first, second):
+        (p,) = optimizer.param_groups[0]["params"]
+        p.grad = cr.ones(2)
+        optimizer.step()
+    for other in (second, Adam([parameter(2)])):  # with tensors of its own, and without
+        other.load_state_dict(first.state_dict())
+        before = first.state_dict()["state"][0]["exp_avg"].tolist()
+        (p,) = other.param_groups[0]["params"]
+        other.state[p]["exp_avg"].zero_()
+        assert first.state_dict()["state"][0]["exp_avg"].tolist() == before
+
+
 def test_options_survive_a_way_through_json() -> None:
     optimizer = Adam([parameter(2)], betas=(0.5, 0.75))
     groups = json.loads(json.dumps(optimizer.state_dict()["param_groups"]))

@@ -13,7 +13,7 @@ from chainrule import nn
 from chainrule.run import NativeProgram
 from chainrule.run import profile as profiles
 from chainrule.run.peak import peak
-from chainrule.run.profile import Profile
+from chainrule.run.profile import Profile, measure
 from tests.compiler.random_graphs import random_case, together
 from tests.training_step import training_step
 
@@ -46,7 +46,7 @@ def program_of(function: Any) -> NativeProgram:
 
 
 def profile_of(function: Any) -> Profile:
-    return program_of(function).profile()
+    return measure(program_of(function))
 
 
 def everything(model: nn.Module, optimizer: Any, *tensors: Any) -> bytes:
@@ -201,7 +201,7 @@ def test_random_graphs_are_measured_and_left_as_they_are() -> None:
             inputs = [np.array(x) for x in case.inputs(n)]
             outputs = program.run(inputs, {"n": n} if n else {})
             before = [np.asarray(x).tobytes() for x in (*inputs, *outputs)]
-            profile = program.profile()
+            profile = measure(program)
             assert [np.asarray(x).tobytes() for x in (*inputs, *outputs)] == before
             assert len(profile.kernels) == len(program.compilation.records)
             assert all(k.what and k.flops >= 0 and k.bytes >= 0 for k in profile.kernels)
@@ -226,7 +226,7 @@ def test_a_program_that_was_not_run_is_measured_for_what_it_was_made_for() -> No
     step(*batch())
     old = program_of(step)
     program = NativeProgram(old.graph, old.in_place, {"n": 12})
-    profile = program.profile()
+    profile = measure(program)
     assert profile.sizes == {"n": 12}
     assert profile.seconds is not None
 

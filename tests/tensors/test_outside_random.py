@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,6 +60,42 @@ def test_random_numbers_of_python_and_numpy_are_refused_and_put_back() -> None:
     assert states() == before
     read = cr.compile(lambda x: x * len(str(type(generator))))
     assert read(ONE).item() == read(ONE).item() > 0  # named, and not drawn from
+
+
+LATE = """
+import sys
+import numpy as np
+import chainrule as cr
+from chainrule.errors import TraceError
+
+@cr.compile
+def reads(x):
+    np.random.PCG64
+    return x * 2
+
+@cr.compile
+def draws(x):
+    return x * float(np.random.rand(312)[0])  # as many as the generator makes at a time
+
+assert "numpy.random" not in sys.modules
+if {drawn}:
+    try:
+        draws(cr.ones(1))
+    except TraceError as error:
+        print(error)
+    seed = np.random.mtrand.get_bit_generator().seed_seq
+    print(np.random.rand() == np.random.RandomState(np.random.MT19937(seed)).rand())
+else:
+    print(reads(cr.ones(1)).item(), "numpy.random" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_generator_of_numpy_that_is_loaded_while_tracing_is_looked_at(drawn: bool) -> None:
+    command = [sys.executable, "-c", LATE.replace("{drawn}", str(drawn))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = r"'draws' drew random numbers from NumPy's global generator.*\nTrue\n" if drawn else r"2\.0 True\n"
+    assert re.fullmatch(expected, done.stdout)
 
 
 def test_fit_draws_the_same_noise_as_without_compilation() -> None:

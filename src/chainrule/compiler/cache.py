@@ -14,22 +14,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.util
 import os
 import re
-import secrets
 import stat
 import struct
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from chainrule.compiler.llvm import object_code
 from chainrule.compiler.loader import Library
 from chainrule.compiler.target import Target
+from chainrule.digest import sha256
 from chainrule.errors import ArgumentError, NativeError
 from chainrule.switches import OFF, ON
 
@@ -41,19 +40,18 @@ LEFT = 0.9  # of the limit, when old entries have gone
 HAS_OWNERS = hasattr(os, "geteuid") and os.open in os.supports_dir_fd  # not on Windows, where no code is made either
 
 SUFFIX, UNFINISHED = ".native", ".unfinished"
-ENTRY = re.compile(r"[0-9a-f]{64}\.native")
-BEGUN = re.compile(r"\.[0-9a-f]{64}\.native\.\d+\.[0-9a-f]{8}\.unfinished")
+ENTRY = r"[0-9a-f]{64}\.native"
+BEGUN = r"\.[0-9a-f]{64}\.native\.\d+\.[0-9a-f]{8}\.unfinished"
 ABANDONED_AFTER = 3600  # seconds since a file was begun that nobody finished
 TOUCH_AFTER = 60  # seconds: an entry's time of last use is not written again within them
 
 # An entry: head, checksum of all that follows it, lengths of metadata and code, metadata, code.
 HEAD = b"chainrule native code 1\n"
 LENGTHS = struct.Struct("<QQ")
-CHECKSUM = hashlib.sha256().digest_size
+CHECKSUM = sha256().digest_size
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """Code in memory, and what its maker noted beside it. ``note``: why it was not kept on disk ("" where it was)."""
 
     library: Library
@@ -62,8 +60,7 @@ class Loaded:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """What the folder holds.
 
     ``refused``     why it is not used ("" where it is)
@@ -179,7 +176,7 @@ def clear() -> int:
 
 
 def _name(key: bytes, target: Target) -> str:
-    digest = hashlib.sha256()
+    digest = sha256()
     for part in (HEAD, key, _source(), _llvm(), target.key()):
         digest.update(LENGTHS.pack(len(part), 0) + part)  # with lengths: no two lists of parts run together
     return digest.hexdigest() + SUFFIX
@@ -336,14 +333,14 @@ def _check(about: os.stat_result, what: object) -> None:
 def _entries(folder: int) -> Iterator[tuple[str, int, float]]:
     """Yield name, size in bytes and time of last use of each entry."""
     for name, about in _files(folder):
-        if ENTRY.fullmatch(name):
+        if re.fullmatch(ENTRY, name):
             yield name, about.st_size, about.st_mtime
 
 
 def _unfinished(folder: int, older_than: float) -> Iterator[str]:
     """Yield the names of files that were begun and never finished."""
     for name, about in _files(folder):
-        if BEGUN.fullmatch(name) and about.st_mtime <= time.time() - older_than:
+        if re.fullmatch(BEGUN, name) and about.st_mtime <= time.time() - older_than:
             yield name
 
 
@@ -393,12 +390,14 @@ def _unpack(data: bytes, name: str) -> tuple[bytes, bytes] | None:
 
 def _checksum(name: str, body: bytes) -> bytes:
     """Return a hash of an entry that is right under its own name alone."""
-    return hashlib.sha256(name.encode() + body).digest()
+    digest = sha256(len(body))
+    digest.update(name.encode() + body)
+    return digest.digest()
 
 
 def _write(folder: int, name: str, metadata: bytes, code: bytes) -> None:
     """Write an entry: under another name, to the disk, then renamed, so that a reader sees all of it or nothing."""
-    temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}{UNFINISHED}"
+    temporary = f".{name}.{os.getpid()}.{os.urandom(4).hex()}{UNFINISHED}"
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         with open(file, "wb") as opened:

@@ -6,12 +6,12 @@ which node reads which. Names and labels are not: they are shown and nothing fol
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from chainrule.digest import sha256
 from chainrule.graph import Graph
 from chainrule.graph.sizes import Size
 
@@ -42,7 +42,8 @@ class _Writer:
     """Turns values into nested tuples that their text tells apart; the contents of arrays go into the digest in order."""
 
     def __init__(self) -> None:
-        self.digest = hashlib.sha256(FORM)
+        self.digest = sha256()
+        self.digest.update(FORM)
         self._known: dict[int, Any] = {}  # forms of bodies and attributes, many of which are the same object
 
     def graph(self, graph: Graph) -> Any:

@@ -15,7 +15,7 @@ import platform
 import struct
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chainrule.compiler import object_file
 from chainrule.compiler.object_file import ObjectFile, Relocation, Section
@@ -116,8 +116,7 @@ def why_no_code() -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Where things stand in the image, in bytes from its start."""
 
     file: ObjectFile

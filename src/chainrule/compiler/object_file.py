@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chainrule.errors import NativeError
 
@@ -25,8 +25,7 @@ SYMBOL = struct.Struct("<IBBHQQ")
 RELOCATION = struct.Struct("<QIIq")
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of the file that has a name. ``info``: of relocations, the number of the section they change."""
 
     name: str
@@ -39,8 +38,7 @@ class Section:
     align: int
 
 
-@dataclass(frozen=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A name for a place: ``value`` bytes into the section of that number."""
 
     name: str
@@ -49,8 +47,7 @@ class Symbol:
     value: int
 
 
-@dataclass(frozen=True)
-class Relocation:
+class Relocation(NamedTuple):
     """A place, ``offset`` bytes into a section, that wants the address of a symbol (by number) plus ``addend``."""
 
     section: int
@@ -60,8 +57,7 @@ class Relocation:
     addend: int
 
 
-@dataclass(frozen=True)
-class ObjectFile:
+class ObjectFile(NamedTuple):
     """The file, read."""
 
     machine: str

@@ -11,7 +11,7 @@ import functools
 import importlib.util
 import os
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chainrule.compiler import loader
 from chainrule.errors import ArgumentError, NativeError, nearest
@@ -28,8 +28,7 @@ AVX2 = frozenset(
 AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """A machine as LLVM is told of it (triple, cpu, features), and what code generation decides by."""
 
     name: str

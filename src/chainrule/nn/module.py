@@ -141,7 +141,7 @@ class Module:
                 return held[name]
         if name.startswith("__"):
             raise AttributeError(name)
-        fix = "write chainrule.compile(model)" if name == "compile" else nearest(name, dir(self))
+        fix = "write chainrule.compile(model)" if name == "compile" else lambda: nearest(name, dir(self))
         raise NameUnknown(f"{type(self).__name__} has no attribute {name!r}", fix=fix)
 
     def __setattr__(self, name: str, value: Any) -> None:

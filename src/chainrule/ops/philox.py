@@ -20,8 +20,7 @@ on its own: native code that does the same steps without fusing a multiply with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -260,8 +259,7 @@ def _normal_float64(words: Array, scratch: Array, out: Array) -> None:
     _box_muller(_FLOAT64, words, scratch, out)
 
 
-@dataclass(frozen=True)
-class _Precision:
+class _Precision(NamedTuple):
     """What Box-Muller needs to know of a float type: its layout, and polynomials long enough for its last bit.
 
     Coefficients, lowest first, interpolate at the Chebyshev nodes of the interval and are rounded to the type:

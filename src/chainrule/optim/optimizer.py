@@ -293,7 +293,7 @@ class Optimizer:
 
         Raises ArgumentError if groups or shapes do not fit; then nothing has changed.
         """
-        loaded = load(type(self).__name__, state_dict, self.param_groups, self.scalars, IMPLEMENTATIONS)
+        loaded = load(type(self).__name__, state_dict, self.param_groups, self.scalars, IMPLEMENTATIONS, self.state)
         for k, (group, options) in enumerate(loaded.groups):
             self.check({**group, **options}, f"{type(self).__name__}.load_state_dict, parameter group {k}")
         loaded.apply(self.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Loaded:
 
 def _into(old: Any, new: Any) -> Any:
     if isinstance(new, np.ndarray):
-        if isinstance(old, Tensor) and old._value.shape == new.shape and old._value.dtype == new.dtype:
+        if _fits(old, new):
             np.copyto(old._value, new)
             if old._storage is not None:
                 old._storage.version += 1
@@ -72,14 +72,23 @@ def _into(old: Any, new: Any) -> Any:
     return copy.deepcopy(new)
 
 
+def _fits(old: Any, new: Any) -> TypeGuard[Tensor]:
+    """Say whether an array can be written into what was there."""
+    return isinstance(old, Tensor) and old._value.shape == new.shape and old._value.dtype == new.dtype
+
+
 def load(
     owner: str,
     state_dict: Any,
     groups: list[Group],
     scalars: frozenset[str],
     kept: tuple[str, ...],
+    state: Mapping[Any, Mapping[str, Any]],
 ) -> Loaded:
-    """Read ``state_dict`` for these groups; options in ``kept`` stay as they are. Raises ArgumentError if it does not fit."""
+    """Read ``state_dict`` for these groups; options in ``kept`` stay as they are. Raises ArgumentError if it does not fit.
+
+    ``state``  what will be written over. An array that can be written into it is copied then, others now
+    """
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
         got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
         raise ArgumentTypeError(
@@ -99,6 +108,9 @@ def load(
         parameter.update(zip(new["params"], group["params"], strict=True))
         options = {name: _option(value) for name, value in new.items() if name not in ("params", *kept)}
         loaded.groups.append((group, options))
+    overwritten = {
+        id(_owner(old._value)) for held in state.values() for old in held.values() if isinstance(old, Tensor)
+    }
     for key, held in state_dict["state"].items():
         if key not in parameter:
             raise ArgumentError(
@@ -109,6 +121,12 @@ def load(
         read = {
             name: _array(owner, f"state {key}, {name!r}", name in scalars, value, p) for name, value in held.items()
         }
+        before = state.get(p, {})
+        for name, value in read.items():
+            if isinstance(value, np.ndarray) and (
+                id(_owner(value)) in overwritten or not _fits(before.get(name), value)
+            ):
+                read[name] = value.copy()
         loaded.states.append((p, read))
     return loaded
 
@@ -121,12 +139,12 @@ def _option(value: Any) -> Any:
 
 
 def _array(owner: str, place: str, is_scalar: bool, value: Any, p: Tensor) -> Any:
-    """Return a copy of a tensor (ours, NumPy's, PyTorch's) as an array; anything else as it is."""
+    """Return a tensor (ours, NumPy's, PyTorch's) as an array, itself where it can be; anything else as it is."""
     if is_scalar and isinstance(value, (int, float)):
         value = np.array(value, np.float32)
     if not hasattr(value, "__array__"):
         return value
-    array: Any = np.asarray(value.detach() if hasattr(value, "detach") else value).copy(order="K")
+    array: Any = np.asarray(value.detach() if hasattr(value, "detach") else value)
     expected = () if is_scalar else p._value.shape
     if array.shape != expected:
         raise ArgumentError(f"{owner}.load_state_dict: {place} has shape {array.shape}", expected=f"{expected}")
@@ -134,4 +152,11 @@ def _array(owner: str, place: str, is_scalar: bool, value: Any, p: Tensor) -> An
         return array if array.dtype.kind == "f" and array.dtype.itemsize >= 4 else array.astype(np.float32)
     if p._value.dtype.kind == "f" and array.dtype != p._value.dtype:
         array = array.astype(p._value.dtype)
-    return np.array(array, order="K") if array.flags.c_contiguous or array.ndim < 2 else np.ascontiguousarray(array)
+    return array
+
+
+def _owner(array: Any) -> Any:
+    """Return the array that the memory belongs to."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

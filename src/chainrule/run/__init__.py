@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chainrule.run.native import NativeProgram
     from chainrule.run.origin import Origin, find_origin
     from chainrule.run.prepared import Prepared, prepare
+    from chainrule.run.profile import measure
     from chainrule.run.steps import Steps
 
 _LATER = {
@@ -31,6 +32,7 @@ _LATER = {
     "find_origin": "chainrule.run.origin",
     "Prepared": "chainrule.run.prepared",
     "prepare": "chainrule.run.prepared",
+    "measure": "chainrule.run.profile",
     "Feed": "chainrule.run.many_call",
     "Scaling": "chainrule.compiler.interface",
     "Steps": "chainrule.run.steps",
@@ -55,6 +57,7 @@ __all__ = [
     "explain",
     "find_origin",
     "is_off",
+    "measure",
     "number",
     "prepare",
     "value_node",

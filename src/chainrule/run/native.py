@@ -23,7 +23,6 @@ from chainrule.graph import Array, Graph
 from chainrule.graph.sizes import evaluate, numel
 from chainrule.ops.lines import empty_in_lines
 from chainrule.run.memory import allocate, told
-from chainrule.run.profile import Profile, measure
 from chainrule.run.program import Program, late_calls
 from chainrule.run.terms import ListMemory
 
@@ -215,16 +214,6 @@ class NativeProgram:
     def memory(self) -> str:
         """Say how much memory runs take beside inputs and results; "" if it is not known yet."""
         return f"{told(self.size)} of memory beside inputs and results" if self._ready else ""
-
-    def profile(self) -> Profile:
-        """Measure each kernel by itself, for the sizes of the last run, on copies of what that run had in memory.
-
-        What was not run yet is measured for the sizes that its kernels were shaped for. Nothing of the user's is written.
-        """
-        last = self.last
-        if last is None:
-            return measure(self, Ready(self, self.hints), None)
-        return measure(self, Ready(self, last.sizes), last)
 
     def ready(self, sizes: dict[str, int]) -> Ready:
         """Return the layout for these sizes."""

@@ -17,11 +17,11 @@ from chainrule import compiler
 from chainrule.compiler.interface import FIRST_INPUT, as_number
 from chainrule.graph import Array
 from chainrule.ops.lines import in_lines
+from chainrule.run.native import NativeProgram, Ready
 from chainrule.run.peak import Peak, peak
 
 if TYPE_CHECKING:
     from chainrule.compiler.fields import Source
-    from chainrule.run.native import NativeProgram, Ready
 
 BATCH = 3e-4  # seconds in one call of the driver
 WARM = 3  # calls of one record each
@@ -94,8 +94,13 @@ class Profile(NamedTuple):
         return "\n".join(self.lines())
 
 
-def measure(program: NativeProgram, ready: Ready, last: Ready | None) -> Profile:
-    """Run and time the records in ``ready``, which is nobody else's; ``last`` knows the inputs of the last run."""
+def measure(program: NativeProgram) -> Profile:
+    """Measure each kernel by itself, for the sizes of the last run, on copies of what that run had in memory.
+
+    What was not run yet is measured for the sizes that its kernels were shaped for. Nothing of the user's is written.
+    """
+    last = program.last
+    ready = Ready(program, program.hints if last is None else last.sizes)
     compilation, sizes = program.compilation, ready.sizes
     targets = compilation.targets
     kept: list[Array] = []  # alive until all is measured

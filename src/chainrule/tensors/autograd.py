@@ -304,7 +304,7 @@ _INSTEAD = {"Function": "write a Primitive with its rules, as at the end of docs
 def __getattr__(name: str) -> Any:
     """Give PyTorch's names for what rests on this file."""
     if name not in _ABOVE:
-        fix = _INSTEAD.get(name) or nearest(name, [*globals(), *_ABOVE])
+        fix = _INSTEAD.get(name) or (lambda: nearest(name, [*globals(), *_ABOVE]))
         raise NameUnknown(f"chainrule.autograd has no {name!r}", fix=fix)
     module, member = _ABOVE[name]
     found = importlib.import_module(module)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from typing import Any
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
@@ -13,6 +12,7 @@ from chainrule.tensors.tensor import Tensor
 from chainrule.tensors.views import diagonal, permuted, squeeze
 
 CONTRACT = primitive("contract")
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def einsum(equation: Any, *operands: Any) -> Tensor:
@@ -46,7 +46,7 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:
             raise ArgumentError(
                 f"einsum: {term!r} for an operand of shape {tuple(x.shape)}", expected="a letter per axis"
             )
-    unused = [c for c in string.ascii_letters if c not in text]
+    unused = [c for c in LETTERS if c not in text]
     dots = "".join(unused[: max([0, *counts])])
     full = [term.replace("...", dots[len(dots) - count :]) for term, count in zip(terms, counts, strict=True)]
     joined = "".join(full)
@@ -58,7 +58,7 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:
         raise ArgumentError(
             f"einsum: the output {right!r} of {equation!r}", expected="letters of the operands, once each"
         )
-    if not set(joined) <= set(string.ascii_letters):
+    if not set(joined) <= set(LETTERS):
         raise ArgumentError(f"einsum: got {equation!r}", expected="letters, ',', '...' and '->'")
     return full, output
 

@@ -7,7 +7,6 @@ The checksum is the SHA-256 of the whole file with 64 zeros in its place: one wr
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import struct
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.digest import sha256
 from chainrule.errors import ArgumentTypeError, DataError, FileError
 from chainrule.graph import Array
 
@@ -149,7 +149,8 @@ def _checked(data: bytes, name: str, text: Any) -> dict[str, Any]:
 def _sum(data: bytes | bytearray, at: int) -> bytes:
     """Return the SHA-256 of the file as if its own sum, which stands at ``at``, were zeros."""
     view = memoryview(data)
-    found = hashlib.sha256(view[:at])
+    found = sha256(len(data))
+    found.update(view[:at])
     found.update(NO_SUM)
     found.update(view[at + len(NO_SUM) :])
     return found.hexdigest().encode()

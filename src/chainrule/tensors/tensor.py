@@ -329,7 +329,7 @@ class Tensor:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("__"):  # a protocol, which NumPy asks for with every array; the nearest names cost a ms
                 raise AttributeError(name)
-            raise NameUnknown(f"a tensor has no attribute {name!r}", fix=nearest(name, dir(type(self))))
+            raise NameUnknown(f"a tensor has no attribute {name!r}", fix=lambda: nearest(name, dir(type(self))))
 
 
 def attach(functions: Iterable[Callable[..., Any]]) -> None:

@@ -323,7 +323,7 @@ class Traced:
         if self.reason:
             return self.engine()
         program = cast("engines.NativeProgram", self.program)
-        return [*program.report(), *program.profile().lines()]
+        return [*program.report(), *engines.measure(program).lines()]
 
     def written(self, tensors: list[Tensor]) -> list[Tensor]:
         """Return the tensors that a run with these arguments writes into."""

@@ -13,7 +13,7 @@ from chainrule.tensors.traced import Traced
 
 SWITCHED = ("on", "off")
 MOST_TRACES = 8  # of calls that differ in values and sizes alone
-OF_NUMBERS = re.compile(r" was -?\d\S* and is -?\d| is -?\d\S* \(it was -?\d|^an (attribute|argument) of .* changed$")
+OF_NUMBERS = r" was -?\d\S* and is -?\d| is -?\d\S* \(it was -?\d|^an (attribute|argument) of .* changed$"
 INSTEAD = (
     "A number that changes from call to call is to be a tensor: an argument (cr.tensor(0.5)), or a buffer that fill_() "
     "writes to outside of the function"
@@ -73,7 +73,7 @@ class Traces:
         """Let calls like this one run uncompiled where no trace fits, and warn."""
         text = f"{self.name} was traced {MOST_TRACES} times, and would be again, since {reason}"
         self.given_up[call.family] = text
-        advice = f". {INSTEAD}" if OF_NUMBERS.search(reason) else ""
+        advice = f". {INSTEAD}" if re.search(OF_NUMBERS, reason) else ""
         warnings.warn(f"{text}. It runs uncompiled from here on, where no trace fits{advice}", stacklevel=4)
 
     # -- why -----------------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from chainrule.digest import sha256
 from chainrule.errors import ArgumentError, ArgumentTypeError, DataError
 from chainrule.graph import Array
 from chainrule.ops import philox
@@ -306,7 +306,8 @@ def _batch(X: Array, y: Array, weight: Array | None) -> Batch:
 
 def hash_of(arrays: Iterable[Array]) -> str:
     """Return the SHA-256 of arrays, with their dtypes and shapes, in hexadecimal."""
-    digest = hashlib.sha256()
+    arrays = [*arrays]
+    digest = sha256(sum(array.nbytes for array in arrays))
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

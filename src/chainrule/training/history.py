@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -86,6 +85,8 @@ class History:
     def to_csv(self) -> str:
         """Return the table as CSV, numbers in full."""
         text = io.StringIO()
+        import csv  # loaded only where a table is written
+
         writer = csv.DictWriter(text, self.names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)

@@ -242,7 +242,7 @@ class Loop:
             weights = trainer.kept.weights
         if trainer.keep_best and best is not None and best.weights is not None:
             set_weights(trainer.tensors(), best.weights)
-            weights = None
+            weights = best.weights  # never written into
         trainer.left = Left.by(trainer, weights_of(trainer.tensors()) if weights is None else weights)
         trainer.model.eval()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Weights = dict[str, Array]
 Tensors = dict[str, Tensor]
+PIECE = 1 << 16  # bytes that are compared at a time: what a comparison gives is as large
 PLAIN = frozenset({float, int, bool, str, type(None)})  # types of values that need no copy
 
 
@@ -29,7 +30,7 @@ class Standing:
     """Training as it stood between two epochs.
 
     ``epochs``      how many are done
-    ``weights``     the model's parameters and buffers
+    ``weights``     the model's parameters and buffers; the best epoch's themselves where they are the same
     ``optimizer``   its state and groups
     ``schedule``    its state; None without one
     ``generators``  seed and draw number of the trainer's generator, and of those that the data bring along
@@ -46,14 +47,17 @@ class Standing:
 
 def standing(trainer: Trainer) -> Standing:
     """Return training as it stands now."""
-    scheduler = trainer.scheduler
+    scheduler, best, epochs = trainer.scheduler, trainer.best, len(trainer.history)
+    weights = None if best is None or best.epoch != epochs else best.weights
+    if weights is None or not same_weights(trainer.tensors(), weights):
+        weights = weights_of(trainer.tensors())
     return Standing(
-        epochs=len(trainer.history),
-        weights=weights_of(trainer.tensors()),
+        epochs=epochs,
+        weights=weights,
         optimizer=copied(trainer.optimizer.state_dict()),
         schedule=None if scheduler is None else copied(scheduler.state_dict()),
         generators=[generator.get_state() for generator in trainer.generators()],
-        best=None if trainer.best is None else trainer.best.copy(),
+        best=None if best is None else best.copy(),
     )
 
 
@@ -163,8 +167,17 @@ def set_weights(tensors: Tensors, weights: Weights) -> None:
 def same_weights(tensors: Tensors, weights: Weights) -> bool:
     """Return whether the tensors hold these bits."""
     return tensors.keys() == weights.keys() and all(
-        tensor._value.tobytes() == weights[name].tobytes() for name, tensor in tensors.items()
+        _same_bits(tensor._value, weights[name]) for name, tensor in tensors.items()
     )
+
+
+def _same_bits(a: Array, b: Array) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.nbytes <= PIECE or not (a.flags.c_contiguous and b.flags.c_contiguous):
+        return a.tobytes() == b.tobytes()
+    x, y = (array.reshape(-1).view(np.uint8) for array in (a, b))
+    return all(np.array_equal(x[k : k + PIECE], y[k : k + PIECE]) for k in range(0, len(x), PIECE))
 
 
 def first_nonfinite(tensors: Tensors, optimizer: Optimizer | None = None) -> str:

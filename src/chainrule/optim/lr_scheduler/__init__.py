@@ -38,5 +38,5 @@ def __getattr__(name: str) -> NoReturn:
     raise NameUnknown(
         f"chainrule.optim.lr_scheduler has no {name!r}",
         expected=f"one of {', '.join(__all__)}",
-        fix=nearest(name, __all__),
+        fix=lambda: nearest(name, __all__),
     )

@@ -38,5 +38,7 @@ __all__ = [
 
 def __getattr__(name: str) -> NoReturn:
     raise NameUnknown(
-        f"chainrule.utils.data has no {name!r}", expected=f"one of {', '.join(__all__)}", fix=nearest(name, __all__)
+        f"chainrule.utils.data has no {name!r}",
+        expected=f"one of {', '.join(__all__)}",
+        fix=lambda: nearest(name, __all__),
     )
