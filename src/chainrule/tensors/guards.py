@@ -2,7 +2,8 @@
 
 Names    what the function's own code reads from outside by name (globals and variables of enclosing functions, the object
          whose method it is): the model, the optimizer, a number; of other objects the attributes that the code names
-Modules  everything of a module but the numbers in its tensors: settings, parts, hooks; train or eval
+Modules  everything of a module that ran but the numbers in its tensors: settings, parts, hooks; train or eval; of others
+         that code names the parts, and the attributes that the code names
 Tensors  whether they want gradients, their shapes and dtypes
 Answers  of whoever was asked while tracing (an optimizer: which rule do your flags select?)
 
@@ -18,7 +19,7 @@ import operator
 import sys
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
@@ -34,6 +35,8 @@ SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
 BY_FACT = (set, frozenset, np.ndarray, bytearray)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
+STRUCTURE = (*PARTS, "_non_persistent_buffers_set")
+TAKE_ANY = ("getattr", "vars", "__dict__", "__getattribute__")
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
 LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
@@ -189,6 +192,35 @@ class LongName(Name):
             if len(value) == len(values) and all(map(operator.is_, value, values)):
                 return True
         return bool(known == self._fact())
+
+
+class CodeName(Name):
+    """The code of a function, and the defaults of its parameters, which can be set like attributes; one that is gone is as it was."""
+
+    __slots__ = ()
+
+    def _fact(self) -> Any:
+        function = self._find()
+        return None if function is None else _code_of(function)
+
+    def holds(self) -> bool:
+        function = self._find()
+        if function is None:
+            return True
+        code, defaults, by_name = self.known
+        if function.__code__ is not code or function.__defaults__ is not defaults:
+            return False
+        return function.__kwdefaults__ is None if by_name is None else self._fact() == self.known
+
+    def difference(self) -> str:
+        what = "default of a parameter" if self._fact()[0] is self.known[0] else "code"
+        return f"the {what} of '{self.text}' changed"
+
+
+def _code_of(function: FunctionType) -> tuple[Any, ...]:
+    by_name = function.__kwdefaults__
+    held = None if by_name is None else {name: fact(value) for name, value in by_name.items()}
+    return function.__code__, function.__defaults__, held
 
 
 class ListName(ObjectName):
@@ -379,7 +411,32 @@ def _is_simple(known: Any) -> bool:
 
 def facts_of_module(module: Any) -> dict[str, Any]:
     """Return everything of a module that a trace depends on beside the numbers in its tensors."""
-    return {name: fact(value) for name, value in vars(module).items() if name not in OWN_NAMES}
+    return {name: _fact_of_module(name, value) for name, value in vars(module).items() if name not in OWN_NAMES}
+
+
+def _fact_of_module(name: str, value: Any) -> Any:
+    if name in PARTS:  # however many these are
+        return (dict, [(key, fact(part)) for key, part in value.items()])
+    return fact(value)
+
+
+def facts_read_of_module(named: frozenset[str]) -> Callable[[Any], dict[str, Any]]:
+    """Return what gives the facts of a module that code names, but that need not run: its parts, and the attributes of these names.
+
+    All attributes matter where the code takes some by names that it makes, and of chainrule's layers, whose code nobody looks at.
+    """
+
+    def facts(module: Any) -> dict[str, Any]:
+        own = vars(module)
+        if not named.isdisjoint(TAKE_ANY) or _is_layer(type(module)):
+            return facts_of_module(module)
+        return {name: _fact_of_module(name, own[name]) for name in own if name in STRUCTURE or name in named}
+
+    return facts
+
+
+def _is_layer(kind: type) -> bool:
+    return any(x.__module__.startswith("chainrule.") and x.__name__ != "Module" for x in kind.__mro__)
 
 
 def facts_of_tensor(x: Tensor) -> dict[str, Any]:
@@ -399,11 +456,19 @@ class Guards:
     """All that one trace took for granted."""
 
     def __init__(
-        self, names: list[Name], modules: Iterable[Any], answers: list[tuple[str, Callable[[], Any], Any]]
+        self,
+        names: list[Name],
+        modules: Mapping[int, Any],
+        answers: list[tuple[str, Callable[[], Any], Any]],
+        named: Mapping[int, tuple[str, Any]],
+        attributes: Iterable[str],
     ) -> None:
+        """``modules`` ran; those ``named`` need not have, and of them these attributes matter (both by their ids)."""
         self.names = names
         self.answers = answers
-        self.facts = [Facts(label_of(module), module, facts_of_module) for module in modules]
+        self.facts = [Facts(label_of(module), module, facts_of_module) for module in modules.values()]
+        read = facts_read_of_module(frozenset(attributes))
+        self.facts += [Facts(text, module, read) for key, (text, module) in named.items() if key not in modules]
         self.held_at = CHANGES.count
         self._failed_at = -1
 

@@ -19,6 +19,7 @@ from chainrule.tensors.guards import (
     CHANGEABLE,
     DEEPEST,
     SIMPLE,
+    CodeName,
     ListName,
     LongName,
     Name,
@@ -36,19 +37,16 @@ NOT_CALLED = """
 __init__ __new__ __post_init__ __init_subclass__ __class_getitem__ __set_name__ __del__ __repr__ __str__ __eq__ __hash__
 __reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__ __setattr__ __delattr__ __format__ __dir__ __sizeof__
 """  # of the methods that operators and statements call: those that say nothing of what an object computes
+ASK_BY_TEXT = frozenset(("getattr", "hasattr", "attrgetter", "__dict__", "vars"))
+ALL_PARTS = ("modules", "named_modules", "children", "named_children", "apply", "_modules", "values", "items")
 NOT_CALLED_NAMES = frozenset(NOT_CALLED.split())
 
 
-def names_read(function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> list[Name]:
-    """Return the variables from outside that a function's code reads, and those of the code that it calls.
+class Named:
+    """All that one function, and what it calls, names outside: variables, and the attributes of what is in them.
 
     ``given``  arguments that are neither tensors nor containers, with their names: what code reads of an object is no part of it
     """
-    return Named(function, given).names()
-
-
-class Named:
-    """All that one function, and what it calls, names outside."""
 
     def __init__(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
         self.found: dict[tuple[int, str], tuple[str, Find]] = {}
@@ -59,7 +57,7 @@ class Named:
         self._pending: list[FunctionType] = []
         self._modules: dict[int, tuple[str, Any]] = {}
         self._python_modules: dict[int, tuple[str, ModuleType]] = {}
-        self._objects: list[Any] = []
+        self._objects: list[tuple[str, Any]] = []
         self._classes: dict[type, None] = {}
         self._by_name: list[tuple[str, FunctionType]] = []
         self.owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
@@ -69,7 +67,7 @@ class Named:
         self._meet_owner(plain)
         if isinstance(function, functools.partial):
             self.found[id(function), "partial"] = ("partial", _weakly(function))
-            self._objects.append(function)
+            self._objects.append(("partial", function))
         for name, value in given:
             self._meet_given(name, value)
         self._settle()
@@ -81,7 +79,7 @@ class Named:
         if is_ordinary(owner):
             place = plain.__code__.co_varnames[0] if plain else "self"
             self.found[id(owner), place] = (place, _weakly(owner))
-            self._objects.append(owner)
+            self._objects.append((place, owner))
         elif is_module(owner):
             self._meet_module("self", owner)
 
@@ -95,7 +93,7 @@ class Named:
 
     def _meet_given(self, name: str, value: Any) -> None:
         """Take down an argument. Which one it is the call compares: one that equals others is compared no further."""
-        self._objects.append(value)
+        self._objects.append((name, value))
         if isinstance(value, MethodType):  # made anew each time
             name, value = f"{name}.__self__", value.__self__
         if is_module(value):
@@ -115,7 +113,14 @@ class Named:
                 names.append(Name(place, text, find))
             else:
                 names.append((ListName if type(value) is list else ObjectName)(place, text, find, named))
+        for plain in self._functions.values():
+            if is_of_user(plain.__module__):
+                names.append(CodeName(id(plain), plain.__qualname__.rpartition("<locals>.")[2], weakref.ref(plain)))
         return names
+
+    def modules(self) -> Iterable[tuple[str, Any]]:
+        """Return the modules of layers, each with the place where it was met."""
+        return self._modules.values()
 
     # -- code ------------------------------------------------------------------------------------------------------
 
@@ -136,7 +141,7 @@ class Named:
             for text, find in _defaults(plain):
                 if _may_change(find()):
                     self.found[id(plain), text] = (text, find)
-                    self._objects.append(find())
+                self._objects.append((text, find()))
 
     def _meet(self, place: int, text: str, find: Find, by: FunctionType) -> None:
         """Take down a variable, and what is to be followed of its value."""
@@ -158,7 +163,7 @@ class Named:
             self._meet_module(f"{text}.__self__", value.__self__)
         if isinstance(value, FunctionType):
             self._by_name.append((text, value))
-        self._objects.append(value)
+        self._objects.append((text, value))
         called = plain_function(value)
         if called is not None and called.__globals__ is by.__globals__:
             self._pending.append(called)
@@ -174,17 +179,18 @@ class Named:
     def _follow(self) -> None:
         """Find the code that the objects met so far may run, now that it is known which attributes are named."""
         named = frozenset(self.attributes)
-        for value in list(self._objects):
-            self._walk(value, named, DEEPEST)
+        for place, value in list(self._objects):
+            self._walk(value, named, DEEPEST, place)
         for text, module in list(self._modules.values()):
             if type(module) not in self._classes and not type(module).__module__.startswith("chainrule."):
                 self._classes[type(module)] = None
             read = self.attributes if module is self.owner else self._of_others
             for name, part in list(vars(module).items()):
                 if name in read and not is_module(part):
-                    self._walk(part, named, DEEPEST - 1)
+                    self._walk(part, named, DEEPEST - 1, f"{text}.{name}")
+            takes_all = not named.isdisjoint(ALL_PARTS)
             for name, part in module._modules.items():
-                if part is not None and (name in read or name.isdigit()):  # a part of a list of layers too
+                if part is not None and (takes_all or name in read or name.isdigit()):  # a part of a list of layers too
                     self._meet_module(f"{text}.{name}", part)
         for text, module in list(self._python_modules.values()):
             for name in named & vars(module).keys():
@@ -193,32 +199,38 @@ class Named:
                     if is_of_user(part.__name__):
                         self._python_modules.setdefault(id(part), (f"{text}.{name}", part))
                 else:
-                    self._walk(part, named, DEEPEST)
+                    self._walk(part, named, DEEPEST, f"{text}.{name}")
         for kind in list(self._classes):
             self._methods(kind, named)
         self._pending = [plain for plain in self._pending if id(plain) not in self._functions]
 
-    def _walk(self, value: Any, named: frozenset[str], depth: int) -> None:
+    def _walk(self, value: Any, named: frozenset[str], depth: int, place: str) -> None:
         if isinstance(value, type):
             if is_of_user(value.__module__):
                 self._classes[value] = None
             return
         if isinstance(value, MethodType):
             if not isinstance(value.__self__, MethodType):
-                self._walk(value.__self__, named, depth)
+                self._walk(value.__self__, named, depth, f"{place}.__self__")
             value = value.__func__
         if isinstance(value, FunctionType):
             if is_of_user(value.__module__):
                 self._pending.append(value)
             return
+        if is_module(value):
+            self._meet_module(place, value)
+            return
+        wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
+        if wrapped is not None:  # another compiled function
+            self._walk(wrapped, named, depth, place)
         if not depth or not is_ordinary(value):
             return
         kind = type(value)
         if kind.__module__ not in ("builtins", "collections", "functools"):
             self._classes[kind] = None
-        for _, part in parts_of_object(value, named):
+        for name, part in parts_of_object(value, named):
             if type(part) not in SIMPLE:
-                self._walk(part, named, depth - 1)
+                self._walk(part, named, depth - 1, f"{place}{name}")
 
     def _methods(self, kind: type, named: frozenset[str]) -> None:
         """Find the methods, properties and operators of a class and its bases."""
@@ -371,7 +383,7 @@ def _contents(find: Callable[[], FunctionType | None], k: int) -> Any:
 def _attributes_of(code: CodeType) -> frozenset[str]:
     """Return the names of the attributes that code reads, and some other names."""
     named = frozenset(code.co_names).union(*[_attributes_of(c) for c in code.co_consts if isinstance(c, CodeType)])
-    if "getattr" in code.co_names:
+    if not ASK_BY_TEXT.isdisjoint(code.co_names):
         named = named.union(c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
     return named
 

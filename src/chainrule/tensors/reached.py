@@ -29,7 +29,7 @@ from chainrule.tensors.guards import (
     is_source,
     parts_of_object,
 )
-from chainrule.tensors.named import names_read, plain_function
+from chainrule.tensors.named import Named, plain_function
 from chainrule.tensors.sources import Source, global_sources, source_of
 
 KINDS = (list, deque, set, bytearray)
@@ -81,10 +81,17 @@ def _alike(now: Any, before: Any) -> bool:
 
 
 class Reached:
-    """All code that was met in one trace. ``names``: what it names outside, as it was before the code ran."""
+    """All code that was met in one trace.
+
+    ``names``       what it names outside, as it was before the code ran
+    ``modules``     modules of layers among that, and all parts of them, with their places in the code
+    ``attributes``  the names of attributes in the code
+    """
 
     def __init__(self) -> None:
         self.names: list[Name] = []
+        self.modules: dict[int, tuple[str, Any]] = {}
+        self.attributes: set[str] = set()
         self._kept: dict[int, Kept] = {}
         self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
         self._given: list[Kept] = []  # containers that are arguments
@@ -103,7 +110,11 @@ class Reached:
             return
         self._functions[key] = function
         who = plain.__qualname__.rpartition("<locals>.")[2]
-        for name in names_read(function, given):
+        found = Named(function, given)
+        self.attributes |= found.attributes
+        for place, module in found.modules():
+            self._note_module(place, module)
+        for name in found.names():
             known = self._known.setdefault((name.place, name.text), [])
             if any(name.attributes <= others for others in known):
                 continue
@@ -117,6 +128,15 @@ class Reached:
                     self._kept[id(value)] = Kept(place, value, who)
                 else:
                     self._sources[id(value)] = source
+
+    def _note_module(self, place: str, module: Any) -> None:
+        pending = [(place, module)]
+        while pending:
+            place, module = pending.pop()
+            if id(module) in self.modules:
+                continue
+            self.modules[id(module)] = (place, module)
+            pending += [(f"{place}.{name}", part) for name, part in module._modules.items() if part is not None]
 
     def note_arguments(self, arguments: Iterable[tuple[str, Any]]) -> None:
         """Take down what is in the containers that the function is given: they were made for it, the caller's are others."""
@@ -159,7 +179,7 @@ class Reached:
 
     def forget(self) -> None:
         """Let go of everything but the names."""
-        self._kept, self._functions, self._sources, self._given = {}, {}, {}, []
+        self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
 
 
 def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
