@@ -16,13 +16,15 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import os
 import sys
 import weakref
-from collections import Counter, OrderedDict, defaultdict, deque
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
-from typing import Any
+from types import FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,18 +35,22 @@ from chainrule.tensors.tensor import Tensor
 PYTHON = Path(functools.__file__).parent  # where Python's own modules are
 SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
-BY_FACT = (set, frozenset, np.ndarray, bytearray)  # compared by what is in them, also in objects
+BY_FACT = (set, frozenset, np.ndarray, bytearray, array)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
 STRUCTURE = (*PARTS, "_non_persistent_buffers_set")
+CHANGEABLE = (list, deque, OrderedDict, dict, set, bytearray, array, np.ndarray)
+TAKE_ALL = ("vars", "__dict__")
 TAKE_ANY = ("getattr", "vars", "__dict__", "__getattribute__")
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
 LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
-CHANGEABLE = (*SEQUENCES, *MAPPINGS, set, bytearray, np.ndarray)
+BASES: tuple[Any, ...] = (*SEQUENCES, tuple, dict, MappingProxyType)  # of containers whose entries are looked at
+WRAPPERS = {UserDict: "data", UserList: "data", ChainMap: "maps", type(os.environ): "_data"}  # and where these are
 SHORT = 32  # entries of a container, of any kind, that are compared at each call
+SHORT_MAPPING = 128  # of a dict
 DEEPEST = 3  # objects and containers inside each other whose entries are
 LONGEST = (
-    1000  # entries of a container that is compared by its contents: at each call, if all of them are simple values
+    1000  # entries of a container that are compared at each call if they are simple values; of others, which they are
 )
 MOST_BYTES = 1 << 16  # of an array that is compared
 
@@ -79,6 +85,8 @@ def fact(value: Any) -> Any:
     if kind in SIMPLE:
         if kind is float and math.isnan(value):
             return (float, "nan")
+        if value == 0 and kind is float:
+            return (float, value, math.copysign(1, value))
         return (kind, value)
     if isinstance(value, (list, tuple)) and len(value) <= LONGEST:
         return (kind, [fact(part) for part in value])
@@ -86,34 +94,44 @@ def fact(value: Any) -> Any:
         return (kind, [(key, fact(part)) for key, part in value.items()])
     if isinstance(value, (set, frozenset)) and len(value) <= SHORT and all(type(part) in SIMPLE for part in value):
         return (kind, {fact(part) for part in value})
-    if kind is np.ndarray and value.nbytes <= MOST_BYTES and value.dtype.kind in "biufc":
-        return (kind, value.dtype, value.shape, value.tobytes())
-    if kind is bytearray and len(value) <= MOST_BYTES:
+    if isinstance(value, np.ndarray) and value.nbytes <= MOST_BYTES:
+        return (kind, value.dtype, value.shape, _numbers_of(value))
+    if kind in (bytearray, array) and len(value) <= MOST_BYTES:
         return (kind, bytes(value))
     return Same(value)
 
 
+def _numbers_of(value: Any) -> Any:
+    return [fact(part) for part in value.ravel().tolist()] if value.dtype.hasobject else value.tobytes()
+
+
 def is_long(value: Any) -> bool:
-    """Say whether a value is a container of many simple values, but not too many."""
+    """Say whether a value is a container of many values, but not too many: simple ones, or so many that only which they are is compared."""
     kind = type(value)
-    if not (kind in LONG and SHORT < len(value) <= LONGEST):
+    if kind not in LONG and container_of(kind) is None:
         return False
-    if kind in MAPPINGS:
-        parts = value.values()
-        return type(next(iter(parts))) in SIMPLE and {*map(type, parts), *map(type, value)} <= set(SIMPLE)
-    return type(next(iter(value))) in SIMPLE and set(map(type, value)) <= set(SIMPLE)
+    if not SHORT < len(value) <= LONGEST:
+        return False
+    if kind in (set, frozenset):
+        return set(map(type, value)) <= set(SIMPLE)
+    if hasattr(value, "keys"):
+        return len(value) > SHORT_MAPPING or {*map(type, value.values()), *map(type, value)} <= set(SIMPLE)
+    return True
 
 
 def contents(value: Any) -> Any:
     """Return what can be compared, in one step, of a container that was long, and may have become anything."""
     kind = type(value)
-    if kind not in LONG or len(value) > LONGEST:
+    if (kind not in LONG and container_of(kind) is None) or len(value) > LONGEST:
         return Same(value)
     if kind in (set, frozenset):
         return (kind, frozenset(value))
-    if kind in MAPPINGS:
-        return (kind, tuple(map(type, value.values())), tuple(value), tuple(value.values()))
-    return (kind, tuple(map(type, value)), tuple(value))  # types first: simple values alone are compared
+    keys, values = (tuple(value), tuple(value.values())) if hasattr(value, "keys") else ((), tuple(value))
+    kinds = tuple(map(type, values))
+    if not set(kinds) <= set(SIMPLE):
+        return (kind, keys, [fact(part) if type(part) in SIMPLE else Same(part) for part in values])
+    signs = [math.copysign(1, x) for x in values if x == 0 and type(x) is float]  # of zeros, which are equal
+    return (kind, signs, kinds, keys, values)  # types first: simple values alone are compared
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -223,6 +241,26 @@ def _code_of(function: FunctionType) -> tuple[Any, ...]:
     return function.__code__, function.__defaults__, held
 
 
+class EnvironmentName(Name):
+    """The environment variables, all of them."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(id(os.environ), "os.environ", lambda: os.environ)
+
+    def _fact(self) -> Any:
+        return dict(os.environ.__dict__["_data"])  # bytes on POSIX, which are not decoded here
+
+    def holds(self) -> bool:
+        return bool(os.environ.__dict__["_data"] == self.known)
+
+    def difference(self) -> str:
+        now = self._fact()
+        name = next(name for name in {**self.known, **now} if self.known.get(name) != now.get(name))
+        return f"the environment variable {os.fsdecode(name)!r} changed"
+
+
 class ListName(ObjectName):
     """The same of a small list, compared with as few questions as will do: a model's parameters may be in one."""
 
@@ -251,11 +289,11 @@ class ListName(ObjectName):
 
 def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = DEEPEST) -> dict[str, Any]:
     """Return which object it is, and what its attributes of these names are, down to those of objects in it."""
+    if is_long(value):
+        return {inside: contents(value)}
     if depth == 0 or not is_ordinary(value):
-        if is_long(value):
-            return {inside: contents(value)}
         return {inside: fact(value) if isinstance(value, BY_FACT) else Same(value)}
-    is_list = type(value) in SEQUENCES or type(value) is tuple
+    is_list = container_of(type(value)) in (*SEQUENCES, tuple)
     found: dict[str, Any] = {inside: (type(value), len(value)) if is_list else Same(value)}
     for name, part in parts_of_object(value, attributes):
         place = f"{inside}{name}"
@@ -271,20 +309,37 @@ def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", de
 def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, Any]]:
     """Return the entries of a container, or the attributes of these names of an object, with the text that leads to each."""
     kind = type(value)
-    if kind in SEQUENCES or kind is tuple:
-        return [(f"[{k}]", part) for k, part in enumerate(value)]
-    if kind in MAPPINGS:
-        return [(f"[{key!r}]", part) for key, part in list(value.items())]
+    container = container_of(kind)
+    parts: list[tuple[str, Any]] = []
+    if container is not None:
+        if container is dict or container is MappingProxyType:
+            own = value.items() if container is not dict else dict.items(value)
+            parts = [(f"[{key!r}]", part) for key, part in list(own)]
+        else:
+            parts = [(f"[{k}]", part) for k, part in enumerate(container.__iter__(value))]
+        if kind in EXACT:
+            return parts
     if kind is MethodType:
         return [(".__self__", value.__self__)]
     if kind is functools.partial:
         given = [(f".args[{k}]", part) for k, part in enumerate(value.args)]
         return [(".func", value.func), *given, *[(f".keywords[{key!r}]", part) for key, part in value.keywords.items()]]
-    parts = [(f".{name}", part) for name, part in list(getattr(value, "__dict__", {}).items()) if name in attributes]
-    slots = _make_of(kind)[1]
-    if slots:
-        parts += [(f".{name}", getattr(value, name)) for name in slots if name in attributes and hasattr(value, name)]
+    make = _make_of(kind)
+    own = list(getattr(value, "__dict__", {}).items())
+    if not attributes.isdisjoint(TAKE_ALL):
+        parts += [(f".{name}", part) for name, part in own]
+    else:
+        parts += [(f".{name}", part) for name, part in own if name in attributes or name in make.always]
+    for name in make.slots:
+        if name in attributes and hasattr(value, name):
+            parts.append((f".{name}", getattr(value, name)))
     return parts
+
+
+def container_of(kind: type) -> Any:
+    """Return which container a class is, or is derived from; None for others, and for chainrule's and NumPy's own."""
+    found = EXACT.get(kind)
+    return found if found is not None else _make_of(kind).container
 
 
 def is_ordinary(value: Any) -> bool:
@@ -296,24 +351,52 @@ def is_ordinary(value: Any) -> bool:
     if kind is MethodType:
         value = value.__self__
         kind = type(value)
-    if kind in MAPPINGS or kind in SEQUENCES or kind is tuple:
-        return len(value) <= SHORT
-    if not _make_of(kind)[0]:
+    container = container_of(kind)
+    if container is not None:
+        return len(value) <= (SHORT_MAPPING if container is dict or container is MappingProxyType else SHORT)
+    if not _make_of(kind).is_ordinary:
         return False
     own = getattr(value, "__dict__", ())
     return PARTS[0] not in own and "param_groups" not in own
 
 
-_MAKES: weakref.WeakKeyDictionary[type, tuple[bool, tuple[str, ...]]] = weakref.WeakKeyDictionary()
+EXACT: dict[type, type] = {
+    **dict.fromkeys(MAPPINGS, dict),
+    list: list,
+    deque: deque,
+    tuple: tuple,
+    MappingProxyType: MappingProxyType,
+}
 
 
-def _make_of(kind: type) -> tuple[bool, tuple[str, ...]]:
-    """Return whether objects of a class may be ordinary, and the names of their slots."""
+class Make(NamedTuple):
+    """What objects of a class are: maybe ordinary; their slots; attributes that always matter; a container."""
+
+    is_ordinary: bool
+    slots: tuple[str, ...]
+    always: tuple[str, ...]
+    container: type | None
+
+
+_MAKES: weakref.WeakKeyDictionary[type, Make] = weakref.WeakKeyDictionary()
+
+
+def _make_of(kind: type) -> Make:
     found = _MAKES.get(kind)
     if found is None:
         slots = [name for base in kind.__mro__ for name, x in vars(base).items() if type(x) is MemberDescriptorType]
-        found = _MAKES[kind] = (_makes_ordinary(kind, bool(slots)), tuple(slots) if is_of_user(kind.__module__) else ())
+        always = tuple([WRAPPERS[base] for base in kind.__mro__ if base in WRAPPERS])
+        container = next((base for base in BASES if issubclass(kind, base)), None)
+        if kind.__module__.partition(".")[0] in ("chainrule", "numpy"):
+            container = None
+        own = tuple(slots) if is_of_user(kind.__module__) else ()
+        found = _MAKES[kind] = Make(_makes_ordinary(kind, bool(slots)), own, always, container)
     return found
+
+
+def changeable_of(kind: type) -> Any:
+    """Return the class of Python's or NumPy's that says how objects of a class are changed in place; None if they are not."""
+    return next((base for base in CHANGEABLE if issubclass(kind, base)), None)
 
 
 def _makes_ordinary(kind: type, has_slots: bool) -> bool:

@@ -16,14 +16,15 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from chainrule.tensors.guards import (
-    CHANGEABLE,
     DEEPEST,
     SIMPLE,
     CodeName,
+    EnvironmentName,
     ListName,
     LongName,
     Name,
     ObjectName,
+    changeable_of,
     is_long,
     is_module,
     is_of_user,
@@ -37,6 +38,7 @@ NOT_CALLED = """
 __init__ __new__ __post_init__ __init_subclass__ __class_getitem__ __set_name__ __del__ __repr__ __str__ __eq__ __hash__
 __reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__ __setattr__ __delattr__ __format__ __dir__ __sizeof__
 """  # of the methods that operators and statements call: those that say nothing of what an object computes
+ENVIRONMENT = ("environ", "environb", "getenv")
 ASK_BY_TEXT = frozenset(("getattr", "hasattr", "attrgetter", "__dict__", "vars"))
 ALL_PARTS = ("modules", "named_modules", "children", "named_children", "apply", "_modules", "values", "items")
 NOT_CALLED_NAMES = frozenset(NOT_CALLED.split())
@@ -109,10 +111,12 @@ class Named:
             value = find()
             if is_long(value):
                 names.append(LongName(place, text, find))
-            elif not is_ordinary(value) or (type(value) is tuple and all(type(part) in SIMPLE for part in value)):
+            elif not is_ordinary(value) or (isinstance(value, tuple) and all(type(part) in SIMPLE for part in value)):
                 names.append(Name(place, text, find))
             else:
                 names.append((ListName if type(value) is list else ObjectName)(place, text, find, named))
+        if not named.isdisjoint(ENVIRONMENT):
+            names.append(EnvironmentName())
         for plain in self._functions.values():
             if is_of_user(plain.__module__):
                 names.append(CodeName(id(plain), plain.__qualname__.rpartition("<locals>.")[2], weakref.ref(plain)))
@@ -282,7 +286,9 @@ class Named:
 
 def _may_change(value: Any) -> bool:
     """Say whether a value can become another one in place."""
-    return type(value) in CHANGEABLE or is_source(value) or (type(value) is not tuple and is_ordinary(value))
+    return (
+        changeable_of(type(value)) is not None or is_source(value) or (type(value) is not tuple and is_ordinary(value))
+    )
 
 
 def _functions_of(member: Any) -> list[FunctionType]:

@@ -9,6 +9,8 @@ are not chainrule's, and what it takes from iterators (see ``sources``).
 from __future__ import annotations
 
 import operator
+import zlib
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
@@ -19,11 +21,10 @@ import numpy as np
 from chainrule.errors import TraceError
 from chainrule.tensors.guards import (
     DEEPEST,
-    MAPPINGS,
-    MOST_BYTES,
     SHORT,
     SIMPLE,
     Name,
+    changeable_of,
     fact,
     is_ordinary,
     is_source,
@@ -32,24 +33,37 @@ from chainrule.tensors.guards import (
 from chainrule.tensors.named import Named, plain_function
 from chainrule.tensors.sources import Source, global_sources, source_of
 
-KINDS = (list, deque, set, bytearray)
+KINDS = (list, deque, set, bytearray, array)
+MOST_COPIED = 1 << 26  # bytes of an array that is kept while tracing, to be put back
 
 
 class Kept:
     """A container from outside, and what was in it when code that names it was first met."""
 
-    __slots__ = ("_before", "place", "value", "who")
+    __slots__ = ("_base", "_before", "place", "value", "who")
 
     def __init__(self, place: str, value: Any, who: str) -> None:
         self.place, self.value, self.who = place, value, who
-        self._before = value.copy()
+        self._base = changeable_of(type(value)) or type(value)
+        if self._base is array:
+            self._before: Any = value[:]
+        elif self._base is not np.ndarray:
+            self._before = self._base.copy(value)
+        elif value.nbytes <= MOST_COPIED:
+            self._before = value.copy()
+        else:
+            self._before = _sum_of(value)
 
     def is_changed(self) -> bool:
         """Return whether other things are in it, or the same in another order."""
         value, before = self.value, self._before
         if isinstance(value, np.ndarray):
-            return bool(value.shape != before.shape or value.tobytes() != before.tobytes())
-        if isinstance(value, (set, bytearray)):
+            if not isinstance(before, np.ndarray):
+                return bool(_sum_of(value) != before)
+            if value.dtype.hasobject:
+                return value.shape != before.shape or not _alike(value.ravel().tolist(), before.ravel().tolist())
+            return value.shape != before.shape or not np.array_equal(_bytes_of(value), _bytes_of(before))
+        if isinstance(value, (set, bytearray, array)):
             return bool(value != before)
         if len(value) != len(before):
             return True
@@ -59,19 +73,28 @@ class Kept:
 
     def put_back(self) -> None:
         """Let be in it what was."""
-        value, before = self.value, self._before
-        if isinstance(value, np.ndarray):
-            value[...] = before
-        elif isinstance(value, (list, bytearray)):
-            value[:] = before
+        value, before, base = self.value, self._before, self._base
+        if base is np.ndarray:
+            if isinstance(before, np.ndarray):
+                value[...] = before
+        elif base in (list, bytearray, array):
+            base.__setitem__(value, slice(None), before)
         else:
-            value.clear()
-            (value.extend if isinstance(value, deque) else value.update)(before)
+            base.clear(value)
+            (base.extend if base is deque else base.update)(value, before)
 
     def told(self) -> str:
         """Say which container it is."""
-        kind = "array" if isinstance(self.value, np.ndarray) else type(self.value).__name__
+        kind = "array" if isinstance(self.value, (np.ndarray, array)) else type(self.value).__name__
         return f"the {kind} '{self.place}'"
+
+
+def _sum_of(value: Any) -> int:
+    return zlib.crc32(_bytes_of(value))
+
+
+def _bytes_of(value: Any) -> Any:
+    return np.ascontiguousarray(value).reshape(-1).view(np.uint8)
 
 
 def _alike(now: Any, before: Any) -> bool:
@@ -185,8 +208,9 @@ class Reached:
 def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
     """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), sources."""
     kind = type(value)
-    is_array = kind is np.ndarray and value.nbytes <= MOST_BYTES and value.flags.writeable
-    if is_array or kind in KINDS or (kind in MAPPINGS and len(value) > SHORT) or is_source(value):
+    base = changeable_of(kind)
+    is_array = base is np.ndarray and value.flags.writeable
+    if is_array or base in KINDS or (issubclass(kind, dict) and len(value) > SHORT) or is_source(value):
         yield place, value
     if depth and is_ordinary(value):
         for name, part in parts_of_object(value, attributes):
