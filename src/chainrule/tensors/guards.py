@@ -14,6 +14,7 @@ What a guard remembers, it remembers weakly: a trace keeps no replaced layer ali
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import os
@@ -58,9 +59,10 @@ MOST_BYTES = 1 << 16  # of an array that is compared
 class Same:
     """Equal to another of these if both are about the same object, and that still exists."""
 
-    __slots__ = ("_find",)
+    __slots__ = ("_find", "_kind")
 
     def __init__(self, value: Any) -> None:
+        self._kind = id(type(value))  # an object may get another class
         try:
             self._find: Callable[[], Any] = weakref.ref(value)
         except TypeError:
@@ -70,7 +72,7 @@ class Same:
         if not isinstance(other, Same):
             return NotImplemented
         value = self._find()
-        return value is not None and value is other._find()
+        return value is not None and value is other._find() and self._kind == other._kind
 
     __hash__ = None  # type: ignore[assignment]  # never a key
 
@@ -239,6 +241,45 @@ def _code_of(function: FunctionType) -> tuple[Any, ...]:
     by_name = function.__kwdefaults__
     held = None if by_name is None else {name: fact(value) for name, value in by_name.items()}
     return function.__code__, function.__defaults__, held
+
+
+class ClassName(Name):
+    """The methods, properties and other members of a class that hold code, also those of its bases: which ones they are."""
+
+    __slots__ = ("_members", "attributes")
+
+    def __init__(self, text: str, kind: type, names: Iterable[str]) -> None:
+        self.attributes = frozenset(names)
+        self._members = tuple(sorted(self.attributes))
+        super().__init__(id(kind), text, weakref.ref(kind))
+
+    def _fact(self) -> Any:
+        kind = self._find()
+        if kind is None:
+            return ()
+        return tuple([Same(inspect.getattr_static(kind, name, None)) for name in self._members])
+
+    def holds(self) -> bool:
+        kind = self._find()
+        if kind is None:
+            return True
+        mro = kind.__mro__
+        for name, known in zip(self._members, self.known, strict=True):
+            for base in mro:
+                if name in base.__dict__:
+                    if base.__dict__[name] is not known._find():
+                        return False
+                    break
+            else:
+                return False
+        return True
+
+    def difference(self) -> str:
+        now = self._fact()
+        for name, before, after in zip(self._members, self.known, now, strict=False):
+            if before != after:
+                return f"{self.text}.{name} was replaced"
+        return f"'{self.text}' was replaced"
 
 
 class EnvironmentName(Name):
@@ -494,7 +535,8 @@ def _is_simple(known: Any) -> bool:
 
 def facts_of_module(module: Any) -> dict[str, Any]:
     """Return everything of a module that a trace depends on beside the numbers in its tensors."""
-    return {name: _fact_of_module(name, value) for name, value in vars(module).items() if name not in OWN_NAMES}
+    facts = {name: _fact_of_module(name, value) for name, value in vars(module).items() if name not in OWN_NAMES}
+    return {**facts, "__class__": Same(type(module))}
 
 
 def _fact_of_module(name: str, value: Any) -> Any:
@@ -513,7 +555,8 @@ def facts_read_of_module(named: frozenset[str]) -> Callable[[Any], dict[str, Any
         own = vars(module)
         if not named.isdisjoint(TAKE_ANY) or _is_layer(type(module)):
             return facts_of_module(module)
-        return {name: _fact_of_module(name, own[name]) for name in own if name in STRUCTURE or name in named}
+        found = {name: _fact_of_module(name, own[name]) for name in own if name in STRUCTURE or name in named}
+        return {**found, "__class__": Same(type(module))}
 
     return facts
 

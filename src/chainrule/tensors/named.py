@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import dis
 import functools
+import importlib.util
 import inspect
+import operator
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from chainrule.tensors.guards import (
     DEEPEST,
     SIMPLE,
+    ClassName,
     CodeName,
     EnvironmentName,
     ListName,
@@ -35,9 +40,11 @@ from chainrule.tensors.guards import (
 
 Find = Callable[[], Any]
 NOT_CALLED = """
-__init__ __new__ __post_init__ __init_subclass__ __class_getitem__ __set_name__ __del__ __repr__ __str__ __eq__ __hash__
-__reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__ __setattr__ __delattr__ __format__ __dir__ __sizeof__
+__init_subclass__ __class_getitem__ __set_name__ __del__ __reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__
+__delattr__ __dir__ __sizeof__
 """  # of the methods that operators and statements call: those that say nothing of what an object computes
+MAKE = ("__init__", "__new__", "__post_init__")  # of classes that code names
+TELL = ("__repr__", "__str__", "__format__", "__hash__", "__eq__", "__setattr__")  # what these read alone matters
 ENVIRONMENT = ("environ", "environb", "getenv")
 ASK_BY_TEXT = frozenset(("getattr", "hasattr", "attrgetter", "__dict__", "vars"))
 ALL_PARTS = ("modules", "named_modules", "children", "named_children", "apply", "_modules", "values", "items")
@@ -60,7 +67,10 @@ class Named:
         self._modules: dict[int, tuple[str, Any]] = {}
         self._python_modules: dict[int, tuple[str, ModuleType]] = {}
         self._objects: list[tuple[str, Any]] = []
-        self._classes: dict[type, None] = {}
+        self._classes: dict[type, set[str]] = {}  # and the names of the members that hold code
+        self._made: set[type] = set()  # of which code may make objects
+        self._only_read: set[int] = set()  # functions whose assignments are of no interest
+        self.imports_more = False  # Python modules that are not loaded yet
         self._by_name: list[tuple[str, FunctionType]] = []
         self.owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
         plain = plain_function(function)
@@ -84,12 +94,14 @@ class Named:
             self._objects.append((place, owner))
         elif is_module(owner):
             self._meet_module("self", owner)
+        elif isinstance(owner, type):  # of a class method
+            self._objects.append((owner.__name__, owner))
 
     def _settle(self) -> None:
         """Look at code until none is left, and no more modules come up."""
-        known = (-1, -1)
-        while self._pending or known != (len(self._modules), len(self._python_modules)):
-            known = (len(self._modules), len(self._python_modules))
+        known = (-1, -1, -1)
+        while self._pending or known != (len(self._modules), len(self._python_modules), len(self._classes)):
+            known = (len(self._modules), len(self._python_modules), len(self._classes))
             self._look()
             self._follow()
 
@@ -115,6 +127,9 @@ class Named:
                 names.append(Name(place, text, find))
             else:
                 names.append((ListName if type(value) is list else ObjectName)(place, text, find, named))
+        for kind, members in self._classes.items():
+            if members:
+                names.append(ClassName(kind.__name__, kind, members))
         if not named.isdisjoint(ENVIRONMENT):
             names.append(EnvironmentName())
         for plain in self._functions.values():
@@ -136,7 +151,12 @@ class Named:
                 continue
             self._functions[id(plain)] = plain
             self._call(plain.__dict__.get("__wrapped__"), plain)  # what a decorator was put around
-            named = _attributes_of(plain.__code__)
+            code = plain.__code__
+            named = _attributes_read(code) if id(plain) in self._only_read else _attributes_of(code)
+            if is_of_user(plain.__module__):
+                self._meet_imported(plain)
+                if _asks_by_made_name(code):
+                    named |= {"__dict__"}  # all of them
             self.attributes |= named
             if id(plain) not in self._forwards:
                 self._of_others |= named
@@ -172,6 +192,20 @@ class Named:
         if called is not None and called.__globals__ is by.__globals__:
             self._pending.append(called)
 
+    def _meet_imported(self, plain: FunctionType) -> None:
+        """Take down the user's own Python modules that code imports when it runs."""
+        for name, level in _imports_of(plain.__code__):
+            try:
+                full = importlib.util.resolve_name("." * level + name, plain.__globals__.get("__package__") or "")
+            except ImportError:
+                continue
+            for part in {full, full.partition(".")[0]}:
+                module = sys.modules.get(part)
+                if module is None:
+                    self.imports_more = True
+                elif is_of_user(part):
+                    self._python_modules.setdefault(id(module), (part, module))
+
     def _meet_module(self, text: str, module: Any) -> None:
         self._modules.setdefault(id(module), (text, module))
 
@@ -187,7 +221,7 @@ class Named:
             self._walk(value, named, DEEPEST, place)
         for text, module in list(self._modules.values()):
             if type(module) not in self._classes and not type(module).__module__.startswith("chainrule."):
-                self._classes[type(module)] = None
+                self._classes[type(module)] = set()
             read = self.attributes if module is self.owner else self._of_others
             for name, part in list(vars(module).items()):
                 if name in read and not is_module(part):
@@ -211,7 +245,17 @@ class Named:
     def _walk(self, value: Any, named: frozenset[str], depth: int, place: str) -> None:
         if isinstance(value, type):
             if is_of_user(value.__module__):
-                self._classes[value] = None
+                self._made.add(value)
+                self._classes.setdefault(value, set())
+                if is_of_user(type(value).__module__):
+                    self._classes.setdefault(type(value), set())
+            return
+        if type(value) is ContextVar:
+            self.found.setdefault((id(value), place), (f"{place}.get()", functools.partial(value.get, None)))
+            return
+        if type(value) in (operator.attrgetter, operator.methodcaller):
+            texts = [text for text in value.__reduce__()[1] if isinstance(text, str)]
+            self.attributes.update(*[text.split(".") for text in texts])
             return
         if isinstance(value, MethodType):
             if not isinstance(value.__self__, MethodType):
@@ -231,22 +275,35 @@ class Named:
             return
         kind = type(value)
         if kind.__module__ not in ("builtins", "collections", "functools"):
-            self._classes[kind] = None
+            self._classes.setdefault(kind, set())
         for name, part in parts_of_object(value, named):
             if type(part) not in SIMPLE:
                 self._walk(part, named, depth - 1, f"{place}{name}")
 
     def _methods(self, kind: type, named: frozenset[str]) -> None:
-        """Find the methods, properties and operators of a class and its bases."""
+        """Find the methods, properties and operators of a class and its bases, and what makes its objects if code may do so."""
+        found = self._classes[kind]
+        if kind in self._made:
+            for field in vars(kind).get("__dataclass_fields__", {}).values():
+                self._walk(field.default_factory, named, DEEPEST, f"{kind.__name__}.{field.name}")
+        is_layer = any(base.__module__.startswith("chainrule.nn") for base in kind.__mro__)
         for base in kind.__mro__:
             is_users = is_of_user(base.__module__)
             if base is object or base.__module__.partition(".")[0] in ("chainrule", "numpy"):
                 continue
             for name, member in list(vars(base).items()):
                 is_operator = is_users and name[:2] == name[-2:] == "__" and name not in NOT_CALLED_NAMES
-                if name not in named and not is_operator:
+                if name in MAKE:
+                    is_operator = kind in self._made
+                if name not in named and not is_operator and not (name == "forward" and is_layer):
                     continue
+                if is_of_user(type(member).__module__) and hasattr(type(member), "__get__"):
+                    self._classes.setdefault(type(member), set())
                 for function in _functions_of(member):
+                    if is_users:
+                        found.add(name)
+                    if name in MAKE or name in TELL:
+                        self._only_read.add(id(function))
                     is_written = name[:2] == "__" and function.__code__.co_filename == "<string>"  # by a dataclass
                     if not is_written and not _is_own(function):
                         self._pending.append(function)
@@ -272,7 +329,7 @@ class Named:
         self.found.setdefault((id(owner), place), (place, functools.partial(_attribute, weakref.ref(owner), name)))
 
     def _attributes_of_classes(self) -> None:
-        for kind in self._classes:
+        for kind in list(self._classes):
             for name in sorted(self.attributes):
                 base = next((base for base in kind.__mro__ if name in vars(base)), None)
                 if base is None or not is_of_user(base.__module__):
@@ -390,8 +447,46 @@ def _attributes_of(code: CodeType) -> frozenset[str]:
     """Return the names of the attributes that code reads, and some other names."""
     named = frozenset(code.co_names).union(*[_attributes_of(c) for c in code.co_consts if isinstance(c, CodeType)])
     if not ASK_BY_TEXT.isdisjoint(code.co_names):
-        named = named.union(c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
+        texts = [*code.co_consts, *[text for c in code.co_consts if isinstance(c, tuple) for text in c]]
+        named = named.union(c for c in texts if isinstance(c, str) and c.isidentifier())
     return named
+
+
+@functools.cache
+def _attributes_read(code: CodeType) -> frozenset[str]:
+    """Return the same without the names that are assigned to alone."""
+    stored = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_ATTR"}
+    loaded = {i.argval for i in dis.get_instructions(code) if i.opname != "STORE_ATTR"}
+    return _attributes_of(code) - {name for name in stored if name not in loaded}
+
+
+@functools.cache
+def _asks_by_made_name(code: CodeType) -> bool:
+    """Say whether code reads attributes by names that it makes: with getattr, and no such name in it."""
+    parts = [part for part in code.co_consts if isinstance(part, CodeType)]
+    if "getattr" in code.co_names:
+        given = [c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]
+        given += [text for c in code.co_consts if isinstance(c, tuple) for text in c if isinstance(text, str)]
+        if not given or any(
+            i.opname == "BUILD_STRING" or i.opname.startswith("FORMAT_") for i in dis.get_instructions(code)
+        ):
+            return True
+    return any(map(_asks_by_made_name, parts))
+
+
+@functools.cache
+def _imports_of(code: CodeType) -> tuple[tuple[str, int], ...]:
+    """Return name and level of the modules that code imports."""
+    found: list[tuple[str, int]] = []
+    before: list[Any] = []
+    for i in dis.get_instructions(code):
+        if i.opname == "IMPORT_NAME":
+            found.append((i.argval, before[-2] if isinstance(before[-2], int) else 0))
+        before.append(i.argval)
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found += _imports_of(part)
+    return tuple(found)
 
 
 @functools.cache

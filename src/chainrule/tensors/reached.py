@@ -115,6 +115,7 @@ class Reached:
         self.names: list[Name] = []
         self.modules: dict[int, tuple[str, Any]] = {}
         self.attributes: set[str] = set()
+        self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
         self._kept: dict[int, Kept] = {}
         self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
         self._given: list[Kept] = []  # containers that are arguments
@@ -134,6 +135,8 @@ class Reached:
         self._functions[key] = function
         who = plain.__qualname__.rpartition("<locals>.")[2]
         found = Named(function, given)
+        if found.imports_more:
+            self._importing.append((key, function, given))
         self.attributes |= found.attributes
         for place, module in found.modules():
             self._note_module(place, module)
@@ -168,6 +171,11 @@ class Reached:
 
     def check(self, traced: str) -> None:
         """Raise, by name, if a container was changed or something was drawn; all is then as it was, but iterators."""
+        importing, self._importing = self._importing, []
+        for key, function, args in importing:  # what they read of modules that are loaded now
+            del self._functions[key]
+            self.note(function, args)
+        self._importing = []
         taken = next((source for source in self._sources.values() if source.is_changed()), None)
         if taken is not None:
             self.put_back()
