@@ -112,7 +112,7 @@ class Named:
             name, value = f"{name}.__self__", value.__self__
         if is_module(value):
             self._meet_module(name, value)
-        elif (is_ordinary(value) and getattr(type(value), "__eq__", None) is object.__eq__) or is_source(value):
+        elif (is_ordinary(value) and _is_itself(value)) or is_source(value):
             self.found[id(value), name] = (name, _weakly(value))
 
     def names(self) -> list[Name]:
@@ -339,6 +339,17 @@ class Named:
                     text = f"{kind.__name__}.{name}"
                     find = functools.partial(_class_attribute, weakref.ref(kind), name)
                     self.found.setdefault((id(kind), text), (text, find))
+
+
+def _is_itself(value: Any) -> bool:
+    """Say whether an argument is compared by which one it is: it equals no other, or has no hash."""
+    if getattr(type(value), "__eq__", None) is object.__eq__:
+        return True
+    try:
+        hash(value)
+    except TypeError:
+        return True
+    return False
 
 
 def _may_change(value: Any) -> bool:
