@@ -14,7 +14,6 @@ What a guard remembers, it remembers weakly: a trace keeps no replaced layer ali
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import operator
 import os
@@ -41,7 +40,7 @@ PARTS = ("_parameters", "_buffers", "_modules")
 STRUCTURE = (*PARTS, "_non_persistent_buffers_set")
 CHANGEABLE = (list, deque, OrderedDict, dict, set, bytearray, array, np.ndarray)
 TAKE_ALL = ("vars", "__dict__")
-TAKE_ANY = ("getattr", "vars", "__dict__", "__getattribute__")
+TAKE_ANY = ("vars", "__dict__", "__getattribute__")
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
 LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
@@ -85,10 +84,8 @@ def fact(value: Any) -> Any:
     """
     kind = type(value)
     if kind in SIMPLE:
-        if kind is float and math.isnan(value):
-            return (float, "nan")
-        if value == 0 and kind is float:
-            return (float, value, math.copysign(1, value))
+        if kind is float and not (value < 0 or value > 0):
+            return (float, "nan") if value != 0 else (float, value, math.copysign(1, value))
         return (kind, value)
     if isinstance(value, (list, tuple)) and len(value) <= LONGEST:
         return (kind, [fact(part) for part in value])
@@ -207,10 +204,14 @@ class LongName(Name):
 
     def holds(self) -> bool:
         value, known = self._find(), self.known
-        if type(value) in (list, tuple) and type(known) is tuple and type(value) is known[0]:
-            values = known[-1]  # mostly the very same
-            if len(value) == len(values) and all(map(operator.is_, value, values)):
-                return True
+        if type(known) is tuple and type(known[-1]) is tuple and type(value) is known[0] and type(value) in EXACT:
+            keys, values = known[-2:]  # mostly the very same
+            if len(value) == len(values):
+                if EXACT[type(value)] is not dict:
+                    if all(map(operator.is_, value, values)):
+                        return True
+                elif all(map(operator.is_, value.values(), values)) and all(map(operator.is_, value, keys)):
+                    return True
         return bool(known == self._fact())
 
 
@@ -257,7 +258,7 @@ class ClassName(Name):
         kind = self._find()
         if kind is None:
             return ()
-        return tuple([Same(inspect.getattr_static(kind, name, None)) for name in self._members])
+        return tuple([Same(member_of(kind, name)) for name in self._members])
 
     def holds(self) -> bool:
         kind = self._find()
@@ -280,6 +281,14 @@ class ClassName(Name):
             if before != after:
                 return f"{self.text}.{name} was replaced"
         return f"'{self.text}' was replaced"
+
+
+def member_of(kind: type, name: str) -> Any:
+    """Return what a class or one of its bases holds under a name."""
+    for base in kind.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
 
 
 class EnvironmentName(Name):
@@ -330,20 +339,23 @@ class ListName(ObjectName):
 
 def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = DEEPEST) -> dict[str, Any]:
     """Return which object it is, and what its attributes of these names are, down to those of objects in it."""
-    if is_long(value):
+    kind = type(value)
+    container = container_of(kind)
+    if (container is not None or kind in LONG) and len(value) > SHORT and is_long(value):
         return {inside: contents(value)}
     if depth == 0 or not is_ordinary(value):
         return {inside: fact(value) if isinstance(value, BY_FACT) else Same(value)}
-    is_list = container_of(type(value)) in (*SEQUENCES, tuple)
-    found: dict[str, Any] = {inside: (type(value), len(value)) if is_list else Same(value)}
+    is_list = container is not None and container is not dict and container is not MappingProxyType
+    found: dict[str, Any] = {inside: (kind, len(value)) if is_list else Same(value)}
     for name, part in parts_of_object(value, attributes):
-        place = f"{inside}{name}"
-        if type(part) in SIMPLE:
-            found[place] = fact(part)
+        place = inside + name
+        made = type(part)
+        if made in SIMPLE:
+            found[place] = (made, part) if made is not float else fact(part)
         elif isinstance(part, Tensor):
             found[place] = Same(part)
         else:
-            found |= facts_of_object(part, attributes, place, depth - (type(value) is not MethodType))
+            found |= facts_of_object(part, attributes, place, depth - (kind is not MethodType))
     return found
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dis
 import functools
 import importlib.util
-import inspect
 import operator
 import sys
 import weakref
@@ -35,6 +34,7 @@ from chainrule.tensors.guards import (
     is_of_user,
     is_ordinary,
     is_source,
+    member_of,
     parts_of_object,
 )
 
@@ -300,13 +300,14 @@ class Named:
                 if is_of_user(type(member).__module__) and hasattr(type(member), "__get__"):
                     self._classes.setdefault(type(member), set())
                 for function in _functions_of(member):
+                    code = getattr(function.__dict__.get("__wrapped__", function), "__code__", function.__code__)
+                    if (name[:2] == "__" and code.co_filename == "<string>") or _is_own(function):
+                        continue  # the first are written by a dataclass
                     if is_users:
                         found.add(name)
                     if name in MAKE or name in TELL:
                         self._only_read.add(id(function))
-                    is_written = name[:2] == "__" and function.__code__.co_filename == "<string>"  # by a dataclass
-                    if not is_written and not _is_own(function):
-                        self._pending.append(function)
+                    self._pending.append(function)
 
     # -- attributes --------------------------------------------------------------------------------------------------
 
@@ -382,7 +383,7 @@ def _attribute(find: Find, name: str) -> Any:
 
 def _class_attribute(find: Callable[[], type | None], name: str) -> Any:
     kind = find()
-    return None if kind is None else inspect.getattr_static(kind, name, None)
+    return None if kind is None else member_of(kind, name)
 
 
 def _weakly(value: Any) -> Find:
