@@ -205,3 +205,58 @@ def test_a_hook_and_a_loss_may_read_another_module(is_method: bool) -> None:
         assert step(ONE[None]).item() == pytest.approx(4 * first)
         weighted.k = 4.0
         assert step(ONE[None]).item() == pytest.approx(8 * first)
+
+
+@pytest.mark.parametrize("is_method", [False, True])
+def test_fit_notices_what_a_loss_reads_of_a_module(is_method: bool) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(32, 3)).astype(np.float32), rng.normal(size=(32, 2)).astype(np.float32)
+
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.k = 1.0
+
+        def loss(self, output: Any, target: Any) -> Any:
+            return ((output - target) ** 2).mean() * self.k
+
+    class Weighing(cr.Callback):
+        def on_epoch_end(self, *_: Any) -> None:
+            weighted.k *= 3
+
+    found = []
+    for compiled in (True, False):
+        cr.manual_seed(0)
+        weighted, model = Weighted(), nn.Linear(3, 2)
+        loss = weighted.loss if is_method else (lambda output, target: ((output - target) ** 2).mean() * weighted.k)  # noqa: B023 - the one of this round
+        settings = {"epochs": 3, "batch_size": 16, "callbacks": [Weighing()], "progress": False, "seed": 0}
+        cr.fit(model, (X, y), loss=loss, optimizer="sgd", lr=0.01, compile=compiled, **settings)
+        found.append(model.weight.detach().numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [40, 200])
+def test_attributes_of_many_modules_in_a_container_are_noticed(count: int) -> None:
+    row = [Scaled() for _ in range(count)]
+    by_number = dict(enumerate(row))
+    step = cr.compile(lambda x: x * sum(m.k for m in row) + x * sum(m.k for m in by_number.values()))
+    assert step(ONE).item() == 4 * count
+    row[7].k = 4.0
+    assert step(ONE).item() == step(ONE).item() == 4 * count + 4
+
+
+def test_attributes_of_a_module_that_another_one_refers_to_are_noticed() -> None:
+    class Child(nn.Module):
+        def __init__(self, parent: Any) -> None:
+            super().__init__()
+            self.__dict__["parent"] = parent  # no part of this one
+
+        def forward(self, x: Any) -> Any:
+            return x * self.parent.k
+
+    parent = Scaled()
+    child = Child(parent)
+    step = cr.compile(lambda x: child(x))
+    assert step(ONE).item() == 2
+    parent.k = 4.0
+    assert step(ONE).item() == 4

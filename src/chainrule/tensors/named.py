@@ -224,7 +224,7 @@ class Named:
                 self._classes[type(module)] = set()
             read = self.attributes if module is self.owner else self._of_others
             for name, part in list(vars(module).items()):
-                if name in read and not is_module(part):
+                if name in read:
                     self._walk(part, named, DEEPEST - 1, f"{text}.{name}")
             takes_all = not named.isdisjoint(ALL_PARTS)
             for name, part in module._modules.items():
@@ -271,6 +271,10 @@ class Named:
         wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
         if wrapped is not None:  # another compiled function
             self._walk(wrapped, named, depth, place)
+        if depth and is_long(value):
+            for name, part in parts_of_object(value, frozenset()):
+                if is_module(part):
+                    self._meet_module(f"{place}{name}", part)
         if not depth or not is_ordinary(value):
             return
         kind = type(value)
