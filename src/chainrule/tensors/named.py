@@ -45,6 +45,8 @@ __delattr__ __dir__ __sizeof__
 """  # of the methods that operators and statements call: those that say nothing of what an object computes
 MAKE = ("__init__", "__new__", "__post_init__")  # of classes that code names
 TELL = ("__repr__", "__str__", "__format__", "__hash__", "__eq__", "__setattr__")  # what these read alone matters
+AS_TEXT, AS_HASH, AS_EQUAL = ("__repr__", "__str__", "__format__"), ("__hash__",), ("__eq__",)
+ERRORS = ("Error", "Exception", "Exit", "Warning")
 ENVIRONMENT = ("environ", "environb", "getenv")
 ASK_BY_TEXT = frozenset(("getattr", "hasattr", "attrgetter", "__dict__", "vars"))
 ALL_PARTS = ("modules", "named_modules", "children", "named_children", "apply", "_modules", "values", "items")
@@ -69,6 +71,7 @@ class Named:
         self._objects: list[tuple[str, Any]] = []
         self._classes: dict[type, set[str]] = {}  # and the names of the members that hold code
         self._made: set[type] = set()  # of which code may make objects
+        self._asked: set[str] = {"__setattr__"}  # methods of TELL that code calls
         self._only_read: set[int] = set()  # functions whose assignments are of no interest
         self.imports_more = False  # Python modules that are not loaded yet
         self._by_name: list[tuple[str, FunctionType]] = []
@@ -99,11 +102,14 @@ class Named:
 
     def _settle(self) -> None:
         """Look at code until none is left, and no more modules come up."""
-        known = (-1, -1, -1)
-        while self._pending or known != (len(self._modules), len(self._python_modules), len(self._classes)):
-            known = (len(self._modules), len(self._python_modules), len(self._classes))
+        known: tuple[int, ...] = ()
+        while self._pending or known != self._extent():
+            known = self._extent()
             self._look()
             self._follow()
+
+    def _extent(self) -> tuple[int, ...]:
+        return len(self._modules), len(self._python_modules), len(self._classes), len(self._asked)
 
     def _meet_given(self, name: str, value: Any) -> None:
         """Take down an argument. Which one it is the call compares: one that equals others is compared no further."""
@@ -155,7 +161,9 @@ class Named:
             named = _attributes_read(code) if id(plain) in self._only_read else _attributes_of(code)
             if is_of_user(plain.__module__):
                 self._meet_imported(plain)
-                if _asks_by_made_name(code):
+                if id(plain) not in self._only_read:
+                    self._asked.update(_asked_by(code))
+                if _asks_by_made_name(code) and not all(map(_is_library, _asked_for(plain))):
                     named |= {"__dict__"}  # all of them
             self.attributes |= named
             if id(plain) not in self._forwards:
@@ -299,6 +307,8 @@ class Named:
                 is_operator = is_users and name[:2] == name[-2:] == "__" and name not in NOT_CALLED_NAMES
                 if name in MAKE:
                     is_operator = kind in self._made
+                elif name in TELL:
+                    is_operator = is_operator and name in self._asked
                 if name not in named and not is_operator and not (name == "forward" and is_layer):
                     continue
                 if is_of_user(type(member).__module__) and hasattr(type(member), "__get__"):
@@ -488,6 +498,51 @@ def _asks_by_made_name(code: CodeType) -> bool:
         ):
             return True
     return any(map(_asks_by_made_name, parts))
+
+
+def _asked_for(function: FunctionType) -> list[Any]:
+    """Return the values of variables from outside whose attributes a function asks for by getattr; None for others."""
+    outside = {text: find() for _, text, find in _variables(function)}
+    return [outside.get(name) for name in _first_of_getattr(function.__code__)]
+
+
+def _is_library(value: Any) -> bool:
+    return isinstance(value, ModuleType) and not is_of_user(value.__name__)
+
+
+@functools.cache
+def _first_of_getattr(code: CodeType) -> tuple[str, ...]:
+    """Return the names that getattr is called with first, "" for what is no name."""
+    found: list[str] = []
+    follows = False
+    for i in dis.get_instructions(code):
+        if follows and i.opname not in ("PUSH_NULL", "CACHE"):
+            found.append(str(i.argval) if i.opname in ("LOAD_GLOBAL", "LOAD_DEREF") else "")
+            follows = False
+        follows = follows or (i.opname == "LOAD_GLOBAL" and i.argval == "getattr")
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found += _first_of_getattr(part)
+    return tuple(found)
+
+
+@functools.cache
+def _asked_by(code: CodeType) -> frozenset[str]:
+    """Return which of the methods that make texts, compare and hash code calls; not those for the texts of errors."""
+    found: set[str] = set()
+    raises = False
+    for i in reversed(list(dis.get_instructions(code))):
+        if i.opname == "RAISE_VARARGS":
+            raises = True
+        elif i.opname == "LOAD_ASSERTION_ERROR" or (i.opname == "LOAD_GLOBAL" and str(i.argval).endswith(ERRORS)):
+            raises = False
+        elif i.opname.startswith("FORMAT_") or (i.opname.startswith("LOAD_") and i.argval in ("str", "repr", "format")):
+            found.update(() if raises else AS_TEXT)
+        elif i.opname in ("COMPARE_OP", "CONTAINS_OP"):
+            found.update(AS_EQUAL)
+        if i.opname in ("LOAD_GLOBAL", "LOAD_NAME") and i.argval == "hash":
+            found.update(AS_HASH)
+    return frozenset(found).union(*[_asked_by(part) for part in code.co_consts if isinstance(part, CodeType)])
 
 
 @functools.cache

@@ -35,6 +35,7 @@ from chainrule.tensors.sources import Source, global_sources, source_of
 
 KINDS = (list, deque, set, bytearray, array)
 MOST_COPIED = 1 << 26  # bytes of an array that is kept while tracing, to be put back
+MOST_SUMMED = 1 << 30  # of one that is looked at
 
 
 class Kept:
@@ -217,7 +218,7 @@ def containers(place: str, value: Any, attributes: frozenset[str], depth: int = 
     """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), sources."""
     kind = type(value)
     base = changeable_of(kind)
-    is_array = base is np.ndarray and value.flags.writeable
+    is_array = base is np.ndarray and value.flags.writeable and value.nbytes <= MOST_SUMMED
     if is_array or base in KINDS or (issubclass(kind, dict) and len(value) > SHORT) or is_source(value):
         yield place, value
     if depth and is_ordinary(value):
