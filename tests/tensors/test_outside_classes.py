@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import operator
 import sys
 from collections.abc import Callable
@@ -243,6 +244,23 @@ def test_what_code_reads_of_modules_that_it_imports_is_noticed(
     sys.modules[name].t = 2.0  # type: ignore[attr-defined]
     assert step(ONE).item() == step(ONE).item() == 8
     assert len(step.graphs) == 3
+
+
+def test_what_code_reads_of_modules_that_it_imports_relatively_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "package_of_a_user" / "inner"
+    folder.mkdir(parents=True)
+    for place, text in ((folder.parent, ""), (folder, "")):
+        (place / "__init__.py").write_text(text)
+    (folder.parent / "settings.py").write_text("s = 2.0\n")
+    (folder / "code.py").write_text("def f(x):\n    from ..settings import s\n    return x * s\n")
+    (folder / "other.py").write_text("def f(x):\n    from .. import settings\n    return x * settings.s\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    steps = [cr.compile(importlib.import_module(f"package_of_a_user.inner.{name}").f) for name in ("code", "other")]
+    assert [step(ONE).item() for step in steps] == [2, 2]
+    sys.modules["package_of_a_user.settings"].s = 4.0  # type: ignore[attr-defined]
+    assert [step(ONE).item() for step in steps] == [4, 4]
 
 
 class Meter:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dis
 import functools
-import importlib.util
 import operator
 import sys
 import weakref
@@ -203,10 +202,9 @@ class Named:
     def _meet_imported(self, plain: FunctionType) -> None:
         """Take down the user's own Python modules that code imports when it runs."""
         for name, level in _imports_of(plain.__code__):
-            try:
-                full = importlib.util.resolve_name("." * level + name, plain.__globals__.get("__package__") or "")
-            except ImportError:
-                continue
+            package = str(plain.__globals__.get("__package__") or "")
+            above = package.rsplit(".", level - 1)[0] if level else ""
+            full = f"{above}.{name}".strip(".")
             for part in {full, full.partition(".")[0]}:
                 module = sys.modules.get(part)
                 if module is None:
@@ -534,7 +532,9 @@ def _asked_by(code: CodeType) -> frozenset[str]:
     for i in reversed(list(dis.get_instructions(code))):
         if i.opname == "RAISE_VARARGS":
             raises = True
-        elif i.opname == "LOAD_ASSERTION_ERROR" or (i.opname == "LOAD_GLOBAL" and str(i.argval).endswith(ERRORS)):
+        elif i.opname in ("LOAD_ASSERTION_ERROR", "LOAD_COMMON_CONSTANT") or (
+            i.opname == "LOAD_GLOBAL" and str(i.argval).endswith(ERRORS)
+        ):
             raises = False
         elif i.opname.startswith("FORMAT_") or (i.opname.startswith("LOAD_") and i.argval in ("str", "repr", "format")):
             found.update(() if raises else AS_TEXT)

@@ -8,8 +8,8 @@ are not chainrule's, and what it takes from iterators (see ``sources``).
 
 from __future__ import annotations
 
+import binascii
 import operator
-import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +91,7 @@ class Kept:
 
 
 def _sum_of(value: Any) -> int:
-    return zlib.crc32(_bytes_of(value))
+    return binascii.crc32(_bytes_of(value))
 
 
 def _bytes_of(value: Any) -> Any:
