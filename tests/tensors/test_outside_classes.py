@@ -90,6 +90,17 @@ def test_the_forward_of_a_class_that_is_replaced_is_noticed(inside: bool, monkey
     assert [step(ONE).item() for step in steps] == [4, 4]
 
 
+def test_the_forward_that_a_class_gets_beside_that_of_a_layer_is_noticed() -> None:
+    class Own(nn.Identity):
+        pass
+
+    model = nn.Sequential(Own())
+    step = cr.compile(model)
+    assert step(ONE).item() == 1
+    Own.forward = lambda self, x: x * 2  # type: ignore[method-assign]
+    assert step(ONE).item() == 2
+
+
 def test_an_object_or_module_that_gets_another_class_is_noticed() -> None:
     it, model = Base(), Double()
     step, of_model = cr.compile(lambda x: x * it.s()), cr.compile(lambda x: model(x))

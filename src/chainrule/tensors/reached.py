@@ -23,6 +23,7 @@ from chainrule.tensors.guards import (
     DEEPEST,
     SHORT,
     SIMPLE,
+    ClassName,
     Name,
     changeable_of,
     fact,
@@ -155,6 +156,12 @@ class Reached:
                     self._kept[id(value)] = Kept(place, value, who)
                 else:
                     self._sources[id(value)] = source
+
+    def note_class(self, kind: type, name: str) -> None:
+        """Let it matter which member a class, or one of its bases, has under a name; once is enough."""
+        if (id(kind), name) not in self._known:
+            self._known[id(kind), name] = []
+            self.names.append(ClassName(kind.__name__, kind, (name,)))
 
     def _note_module(self, place: str, module: Any) -> None:
         pending = [(place, module)]
