@@ -41,6 +41,11 @@ class Names(set[Any]):
     pass
 
 
+class InSet:
+    def __init__(self, s: float) -> None:
+        self.s = s
+
+
 class Pair(NamedTuple):
     first: Any
     second: Any
@@ -76,6 +81,7 @@ READ: dict[str, tuple[Any, Callable[[Any], float], Callable[[Any], Any]]] = {
     "an array of records": (
         np.full(1, 2, [("s", "f4")]), lambda it: float(it["s"][0]), lambda it: it.__setitem__("s", 4),
     ),
+    "an object in a set": ({InSet(2.0)}, lambda it: sum(x.s for x in it), lambda it: setattr(next(iter(it)), "s", 4.0)),
     "array.array": (array("d", [2.0]), lambda it: it[0], lambda it: it.__setitem__(0, 4.0)),
     "the sign of zero": (
         [0.0], lambda it: 2 if str(it[0]) == "0.0" else 4, lambda it: it.__setitem__(0, -0.0),

@@ -364,6 +364,8 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
     kind = type(value)
     container = container_of(kind)
     parts: list[tuple[str, Any]] = []
+    if issubclass(kind, (set, frozenset)):
+        return [(f"{{{k}}}", part) for k, part in enumerate(value)]
     if container is not None:
         if container is dict or container is MappingProxyType:
             own = value.items() if container is not dict else dict.items(value)
@@ -404,6 +406,8 @@ def is_ordinary(value: Any) -> bool:
     if kind is MethodType:
         value = value.__self__
         kind = type(value)
+    if issubclass(kind, (set, frozenset)):
+        return len(value) <= SHORT and not all(type(part) in SIMPLE for part in value)
     container = container_of(kind)
     if container is not None:
         return len(value) <= (SHORT_MAPPING if container is dict or container is MappingProxyType else SHORT)
