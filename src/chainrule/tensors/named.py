@@ -304,7 +304,7 @@ class Named:
             for name, member in list(vars(base).items()):
                 is_operator = is_users and name[:2] == name[-2:] == "__" and name not in NOT_CALLED_NAMES
                 if name in MAKE:
-                    is_operator = kind in self._made
+                    is_operator = is_operator and kind in self._made
                 elif name in TELL:
                     is_operator = is_operator and name in self._asked
                 if name not in named and not is_operator and not (name == "forward" and is_layer):
