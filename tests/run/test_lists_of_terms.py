@@ -273,9 +273,12 @@ def test_data_times_what_is_not_bounded_have_no_lists(scale: float) -> None:
     np.testing.assert_array_equal(losses, np.float32(expected))
 
 
-def test_where_the_other_program_cannot_be_made_all_terms_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [NativeError("there is no compiler"), MemoryError("there is no compiler")])
+def test_where_the_other_program_cannot_be_made_all_terms_are_added(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def with_lists(_: NativeProgram) -> NativeProgram:
-        raise NativeError("there is no compiler")
+        raise error
 
     monkeypatch.setattr(NativeProgram, "with_lists", with_lists)
     x, y = blotted(200, 784), np.random.default_rng(1).integers(0, 4, 200)
