@@ -57,7 +57,7 @@ class Lists:
             program, ready = self.made()
         except (ChainruleError, MemoryError) as error:  # all else goes on without
             self._cannot = True
-            self.program.notes[self._what] = f"not left out: {error or type(error).__name__}"
+            self.program.notes[self._what] = f"not left out: {str(error) or type(error).__name__}"
             return []
         for one in ready.lists:
             one.use_all()
