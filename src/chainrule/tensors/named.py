@@ -168,7 +168,7 @@ class Named:
 
     def _call(self, function: Any, by: FunctionType) -> None:
         plain = plain_function(function)
-        if plain is not None and (plain.__globals__ is by.__globals__ or not _is_own(plain)):
+        if plain is not None and (plain.__globals__ is by.__globals__ or not is_own(plain)):
             self._pending.append(plain)
 
     def _follow(self) -> None:
@@ -232,7 +232,7 @@ class Named:
                     continue
                 for function in _functions_of(member):
                     is_written = name[:2] == "__" and function.__code__.co_filename == "<string>"  # by a dataclass
-                    if not is_written and not _is_own(function):
+                    if not is_written and not is_own(function):
                         self._pending.append(function)
 
     # -- attributes --------------------------------------------------------------------------------------------------
@@ -286,7 +286,8 @@ def _functions_of(member: Any) -> list[FunctionType]:
     return [function for function in found if isinstance(function, FunctionType)]
 
 
-def _is_own(function: FunctionType) -> bool:
+def is_own(function: Any) -> bool:
+    """Say whether a function is one of chainrule's."""
     return (function.__module__ or "").startswith("chainrule.")
 
 
