@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,16 @@ class Heavy(optim.Optimizer):
                     state["step"] += 1
                     state["mean"].mul_(0.9).add_(p.grad, alpha=0.1)
                     p.add_(state["mean"], alpha=-group["lr"] / (1 - 0.9 ** state["step"]))
+
+
+class Damped(optim.SGD):
+    scale = 1.0
+
+    def factor(self) -> float:
+        return self.scale
+
+    def update(self, p: Any, g: Any, state: Any, hyper: Any) -> Any:
+        return super().update(p, g * self.factor(), state, hyper)
 
 
 class Scaled(optim.SGD):
@@ -103,6 +114,10 @@ CHANGES: dict[str, tuple[Callable[[Any], Any], Callable[[Any, int], None]]] = {
     "an option of its own": (Plain, _set("own", 0.5)),
     "an attribute": (Plain, lambda o, k: setattr(o, "gain", 0.5 / (k + 1))),
     "an attribute of a subclass": (lambda p: Scaled(p, 0.1), lambda o, k: setattr(o, "scale", 0.5 / (k + 1))),
+    "an attribute that a rule reads": (
+        lambda p: Damped(p, 0.1),
+        lambda o, k: setattr(o, "scale", 0.5 / (k + 1)),
+    ),
     "a tensor that is the rate": (
         lambda p: Sloped(p, cr.tensor(0.1)),
         lambda o, k: o.param_groups[0]["lr"].fill_(0.05 / (k + 1)),
@@ -138,6 +153,122 @@ def _with_rate(state: Any, rate: float) -> Any:
 def test_what_a_step_of_ones_own_reads_is_compared_at_each_call(what: str) -> None:
     make, change = CHANGES[what]
     assert weights_of(make, change, compiled=True) == weights_of(make, change, compiled=False)
+
+
+def test_a_rule_reads_attributes_anew() -> None:
+    model = network()
+    optimizer = Damped(model.parameters(), lr=0.5)
+    for scale, expected in [(1.0, 0.0), (0.5, -0.5), (1.0, -1.5)]:
+        optimizer.scale = scale
+        step_of(model, optimizer)(cr.tensor(ONES))
+        assert model.weight.tolist() == [[expected] * 3]
+
+
+def test_attributes_that_were_given_to_our_own_optimizers_and_schedules_are_compared() -> None:
+    optimizer: Any = optim.SGD(network().parameters(), lr=0.1)
+    schedule = ExponentialLR(optimizer, 0.5)
+    optimizer.gain = 2.0
+    step = cr.compile(lambda x: x.sum() * optimizer.gain * schedule.gamma * optimizer.defaults["lr"])
+    for gain, gamma, lr in [(2.0, 0.5, 0.1), (3.0, 0.5, 0.1), (3.0, 0.25, 0.1), (3.0, 0.25, 0.2)]:
+        optimizer.gain, schedule.gamma, optimizer.defaults["lr"] = gain, gamma, lr
+        assert step(cr.tensor(ONES)).item() == pytest.approx(6 * gain * gamma * lr)
+
+
+class Held:
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+
+
+HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "an object": (Held, lambda held: held.optimizer),
+    "a list": (lambda o: [o], lambda held: held[0]),
+    "a dict": (lambda o: {"a": o}, lambda held: held["a"]),
+    "an object in a dict": (lambda o: {"a": Held(o)}, lambda held: held["a"].optimizer),
+}
+
+
+@pytest.mark.parametrize("change", [_set("lr", 0.05), lambda o, k: setattr(o, "gain", 0.5 / (k + 1))])
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_an_optimizer_that_something_holds_is_compared(holder: str, change: Any) -> None:
+    found = []
+    for compiled in (True, False):
+        model = network()
+        optimizer = Plain(model.parameters())
+        hold, found_in = HOLDERS[holder]
+        find = functools.partial(found_in, hold(optimizer))
+
+        def step(x: Any, model: Any = model, find: Any = find) -> Any:
+            find().zero_grad()
+            loss = model(x).sum()
+            loss.backward()
+            find().step()
+            return loss
+
+        function = cr.compile(lambda x, step=step: step(x)) if compiled else step
+        for k in range(3):
+            function(cr.tensor(ONES))
+            change(optimizer, k)
+        found.append(model.weight.tolist())
+    assert found[0] == found[1]
+
+
+class Averaged(optim.Optimizer):
+    """Momentum in a dict of its own, by parameter."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {"lr": 0.1})
+        self.mean = {p: cr.zeros_like(p) for group in self.param_groups for p in group["params"]}
+
+    def step(self, closure: Any = None) -> Any:
+        with cr.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    self.mean[p].mul_(0.9).add_(p.grad)
+                    p.add_(self.mean[p], alpha=-group["lr"])
+
+
+def test_means_by_parameter_trace_nothing_anew() -> None:
+    model = network()
+    optimizer = Averaged(model.parameters())
+    step = cr.compile(step_of(model, optimizer))
+    for _ in range(3):
+        step(cr.tensor(ONES))
+    assert len(step.graphs) == 1
+    assert weights_of(Averaged, lambda o, k: None, compiled=True) == weights_of(
+        Averaged, lambda o, k: None, compiled=False
+    )
+
+
+@pytest.mark.filterwarnings("ignore:step was traced 8 times")
+@pytest.mark.parametrize("kind", ["ours", "one's own"])
+def test_many_steps_of_one_call_follow_a_schedule_inside(kind: str) -> None:
+    found = []
+    for at_once in (True, False):
+        model = network()
+        optimizer = MADE[kind](model.parameters())
+        schedule = ExponentialLR(optimizer, 0.5)
+        step = step_of(model, optimizer, schedule.step)
+        if at_once:
+            cr.compile(step).repeat(cr.tensor(ONES), times=10)
+        else:
+            for _ in range(10):
+                step(cr.tensor(ONES))
+        found.append((model.weight.tolist(), optimizer.param_groups[0]["lr"]))
+    assert found[0] == found[1]
+
+
+def test_a_plateau_inside_does_as_in_eager_mode() -> None:
+    found = []
+    for compiled in (True, False):
+        model = network()
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        schedule = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+        step = step_of(model, optimizer, lambda schedule=schedule: schedule.step(1.0))
+        step = cr.compile(step) if compiled else step
+        for _ in range(4):
+            step(cr.tensor(ONES))
+        found.append((model.weight.tolist(), optimizer.param_groups[0]["lr"], schedule.num_bad_epochs))
+    assert found[0] == found[1]
 
 
 def test_an_attribute_of_a_class_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ from chainrule.optim.rule import (
     two,
 )
 from chainrule.optim.saved import Handle, load, save
-from chainrule.optim.traced_groups import refused, traced_groups
+from chainrule.optim.settings import settings_of, settings_read
+from chainrule.optim.traced_groups import note_optimizer, refused, traced_groups
 from chainrule.tensors.autograd import enable_grad, fill_grad_with_zeros, no_grad
 from chainrule.tensors.dtypes import F64
 from chainrule.tensors.memory import overwrite, write
@@ -50,12 +51,18 @@ class Optimizer:
     ``defaults``  the options of groups that do not say
 
     For a rule of your own: set ``numbers``, ``flags`` and ``limits``, and write ``init`` and ``update``; or write ``step``.
+    A compiled ``step`` of your own is traced again for each value of a rate that it reads; a rule takes rates as inputs.
     """
 
     numbers: ClassVar[tuple[str, ...]] = ("lr",)  # options that are inputs of the body
     flags: ClassVar[tuple[str, ...]] = ()  # options that select what the body consists of
     scalars: ClassVar[frozenset[str]] = frozenset({"step"})  # state that is one number, not one per element
     limits: ClassVar[Limits] = {"lr": (0.0, INFINITE), "weight_decay": (0.0, INFINITE)}
+    _settings: ClassVar[tuple[str, ...]] = ()  # attributes that a rule of the user's reads: constants in the body
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._settings = settings_read(cls, "update")
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -68,6 +75,7 @@ class Optimizer:
         if STATE.mode == TRACE and STATE.trace is not None:
             STATE.trace.note_made(self)
         self._bodies: dict[Any, Graph] = {}
+        self._recorded_with: dict[str, Any] = {}  # the attributes that the bodies have as constants
         self._fresh: set[Tensor] = set()  # parameters with a state that no step has seen yet
         self._before_step: dict[int, Callable[..., Any]] = {}
         self._after_step: dict[int, Callable[..., Any]] = {}
@@ -185,6 +193,8 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or fill them with zeros."""
+        if STATE.mode == TRACE and STATE.trace is not None and not STATE.trace.has_made(self):
+            note_optimizer(STATE.trace, self)
         for group in self.__dict__["param_groups"]:
             for p in group["params"]:
                 if set_to_none:
@@ -201,7 +211,8 @@ class Optimizer:
         """
         tracing = STATE.trace if STATE.mode == TRACE else None
         if tracing is not None:
-            tracing.reached.note_optimizer(type(self).__name__, self)
+            if not tracing.has_made(self):
+                note_optimizer(tracing, self)
             tracing.expect("the optimizer's hooks", self, _hooks_of)
             for hook in (*self._before_step.values(), *self._after_step.values()):
                 tracing.reached.note(hook)
@@ -211,6 +222,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if self._settings:
+            self._forget_bodies_of_others()
         with np.errstate(all="ignore"):
             if tracing is not None:
                 self._trace(tracing)
@@ -221,6 +234,12 @@ class Optimizer:
         for hook in self._after_step.values():
             hook(self, (closure,), {})
         return loss
+
+    def _forget_bodies_of_others(self) -> None:
+        now = settings_of(self, self._settings)
+        if now != self._recorded_with:
+            self._bodies.clear()
+            self._recorded_with = now
 
     def _step_group(self, group: Group) -> None:
         flags = self.structure(group)
@@ -253,6 +272,8 @@ class Optimizer:
         """Write one call of the body per parameter into the open trace, which refers to this optimizer weakly."""
         name = type(self).__name__
         trace.expect(f"what selects the rule of {name}", self, _structures)
+        if self._settings:
+            trace.expect(f"an attribute that the rule of {name} reads", self, _settings_of)
         for k, group in enumerate(self.__dict__["param_groups"]):
             for option, value in group.items():
                 if isinstance(value, Tensor) and trace.is_rewritten(value):
@@ -348,6 +369,10 @@ class Optimizer:
 def _structures(optimizer: Optimizer) -> list[Any]:
     """Return what a compiled step takes for granted of an optimizer."""
     return [(optimizer.structure(group), len(group["params"])) for group in optimizer.__dict__["param_groups"]]
+
+
+def _settings_of(optimizer: Optimizer) -> dict[str, Any]:
+    return settings_of(optimizer, optimizer._settings)
 
 
 def _reading(k: int) -> Callable[[Optimizer], list[float]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from chainrule.errors import TraceError
 from chainrule.optim.rule import Group
+from chainrule.tensors.named import is_own
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.trace import Trace
 
@@ -128,9 +129,16 @@ for _write in (
     setattr(TracedGroups, _write, _writing(_write))
 
 
+def note_optimizer(trace: Trace, optimizer: Any) -> None:
+    """Let it matter what a step of the user's reads and changes, also where the traced code does not name the optimizer."""
+    trace.reached.note_optimizer(type(optimizer).__name__, optimizer)
+    if not is_own(type(optimizer).step):
+        trace.reached.note(optimizer.step)
+
+
 def traced_groups(trace: Trace, optimizer: Any, groups: list[Group]) -> list[Group]:
     """Return the groups as code sees them in ``trace``."""
-    trace.reached.note_optimizer(type(optimizer).__name__, optimizer)
+    note_optimizer(trace, optimizer)
     find = functools.partial(_count, weakref.ref(optimizer))
     text = f"the number of parameter groups of {type(optimizer).__name__}"
     trace.read_option((id(groups), len), text, find, is_rate=False)

@@ -35,6 +35,7 @@ OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, a
 BY_FACT = (set, frozenset, np.ndarray, bytearray)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
 GROUPS = "param_groups"
+OF_GROUPS = (GROUPS, "state", "last_epoch", "_stepped")  # of optimizers and schedules: looked at in other ways, or not
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
 LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
@@ -195,13 +196,22 @@ class LongName(Name):
 class Option(Name):
     """An option of a parameter group, or what a schedule says of itself: what code reads of it while it is traced."""
 
-    __slots__ = ()
+    __slots__ = ("_tensors",)
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any]) -> None:
+        super().__init__(place, text, find)
+        value = find()
+        is_of_tensors = type(value) is list and all(isinstance(x, Tensor) for x in value)
+        self._tensors = [weakref.ref(x) for x in value] if is_of_tensors else None
 
     def _fact(self) -> Any:
         return fact(self._find())
 
     def holds(self) -> bool:
-        return bool(self.known == self._fact())
+        value, tensors = self._find(), self._tensors
+        if tensors is not None and type(value) is list and len(value) == len(tensors):
+            return all(map(operator.is_, map(operator.call, tensors), value))
+        return bool(self.known == fact(value))
 
     def difference(self) -> str:
         return _changed(self.text, self.known, self._fact())
@@ -268,7 +278,7 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
     own = getattr(value, "__dict__", {})
     parts = [(f".{name}", part) for name, part in list(own.items()) if name in attributes]
     if GROUPS in own:  # an optimizer, whose groups say themselves what is read of them
-        parts = [(place, part) for place, part in parts if place[1:] not in (GROUPS, "state")]
+        parts = [(place, part) for place, part in parts if place[1:] not in OF_GROUPS]
     slots = _make_of(kind)[1]
     if slots:
         parts += [(f".{name}", getattr(value, name)) for name in slots if name in attributes and hasattr(value, name)]

@@ -190,7 +190,7 @@ class Trace:
         """
         if is_rate and self._scheduled:
             raise TraceError(
-                f"the compiled function '{self.name}' reads {text} after a scheduler's step, which happens when all of it has run",
+                f"the compiled function '{self.name}' reads {text} after a scheduler's step, which happens before or after a run, not within it",
                 expected="rates that are read before the scheduler's step",
                 fix="call the scheduler at the end of the compiled function, or outside of it",
             )

@@ -40,8 +40,7 @@ def training_step(
     """
 
     def step(X: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-        own = ((objective, "the objective"), (penalty, "the penalty"), (optimizer.step, "the optimizer's step"))
-        for function, what in own:
+        for function, what in ((objective, "the objective"), (penalty, "the penalty")):
             if function is not None:
                 own_function.note(function, what)
         model.zero_grad()
