@@ -34,6 +34,8 @@ SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
 BY_FACT = (set, frozenset, np.ndarray, bytearray)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
+GROUPS = "param_groups"
+OF_GROUPS = (GROUPS, "state", "last_epoch", "_stepped")  # of optimizers and schedules: looked at in other ways, or not
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
 LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
@@ -191,6 +193,30 @@ class LongName(Name):
         return bool(known == self._fact())
 
 
+class Option(Name):
+    """An option of a parameter group, or what a schedule says of itself: what code reads of it while it is traced."""
+
+    __slots__ = ("_tensors",)
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any]) -> None:
+        super().__init__(place, text, find)
+        value = find()
+        is_of_tensors = type(value) is list and all(isinstance(x, Tensor) for x in value)
+        self._tensors = [weakref.ref(x) for x in value] if is_of_tensors else None
+
+    def _fact(self) -> Any:
+        return fact(self._find())
+
+    def holds(self) -> bool:
+        value, tensors = self._find(), self._tensors
+        if tensors is not None and type(value) is list and len(value) == len(tensors):
+            return all(map(operator.is_, map(operator.call, tensors), value))
+        return bool(self.known == fact(value))
+
+    def difference(self) -> str:
+        return _changed(self.text, self.known, self._fact())
+
+
 class ListName(ObjectName):
     """The same of a small list, compared with as few questions as will do: a model's parameters may be in one."""
 
@@ -242,13 +268,17 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
     if kind in SEQUENCES or kind is tuple:
         return [(f"[{k}]", part) for k, part in enumerate(value)]
     if kind in MAPPINGS:
-        return [(f"[{key!r}]", part) for key, part in list(value.items())]
+        keys = [f"tensor {k}" if isinstance(key, Tensor) else repr(key) for k, key in enumerate(value)]
+        return [(f"[{key}]", part) for key, part in zip(keys, list(value.values()), strict=False)]
     if kind is MethodType:
         return [(".__self__", value.__self__)]
     if kind is functools.partial:
         given = [(f".args[{k}]", part) for k, part in enumerate(value.args)]
         return [(".func", value.func), *given, *[(f".keywords[{key!r}]", part) for key, part in value.keywords.items()]]
-    parts = [(f".{name}", part) for name, part in list(getattr(value, "__dict__", {}).items()) if name in attributes]
+    own = getattr(value, "__dict__", {})
+    parts = [(f".{name}", part) for name, part in list(own.items()) if name in attributes]
+    if GROUPS in own:  # an optimizer, whose groups say themselves what is read of them
+        parts = [(place, part) for place, part in parts if place[1:] not in OF_GROUPS]
     slots = _make_of(kind)[1]
     if slots:
         parts += [(f".{name}", getattr(value, name)) for name in slots if name in attributes and hasattr(value, name)]
@@ -256,7 +286,7 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
 
 
 def is_ordinary(value: Any) -> bool:
-    """Say whether a value is an object of a class that knows nothing of tracing, or a small container: no module, optimizer, function.
+    """Say whether a value is an object of a class that knows nothing of tracing, or a small container: no module, function, nor optimizer of chainrule's.
 
     A method is like the object whose it is.
     """
@@ -268,8 +298,7 @@ def is_ordinary(value: Any) -> bool:
         return len(value) <= SHORT
     if not _make_of(kind)[0]:
         return False
-    own = getattr(value, "__dict__", ())
-    return PARTS[0] not in own and "param_groups" not in own
+    return PARTS[0] not in getattr(value, "__dict__", ())
 
 
 _MAKES: weakref.WeakKeyDictionary[type, tuple[bool, tuple[str, ...]]] = weakref.WeakKeyDictionary()

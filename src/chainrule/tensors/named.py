@@ -18,6 +18,7 @@ from typing import Any
 from chainrule.tensors.guards import (
     CHANGEABLE,
     DEEPEST,
+    OF_GROUPS,
     SIMPLE,
     ListName,
     LongName,
@@ -61,7 +62,7 @@ class Named:
         self._python_modules: dict[int, tuple[str, ModuleType]] = {}
         self._objects: list[Any] = []
         self._classes: dict[type, None] = {}
-        self._by_name: list[tuple[str, FunctionType]] = []
+        self._by_name: list[tuple[str, Any]] = []
         self.owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
         plain = plain_function(function)
         if plain is not None:
@@ -156,7 +157,7 @@ class Named:
             return
         if isinstance(value, MethodType) and is_module(value.__self__):
             self._meet_module(f"{text}.__self__", value.__self__)
-        if isinstance(value, FunctionType):
+        if isinstance(value, FunctionType) or type(value).__module__.startswith("chainrule.optim."):
             self._by_name.append((text, value))
         self._objects.append(value)
         called = plain_function(value)
@@ -168,7 +169,7 @@ class Named:
 
     def _call(self, function: Any, by: FunctionType) -> None:
         plain = plain_function(function)
-        if plain is not None and (plain.__globals__ is by.__globals__ or not _is_own(plain)):
+        if plain is not None and (plain.__globals__ is by.__globals__ or not is_own(plain)):
             self._pending.append(plain)
 
     def _follow(self) -> None:
@@ -232,7 +233,7 @@ class Named:
                     continue
                 for function in _functions_of(member):
                     is_written = name[:2] == "__" and function.__code__.co_filename == "<string>"  # by a dataclass
-                    if not is_written and not _is_own(function):
+                    if not is_written and not is_own(function):
                         self._pending.append(function)
 
     # -- attributes --------------------------------------------------------------------------------------------------
@@ -246,8 +247,11 @@ class Named:
                 if name in read and _may_change(value):
                     self._attribute(text, module, name)
         for text, other in [*self._python_modules.values(), *self._by_name]:
+            is_function = isinstance(other, (FunctionType, ModuleType))
             for name in sorted(self.attributes & vars(other).keys()):
                 value = vars(other)[name]
+                if not is_function and (name[:1] == "_" or name in OF_GROUPS):
+                    continue  # of an optimizer or a schedule: what tells by itself that it is read, or is of no account
                 if type(value) in (*SIMPLE, tuple) or _may_change(value):
                     self._attribute(text, other, name)
 
@@ -286,7 +290,8 @@ def _functions_of(member: Any) -> list[FunctionType]:
     return [function for function in found if isinstance(function, FunctionType)]
 
 
-def _is_own(function: FunctionType) -> bool:
+def is_own(function: Any) -> bool:
+    """Say whether a function is one of chainrule's."""
     return (function.__module__ or "").startswith("chainrule.")
 
 
