@@ -7,13 +7,14 @@ draw numbers) are inputs too, read again before each run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from chainrule.errors import GradientError, InPlaceError, TraceError
 from chainrule.graph import Array, Node, Primitive, Recording, Storage, graph_input, op, recording
+from chainrule.graph.size_in_code import Asked, plain
 from chainrule.graph.sizes import Shape
 from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
 from chainrule.tensors.dtypes import F64, I64
@@ -23,15 +24,17 @@ from chainrule.tensors.memory import put_back
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
 from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, gradient_not_kept, shared_storage
+from chainrule.tensors.user_line import calling_line
 
 T = TypeVar("T")
 
 
 class Trace:
-    """An open trace of one function."""
+    """An open trace of one function, called with a batch of ``sizes``."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, sizes: Mapping[str, int] | None = None) -> None:
         self.name = name
+        self.asked = Asked(sizes or {}, calling_line)
         self.recording = Recording()
         self.inputs: list[Node] = []
         self.made: list[Tensor] = []  # every tensor without a value, to be marked when the trace is over
@@ -89,6 +92,17 @@ class Trace:
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
         self.grads, self.modules, self.names, self.storages, self._made_here = {}, {}, {}, {}, []
         self.reached.forget()
+
+    def check_sizes(self) -> None:
+        """Raise UndecidedSize if the code decided on a size, also where it went on, or left one outside: it is a number there."""
+        if self.asked.sizes:
+            for name in self.reached.names:
+                value = name.value()
+                parts = parts_of_object(value, name.attributes) if is_ordinary(value) else []
+                for place, part in [("", value), *parts]:
+                    if plain(part) is not part:
+                        self.asked.note_left(plain(part), f"{name.text}{place}")
+        self.asked.check()
 
     # -- tensors from outside -------------------------------------------------------------------------------------
 
