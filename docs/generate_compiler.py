@@ -94,9 +94,10 @@ milliseconds decides whether they pay, unless `cr.set_num_threads(2)` or `CHAINR
 
 Data of which much is 0 (the background of images, words that a text has not, columns of categories) cost less: once such steps have
 taken half a second, another program is compiled whose products with the data leave out the terms in which all data of a tile
-are 0. A kernel lists the others for each batch, from marks that the gather leaves. Bits stay as they are, for such a
-term adds 0; unless the other factor is not finite, which is looked at in every step: then all terms are added. `step.report()` says
-which part of the terms is left. (One thing alone may differ, the sign of a 0 that a denormal sum became.)
+are 0, or what dropout leaves of them. A kernel lists the others for each batch, from marks that the gather leaves. Bits stay as
+they are, for such a term adds 0; unless the other factor is not finite, which is looked at in every step: then all terms are
+added. (One thing alone may differ, the sign of a 0 that a denormal sum became.) `step.report()` says which part of the terms is
+left; `profile()`, `loops`, `llvm` and `assembly` show the first program.
 
 `print(step.report())` says what was made. `print(step.profile())` also runs each record by itself, many times, on copies of what the
 last run had in memory, and shows what it costs:

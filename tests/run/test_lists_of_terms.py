@@ -212,9 +212,73 @@ def test_images_of_several_axes_and_forward_passes_alone_have_lists_too() -> Non
         )
 
 
-def test_where_the_other_program_cannot_be_made_all_terms_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+class OverSteps(nn.Module):
+    """Reads rows of several steps one by one, and as a whole."""
+
+    def __init__(self, steps: int, features: int) -> None:
+        super().__init__()
+        self.each, self.all = nn.Linear(features, 8), nn.Linear(steps * features, 8)
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, x: Any) -> Any:
+        return self.out(cr.tanh(self.each(x)).mean(1) + self.all(x.flatten(1)))
+
+
+@pytest.mark.parametrize(("steps", "features"), [(5, 16), (5, 20), (3, 300), (40, 32)])
+def test_rows_of_several_axes_have_lists_where_they_are_rows_of_a_product(steps: int, features: int) -> None:
+    x = blotted(50, steps * features).reshape(50, steps, features)
+    y = np.random.default_rng(1).integers(0, 4, 50)
+    found = []
+    for at_once in (True, False):
+        cr.manual_seed(2)
+        model = OverSteps(steps, features)
+        step = training_step(model, cr.optim.Adam(model.parameters(), lr=0.01))
+        if at_once:
+            step.over(x, y, batch_size=16)
+            assert_left_out(step, products=2)
+        else:
+            for k in range(0, 50, 16):
+                step(cr.tensor(x[k : k + 16]), cr.tensor(y[k : k + 16]))
+        found.append(state(model))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("features", [250, 784])
+def test_what_dropout_leaves_of_the_data_is_0_where_they_are(features: int) -> None:
+    x, y = blotted(150, features), np.random.default_rng(1).integers(0, 4, 150)
+    found = []
+    for at_once in (True, False):
+        cr.manual_seed(2)
+        model = nn.Sequential(nn.Dropout(0.1), nn.Linear(features, 20), nn.ReLU(), nn.Dropout(), nn.Linear(20, 4))
+        step = training_step(model, cr.optim.Adam(model.parameters(), lr=0.01))
+        if at_once:
+            step.over(x, y, batch_size=50, passes=2)
+            assert_left_out(step, products=2)
+        else:
+            for k in (0, 50, 100) * 2:
+                step(cr.tensor(x[k : k + 50]), cr.tensor(y[k : k + 50]))
+        found.append(state(model))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("scale", [np.inf, np.nan, 1e38])
+def test_data_times_what_is_not_bounded_have_no_lists(scale: float) -> None:
+    x, y = blotted(64, 784), np.random.default_rng(1).integers(0, 4, 64)
+    factor = cr.tensor([scale], dtype=cr.float32)
+    linear = nn.Linear(784, 4)
+    step = cr.compile(lambda x, y: nn.functional.cross_entropy(linear(x * factor), y))
+    losses = np.asarray(step.over(x, y, batch_size=16))
+    assert "left out" not in step.report()
+    expected = [step(cr.tensor(x[k : k + 16]), cr.tensor(y[k : k + 16])).item() for k in range(0, 64, 16)]
+    np.testing.assert_array_equal(losses, np.float32(expected))
+
+
+@pytest.mark.parametrize("error", [NativeError("there is no compiler"), MemoryError("there is no compiler")])
+def test_where_the_other_program_cannot_be_made_all_terms_are_added(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def with_lists(_: NativeProgram) -> NativeProgram:
-        raise NativeError("there is no compiler")
+        raise error
 
     monkeypatch.setattr(NativeProgram, "with_lists", with_lists)
     x, y = blotted(200, 784), np.random.default_rng(1).integers(0, 4, 200)

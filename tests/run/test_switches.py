@@ -48,6 +48,16 @@ def test_another_word_for_the_switch_is_refused_where_it_is_read_first(
     assert "1 trace\n" in compiled.report()
 
 
+def test_the_switch_is_read_where_something_is_traced_and_not_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(engine.SWITCH, "0")
+    compiled = cr.compile(lambda x: x * 2)
+    compiled(cr.ones(2))
+    monkeypatch.setenv(engine.SWITCH, "maybe")
+    assert compiled(cr.ones(3)).tolist() == [2, 2, 2]
+    with pytest.raises(ArgumentError, match="CHAINRULE_COMPILE is 'maybe'"):
+        compiled(cr.ones(2, 2))  # another trace
+
+
 BAD = {
     engine.SWITCH: "maybe",
     threads.LIMIT: "many",

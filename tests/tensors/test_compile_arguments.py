@@ -255,6 +255,27 @@ def test_a_number_of_runs_that_is_no_integer_is_refused() -> None:
     assert compiled.over(x, batch_size=np.int64(2), passes=np.int64(2)).shape == (4, 2, 2)
 
 
+def test_an_order_of_rows_that_is_a_mask_or_fractions_is_refused() -> None:
+    compiled, x = cr.compile(lambda x: x * 2), cr.arange(4.0).unsqueeze(1)
+    mask = np.array([True, False, True, False])
+    for of_rows in (mask, mask.tolist(), cr.tensor(mask)):
+        with pytest.raises(ArgumentTypeError, match=r"over: got an order of bool.*Give np\.flatnonzero\(mask\)"):
+            compiled.over(x, batch_size=2, order=of_rows)
+    for of_rows, dtype in (([0.9, 1.9], "float64"), (np.ones(2, np.float32), "float32"), (["0", "1"], "<U1")):
+        with pytest.raises(ArgumentTypeError, match=f"over: got an order of {dtype}; expected the numbers of rows"):
+            compiled.over(x, batch_size=2, order=of_rows)
+    with pytest.raises(ArgumentError, match=r"over: got an order of shape \(2, 2\); expected one axis"):
+        compiled.over(x, batch_size=2, order=[[0, 1], [2, 3]])
+    wanted = compiled.over(x, batch_size=2, order=np.flatnonzero(mask)).tolist()
+    assert wanted == [[[0], [4]]]
+    for kind in (np.int8, np.uint8, np.int32, np.uint64, object):
+        assert compiled.over(x, batch_size=2, order=np.array([0, 2], kind)).tolist() == wanted
+    for rows in ([0, 2], (np.int16(0), 2), range(0, 4, 2), cr.tensor([0, 2])):
+        assert compiled.over(x, batch_size=2, order=rows).tolist() == wanted
+    with pytest.raises(ArgumentError, match="got row 18446744073709551615 in the order of 4 rows"):
+        compiled.over(x, batch_size=2, order=np.array([0, 2**64 - 1], np.uint64))
+
+
 def test_a_value_that_changes_at_every_call_runs_uncompiled_in_the_end_and_warns_once() -> None:
     compiled = cr.compile(lambda x, rate: x * rate)
     x = cr.ones(2)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import numbers
+import operator
+import pickle
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +81,11 @@ ANY_SIZE: dict[str, Callable[[Any], Any]] = {
     "other losses": lambda x: (F.mse_loss(x, x * 2), F.nll_loss(x.log_softmax(1), labels(x)), F.huber_loss(x, x + 2)),
     "random numbers": lambda x: x + cr.randn(x.shape[0], 1) * cr.rand_like(x),
     "repeated": lambda x: (x.repeat(2, 1), x.repeat_interleave(2, dim=1)),
+    "no size that is 1": lambda x: (x.squeeze(), x[:, :1].squeeze(), x[:, :1].squeeze(1)),
+    "a power of the size": lambda x: x.sum() * (x.shape[0] - 1) ** 2,
+    "rolled": lambda x: (x[1:].roll(1, 0), x.roll(x.shape[0] - 1, 0)),
+    "a copied shape": lambda x: x.reshape(copy.deepcopy(x.shape)) + x.reshape(copy.copy(x.shape[0]), -1),
+    "an int in Python's eyes": lambda x: x * isinstance(x.shape[0], int) + isinstance(x.shape[0] * 2, numbers.Integral),
     "size asked for two": lambda x: (x.numel(), x.shape[0] > 1, x.shape[0] != 0, max(x.shape[0], 1)),
 }
 
@@ -141,7 +152,42 @@ DECIDES: dict[str, Callable[[Any], Any]] = {
     "math": lambda x: x * float(x.shape[0]) ** 0.5,
     "an array of the size": lambda x: x + cr.tensor(np.ones(x.shape[0]).astype(np.float32)).unsqueeze(1),
     "split in two": lambda x: x.split(2)[0],
+    "a key": lambda x: x * TABLE.get(x.shape[0], 0),
+    "a key by another name": lambda x: x * TABLE.get(x.size(0), 0) + TABLE.get(x.numel() // 6, 0),
+    "a key that is calculated": lambda x: x * TABLE.get(x.shape[0] + 1, 1) - TABLE.get(x.shape[0] // 2 * 2, 1),
+    "a key that is there": lambda x: x * TABLE[x.shape[0]],
+    "a shape as a key": lambda x: x * SHAPES.get(tuple(x.shape), 0),
+    "the shape itself as a key": lambda x: x * SHAPES.get(x.shape, 0),
+    "in a set": lambda x: x * 2 if x.shape[0] in {18, 9} else x,
+    "in a set of sets": lambda x: x * 2 if frozenset([x.shape[0]]) == frozenset([9]) else x,
+    "how many in a set": lambda x: x * len({x.shape[0], x[1:].shape[0] + 1, 9}),
+    "counted": lambda x: x * Counter([9, 9, 6])[x.shape[0]],
+    "a key of a dict that is returned": lambda x: {x.shape[0]: x.sum()},
+    "texts": lambda x: (
+        x.sum(),
+        f"{x.shape}",
+        f"{x.shape[0]:4d}",
+        str(x.shape[0]),
+        f"{tuple(x.shape)}",
+    ),
+    "a text as a key": lambda x: x * {"size 9": 2.0, "size 6": 3.0}.get(f"size {x.shape[0]}", 0.0),
+    "JSON": lambda x: (x.sum(), json.dumps({"rows": x.shape[0]}), json.dumps(x.shape)),
+    "JSON of what is no JSON": lambda x: (x.sum(), json.dumps([x.shape[0]], default=str)),
+    "pickled": lambda x: x * pickle.loads(pickle.dumps(x.shape[0])),
+    "its bits": lambda x: x * x.shape[0].bit_length(),
+    "hashed": lambda x: x * hash(x.shape[0]),
+    "asked for, and caught": lambda x: x * caught(operator.index, x.shape[0]),
+    "hashed, and caught": lambda x: x * caught(hash, x.shape[0]),
 }
+TABLE = {9: 2.0, 6: 3.0, 18: 1.0}
+SHAPES = {(9, 6): 2.0, (6, 6): 3.0}
+
+
+def caught(function: Callable[[Any], int], size: Any) -> int:
+    try:
+        return function(size)
+    except Exception:  # noqa: BLE001 - what careless code does
+        return 1
 
 
 @pytest.mark.parametrize("name", DECIDES)
@@ -152,6 +198,72 @@ def test_code_that_decides_on_the_size_is_traced_for_each(name: str) -> None:
     assert "test_compile_sizes.py, line" in report
     assert ": now 9" in report
     assert "ran 2 times" in report
+
+
+def test_a_warning_that_names_a_shape_is_no_decision() -> None:
+    with pytest.warns(UserWarning, match="they are broadcast to"):
+        same_as_eager(lambda: lambda x: F.mse_loss(x[:, :1], x[:, 0]), rows(5, 3))
+
+
+def test_what_is_filled_with_the_size_holds_integers() -> None:
+    same_as_eager(lambda: lambda x: cr.full((2,), x.shape[0]), rows(5, 3), traces=None)
+
+
+MAY_BE_1: list[Callable[[Any], Any]] = [
+    lambda x: x[1:].squeeze(),
+    lambda x: x[:, 0].reshape(-1)[1:].squeeze(0),
+    lambda x: cr.einsum("ij,kj->ij", x[1:], x[:1]),
+]
+
+
+@pytest.mark.parametrize("function", MAY_BE_1)
+def test_a_size_that_may_be_1_is_no_other_shape_then(function: Any) -> None:
+    same_as_eager(lambda: function, rows(5, 2, 3), traces=None)
+
+
+def test_the_text_of_a_size_asks_where_it_is_made() -> None:
+    compiled = cr.compile(lambda x: x * len(f"{x.shape[0]}"))
+    assert [compiled(cr.ones(n)).sum().item() for n in (9, 10, 9)] == [9, 20, 9]
+    assert "which number is n? test_compile_sizes.py, line" in compiled.report()
+
+
+@pytest.mark.parametrize(
+    "of_x", [lambda x: x.shape[0], lambda x: x.shape, lambda x: tuple(x.shape), lambda x: 2 * x.shape[0]]
+)
+def test_a_size_that_is_left_in_an_object_is_a_number_there(of_x: Callable[[Any], Any]) -> None:
+    class Notes:
+        last: Any = 0
+
+    notes = Notes()
+
+    def note(x: Any) -> Any:
+        notes.last = of_x(x)
+        return x * 2
+
+    compiled = cr.compile(note)
+    for n in (8, 5, 5, 8, 3):
+        compiled(x := cr.ones(n, 2))
+        assert notes.last == of_x(x)
+        assert type(notes.last) is type(of_x(x))
+    assert "in notes.last?" in compiled.report()
+
+
+def test_many_batches_go_by_the_key_too() -> None:
+    x = np.ones((13, 4), np.float32)
+    compiled = cr.compile(lambda x: x.sum() * {8: 2.0, 5: 3.0}.get(x.shape[0], 0.0))
+    assert compiled.over(x, batch_size=8).tolist() == [64, 60]
+    assert compiled.over(x, batch_size=8).tolist() == [64, 60]
+
+
+def test_an_error_of_types_that_is_one_for_every_size_stays_one() -> None:
+    def wrong(x: Any) -> Any:
+        return len(3)  # type: ignore[arg-type]
+
+    compiled = cr.compile(lambda x: wrong(x) * x)
+    with pytest.raises(TypeError, match="has no len"):
+        compiled(cr.ones(3, 2))
+    assert compiled.graphs == []
+    assert not compiled._traces.decided
 
 
 def test_after_eight_sizes_it_runs_uncompiled_and_warns_once_with_argument_axis_and_line() -> None:

@@ -258,6 +258,19 @@ def test_what_a_callback_did_is_told_as_that(compiled: bool) -> None:
 
     message, _ = failing(network(), classes(48), callbacks=[Breaks(2)], compile=compiled)
     assert "the parameter 0.weight, which holds nan before the first batch: it was changed from outside" in message
+    optimizer = cr.optim.Adam((model := network()).parameters(), lr=0.01)
+
+    class BreaksTheOptimizer(cr.Callback):
+        def on_epoch_begin(self, trainer: cr.Trainer, epoch: int) -> None:
+            if epoch == 2:
+                optimizer.state[trainer.model[0].weight]["exp_avg"][2, 1] = float("inf")
+
+    message, _ = failing(model, classes(48), callbacks=[BreaksTheOptimizer()], compile=compiled, optimizer=optimizer)
+    assert (
+        "It began with the optimizer's exp_avg of 0.weight, which holds inf before the first batch: it was changed from "
+        "outside (a callback?)" in message
+    )
+    assert "native" not in message
     message, own = failing(network(), classes(48), callbacks=[BreaksAmid()], compile=compiled)
     assert message.startswith("epoch 2, batch 3: the loss is nan. It began with something that did not happen again")
     assert np.isfinite(own.model[0].weight.detach().numpy()).all()

@@ -24,7 +24,7 @@ from chainrule.compiler.fields import (
     SizeOf,
     Source,
 )
-from chainrule.graph.sizes import Size
+from chainrule.compiler.zeros import zeros_from
 
 if TYPE_CHECKING:
     from chainrule.compiler.plan import Record, Targets
@@ -58,7 +58,7 @@ def form_of(targets: Targets, region: Region) -> Form | None:
         number[x] = len(number)
         is_member = x in region.axes
         if not is_member and (isinstance(x, (Source, Fixed)) or x in targets.regions.reads.computed):
-            parts.append(("memory", type(x) is Fixed, _is_data(x), x.dtype.str, _shape(x)))
+            parts.append(("memory", type(x) is Fixed, zeros_from(x) is not None, x.dtype.str, _shape(x)))
             continue
         about = _about(x)
         if about is None:
@@ -73,11 +73,6 @@ def form_of(targets: Targets, region: Region) -> Form | None:
     ]
     dims = [str(n) for n in region.dims]
     return Form(repr((parts, reads, members, dims, sorted(region.inner))), tuple(number))
-
-
-def _is_data(x: Field) -> bool:
-    """Say whether products with a field may have lists of terms: it is an input of any number of rows."""
-    return isinstance(x, Source) and any(isinstance(n, Size) for n in x.shape[:1])
 
 
 def _is_inner(targets: Targets, x: Field) -> bool:

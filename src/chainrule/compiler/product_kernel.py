@@ -8,7 +8,7 @@ from chainrule.compiler import dot
 from chainrule.compiler.blocking import blocks, columns_outer, pays_to_pack_a, pays_to_pack_b
 from chainrule.compiler.emit import Emitter
 from chainrule.compiler.evaluator import Evaluator
-from chainrule.compiler.fields import Field, Source, is_one
+from chainrule.compiler.fields import Field, is_one
 from chainrule.compiler.index import Index, index_of
 from chainrule.compiler.interface import FIRST_INPUT, Items, Kind, TermList
 from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
@@ -21,6 +21,7 @@ from chainrule.compiler.product import PRODUCT_ARGS, write_product
 from chainrule.compiler.terms import PIECE, Terms, watch
 from chainrule.compiler.tile import Registers, Tile, choose_tile, count_tiles
 from chainrule.compiler.value import I32, LANES, Value
+from chainrule.compiler.zeros import zeros_from
 from chainrule.graph.sizes import Dim, Size, evaluate, numel, surely_same
 
 if TYPE_CHECKING:
@@ -159,23 +160,21 @@ class _ProductRecords:
     def _listed(self, kind: Kind, data: Factor, other: Factor, block: int) -> Field | None:
         """Return a list of terms for a product with data, and write the record that watches the other factor.
 
-        None: no lists are wanted, ``data`` are not the rows of an input of any number of rows, such as are gathered, or the
-        other factor is a part of what is in memory.
+        None: no lists are wanted, the rows of ``data`` are not 0 where those of an input of any number of rows are, such as are
+        gathered, or the other factor is a part of what is in memory.
         """
-        row = (data.inner, data.free, data.terms) if kind is Kind.ROWS else (data.free, data.inner, data.size)
-        apart, step, rows = row
+        apart, step = (data.inner, data.free) if kind is Kind.ROWS else (data.free, data.inner)
         columns = data.size if kind is Kind.ROWS else data.terms
-        source = data.field
+        source = zeros_from(data.field)
         if (
             not self.is_single
-            or not isinstance(source, Source)
+            or source is None
             or source in self.build.targets.over.values()
-            or not isinstance(rows, Size)
             or isinstance(columns, Size)
-            or not (is_one(step) and surely_same(apart, columns) and surely_same(data.offset, 0))
-            or not surely_same(numel(source.shape), rows * columns)
-            or not surely_same(numel(other.field.shape), other.size * other.terms)
             or columns < LANES
+            or not (is_one(step) and surely_same(apart, columns) and surely_same(data.offset, 0))
+            or not surely_same(numel(source.shape[1:]), columns)  # a row of the product is one of the data
+            or not surely_same(numel(other.field.shape), other.size * other.terms)
         ):
             return None
         build, targets = self.build, self.build.targets

@@ -4,7 +4,7 @@ primitive   the contract and the (here still empty) registry
 recorder    who listens when an operation is asked for
 node        one operation with its inputs
 graph       nodes from inputs to outputs; the recorder that writes one
-sizes       sizes that may be symbols: the batch
+sizes       sizes that may be symbols: the batch (size_in_code: as the user's code sees them)
 verify      what every graph must keep
 show        a graph as text
 """

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.graph.node import Node
 from chainrule.graph.primitive import Array, Dtype, Primitive, Spec, primitive
+from chainrule.graph.size_in_code import plain, plain_attributes
 from chainrule.graph.sizes import Shape, Size
 
 SMALL = 16  # elements of a constant that is worth looking for an equal one
@@ -78,6 +79,8 @@ class Recording:
             if type(operand) is not Node:
                 inputs = self._with_constants(operands)
                 break
+        if attributes:
+            attributes = plain_attributes(attributes)
         spec = primitive.shape(*inputs, **attributes)
         requires_grad = False
         if self.keeps_gradients and primitive.differentiable and (primitive.outputs > 1 or spec.dtype.kind == "f"):
@@ -98,6 +101,7 @@ class Recording:
 
     def number(self, value: Any, dtype: Dtype) -> Node:
         """Return the node of a Python number (or of a symbolic size) as a 0-d value of ``dtype``."""
+        value = plain(value)
         if type(value) is Size:
             return Node(primitive("size"), (), {"size": value, "dtype": dtype}, (), dtype, False)
         key = (dtype, type(value), value, str(value))  # str: 0.0 and -0.0 are equal and differ

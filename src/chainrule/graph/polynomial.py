@@ -36,11 +36,12 @@ SMALLEST = 2  # sizes 0 and 1 get their own graph: that is what makes n == 1 and
 
 
 class UndecidedSize(TraceError):
-    """A question about a size that has different answers for different values of its symbols."""
+    """A question about a size that has different answers for different values of its symbols. ``line``: who asked, if known."""
 
-    def __init__(self, question: str, symbols: tuple[str, ...]) -> None:
+    def __init__(self, question: str, symbols: tuple[str, ...], line: str = "") -> None:
         self.question = question
         self.symbols = symbols
+        self.line = line
         names = " and ".join(symbols)
         unknown = f"size {names} is" if len(symbols) == 1 else f"sizes {names} are"
         super().__init__(

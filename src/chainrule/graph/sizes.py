@@ -24,6 +24,7 @@ from chainrule.graph.polynomial import (
     is_same,
     symbol,
 )
+from chainrule.graph.size_in_code import plain
 
 __all__ = [
     "Dim",
@@ -74,7 +75,7 @@ def same_shape(a: Shape, b: Shape) -> bool:
     if len(a) != len(b):
         return False
     doubt: UndecidedSize | None = None
-    for x, y in zip(a, b, strict=True):
+    for x, y in zip(plain(a), plain(b), strict=True):
         if x is y:
             continue
         try:
@@ -92,7 +93,7 @@ def surely_same(a: Dim, b: Dim) -> bool:
     if a is b:
         return True
     if isinstance(a, Size) or isinstance(b, Size):
-        return str(a) == str(b)
+        return is_same(a, b)
     return a == b
 
 
@@ -164,6 +165,7 @@ def infer_reshape(old: Shape, new: Sequence[Dim]) -> Shape:
 
 
 def _exact_quotient(old: Shape, new: Shape, total: Dim, others: Dim) -> Dim:
+    total, others = plain(total), plain(others)
     concrete = not isinstance(total, Size) and not isinstance(others, Size)
     quotient, rest = divmod(total, others) if concrete else divide(total, others)
     if not isinstance(rest, Size) and rest == 0:

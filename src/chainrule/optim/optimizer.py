@@ -31,6 +31,8 @@ from chainrule.optim.rule import (
     two,
 )
 from chainrule.optim.saved import Handle, load, save
+from chainrule.optim.settings import settings_of, settings_read
+from chainrule.optim.traced_groups import note_optimizer, refused, traced_groups
 from chainrule.tensors.autograd import enable_grad, fill_grad_with_zeros, no_grad
 from chainrule.tensors.dtypes import F64
 from chainrule.tensors.memory import overwrite, write
@@ -49,12 +51,18 @@ class Optimizer:
     ``defaults``  the options of groups that do not say
 
     For a rule of your own: set ``numbers``, ``flags`` and ``limits``, and write ``init`` and ``update``; or write ``step``.
+    A compiled ``step`` of your own is traced again for each value of a rate that it reads; a rule takes rates as inputs.
     """
 
     numbers: ClassVar[tuple[str, ...]] = ("lr",)  # options that are inputs of the body
     flags: ClassVar[tuple[str, ...]] = ()  # options that select what the body consists of
     scalars: ClassVar[frozenset[str]] = frozenset({"step"})  # state that is one number, not one per element
     limits: ClassVar[Limits] = {"lr": (0.0, INFINITE), "weight_decay": (0.0, INFINITE)}
+    _settings: ClassVar[tuple[str, ...]] = ()  # attributes that a rule of the user's reads: constants in the body
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._settings = settings_read(cls, "update")
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -63,8 +71,11 @@ class Optimizer:
             )
         self.defaults = dict(defaults)
         self.state: defaultdict[Any, Any] = defaultdict(dict)
-        self.param_groups: list[Group] = []
+        self.__dict__["param_groups"] = []
+        if STATE.mode == TRACE and STATE.trace is not None:
+            STATE.trace.note_made(self)
         self._bodies: dict[Any, Graph] = {}
+        self._recorded_with: dict[str, Any] = {}  # the attributes that the bodies have as constants
         self._fresh: set[Tensor] = set()  # parameters with a state that no step has seen yet
         self._before_step: dict[int, Callable[..., Any]] = {}
         self._after_step: dict[int, Callable[..., Any]] = {}
@@ -114,6 +125,23 @@ class Optimizer:
         found["decays"] = as_number(group.get("weight_decay", 0)) != 0
         return found
 
+    @property
+    def param_groups(self) -> list[Group]:
+        """The groups: dicts with ``params``, and with options that may be set at any time. Code that is traced may read them."""
+        groups: list[Group] = self.__dict__["param_groups"]
+        if STATE.mode == TRACE and STATE.trace is not None and not STATE.trace.has_made(self):
+            return traced_groups(STATE.trace, self, groups)
+        return groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[Group]) -> None:
+        self._refuse_in_trace("sets")
+        self.__dict__["param_groups"] = groups
+
+    def _refuse_in_trace(self, what: str) -> None:
+        if STATE.mode == TRACE and STATE.trace is not None and not STATE.trace.has_made(self):
+            raise refused(STATE.trace, f"{what} parameter groups of {type(self).__name__}")
+
     # -- groups ---------------------------------------------------------------------------------------------------
 
     def check(self, options: Group, place: str) -> None:
@@ -134,6 +162,7 @@ class Optimizer:
 
     def add_param_group(self, param_group: Group) -> None:
         """Add parameters with options of their own: ``{"params": tensors, "lr": …}``. Missing options are the defaults."""
+        self._refuse_in_trace("adds")
         place = f"{type(self).__name__}, parameter group {len(self.param_groups)}"
         if not isinstance(param_group, dict):
             raise ArgumentTypeError(f"{place}: got {type(param_group).__name__}", expected="a dict with 'params'")
@@ -164,7 +193,9 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or fill them with zeros."""
-        for group in self.param_groups:
+        if STATE.mode == TRACE and STATE.trace is not None and not STATE.trace.has_made(self):
+            note_optimizer(STATE.trace, self)
+        for group in self.__dict__["param_groups"]:
             for p in group["params"]:
                 if set_to_none:
                     p.grad = None
@@ -180,6 +211,8 @@ class Optimizer:
         """
         tracing = STATE.trace if STATE.mode == TRACE else None
         if tracing is not None:
+            if not tracing.has_made(self):
+                note_optimizer(tracing, self)
             tracing.expect("the optimizer's hooks", self, _hooks_of)
             for hook in (*self._before_step.values(), *self._after_step.values()):
                 tracing.reached.note(hook)
@@ -189,6 +222,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if self._settings:
+            self._forget_bodies_of_others()
         with np.errstate(all="ignore"):
             if tracing is not None:
                 self._trace(tracing)
@@ -199,6 +234,12 @@ class Optimizer:
         for hook in self._after_step.values():
             hook(self, (closure,), {})
         return loss
+
+    def _forget_bodies_of_others(self) -> None:
+        now = settings_of(self, self._settings)
+        if now != self._recorded_with:
+            self._bodies.clear()
+            self._recorded_with = now
 
     def _step_group(self, group: Group) -> None:
         flags = self.structure(group)
@@ -231,7 +272,14 @@ class Optimizer:
         """Write one call of the body per parameter into the open trace, which refers to this optimizer weakly."""
         name = type(self).__name__
         trace.expect(f"what selects the rule of {name}", self, _structures)
-        for k, group in enumerate(self.param_groups):
+        if self._settings:
+            trace.expect(f"an attribute that the rule of {name} reads", self, _settings_of)
+        for k, group in enumerate(self.__dict__["param_groups"]):
+            for option, value in group.items():
+                if isinstance(value, Tensor) and trace.is_rewritten(value):
+                    raise refused(
+                        trace, f"writes to {option!r} of {name} before a step, which reads it before each run"
+                    )
             flags = self.structure(group)
             values = self.values(group, fresh=False)
             shared = trace.ask_rates([*values], self, _reading(k))
@@ -320,14 +368,18 @@ class Optimizer:
 
 def _structures(optimizer: Optimizer) -> list[Any]:
     """Return what a compiled step takes for granted of an optimizer."""
-    return [(optimizer.structure(group), len(group["params"])) for group in optimizer.param_groups]
+    return [(optimizer.structure(group), len(group["params"])) for group in optimizer.__dict__["param_groups"]]
+
+
+def _settings_of(optimizer: Optimizer) -> dict[str, Any]:
+    return settings_of(optimizer, optimizer._settings)
 
 
 def _reading(k: int) -> Callable[[Optimizer], list[float]]:
     """Return what reads the numbers of group ``k`` before each run."""
 
     def read(optimizer: Optimizer) -> list[float]:
-        return [*optimizer.values(optimizer.param_groups[k], fresh=False).values()]
+        return [*optimizer.values(optimizer.__dict__["param_groups"][k], fresh=False).values()]
 
     return read
 
@@ -336,7 +388,7 @@ def _reading_first(k: int, place: int) -> Callable[[Optimizer], list[float]]:
     """Return what reads the numbers of one parameter, whose first step may be the run that follows."""
 
     def read(optimizer: Optimizer) -> list[float]:
-        group = optimizer.param_groups[k]
+        group = optimizer.__dict__["param_groups"][k]
         p = group["params"][place]
         fresh = p in optimizer._fresh
         optimizer._fresh.discard(p)

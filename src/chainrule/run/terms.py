@@ -48,21 +48,24 @@ class Lists:
         for k in feed.rows:
             paying.update(self._paying_for(k, feed))
         if not paying:
+            self.program.notes.pop(self._what, None)
             return []
         self._seconds += seconds
         if self._seconds < WORTH_COMPILING:
             return []
         try:
             program, ready = self.made()
-        except ChainruleError as error:  # all else goes on without
+        except (ChainruleError, MemoryError) as error:  # all else goes on without
             self._cannot = True
-            self._note(f"not left out: {error}")
+            self.program.notes[self._what] = f"not left out: {str(error) or type(error).__name__}"
             return []
         for one in ready.lists:
             one.use_all()
         what = "product adds" if len(paying) == 1 else f"{len(paying)} products add"
         part = sum(paying.values()) / len(paying)
-        self._note(f"left out, the {what} about {100 * part:.0f} % of the terms, {program.origin()}")
+        self.program.notes[self._what] = (
+            f"left out, the {what} about {100 * part:.0f} % of the terms, {program.origin()}"
+        )
         return [ready.lists[number] for number in paying]
 
     def made(self) -> tuple[NativeProgram, Ready]:
@@ -72,10 +75,11 @@ class Lists:
             ready = self.beside.listed = self.program.layout_with_lists(self.beside)
         return program, ready
 
-    def _note(self, what: str) -> None:
-        """Let the report say what is done."""
+    @property
+    def _what(self) -> str:
+        """What the report says something of."""
         sizes = ", ".join([f"{name} = {size}" for name, size in self.sizes.items()])
-        self.program.notes[f"what is 0 in the data, many steps of {sizes}: "] = what
+        return f"what is 0 in the data, many steps of {sizes}: "
 
     def _paying_for(self, k: int, feed: Feed) -> dict[int, float]:
         """Return the numbers of the lists of the products with input ``k`` that leave enough out, and what part stays."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ArgumentTypeError, DtypeError
+from chainrule.graph.size_in_code import plain
 from chainrule.graph.sizes import Size as Dim
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.tensors.dtypes import FROM_NUMPY, to_numpy_dtype
@@ -143,7 +144,9 @@ class Results(Nest):
     def leaf(self, value: Any, name: str) -> Form:
         if isinstance(value, np.ndarray):
             return ("array", value)
-        return ("size" if isinstance(value, Dim) else "value", type(value), value)
+        if isinstance(value, Dim):
+            return ("size", Dim, plain(value))
+        return ("value", type(value), value)
 
 
 def rebuild(form: Form, tensors: list[Any], sizes: dict[str, int]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, DtypeError
 from chainrule.graph import Primitive, primitive
+from chainrule.graph.sizes import Size as Dim
 from chainrule.tensors import logic
 from chainrule.tensors.apply import (
     apply,
@@ -110,7 +111,7 @@ def positive(input: Tensor) -> Tensor:
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """Return input ** exponent; a negative power of an integer tensor must be a tensor too."""
-    if isinstance(input, Tensor) and isinstance(exponent, (int, float)) and not isinstance(exponent, bool):
+    if isinstance(input, Tensor) and isinstance(exponent, (int, float)) and not isinstance(exponent, (bool, Dim)):
         kind = numpy_dtype(input).kind
         if exponent == 2 and kind != "b" and (kind == "f" or isinstance(exponent, int)):
             return apply2(MUL, input, input)

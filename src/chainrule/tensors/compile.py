@@ -2,7 +2,7 @@
 
 A whole training step may be inside: forward, backward, clipping, optimizer, scheduler. The size of axis 0 of the first
 array argument (the batch) is a symbol, and so is that of every argument that shares it: one trace serves all sizes from
-2 on. Code that decides on the size is traced again for that size.
+2 on. Code that decides on the size, or needs it as a number, is traced again for that size.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Compiled:
         """Run on one batch of rows after the other. Natively, that is one call.
 
         ``rows``    arrays or tensors of the same number of rows: the arguments
-        ``order``   the numbers of the rows, in the order in which they are taken (None: as they stand)
+        ``order``   the numbers of the rows, integers, in the order in which they are taken (None: as they stand)
         ``passes``  how often all of them are gone through
         ``check_finite``  raise NotFiniteError where a result, or what the function writes, becomes NaN or infinite: with
                     the first such batch (counted from 1), operation and layer. All is then as it was before that batch.
@@ -255,26 +255,33 @@ class Compiled:
         except UndecidedSize as undecided:
             if not call.sizes:
                 raise
-            line = user_line(undecided.__traceback__)
+            line = undecided.line or user_line(undecided.__traceback__)
             decided = f"the code decides on the size of {call.batch()} ({undecided.question}?{line})"
+        except TypeError as refused:  # perhaps by code that takes ints alone, as json does
+            if not call.sizes:
+                raise
+            line = user_line(refused.__traceback__)
+            decided = f"the code decides on the size of {call.batch()} ({refused}: which number is it?{line})"
         if traced is None:
-            self._traces.decided[call.key] = decided
+            key = call.key
             call.fix_sizes(decided)
             reason = call.decided
             traced = self._traced(call)
+            self._traces.decided[key] = decided
         self._traces.add(traced, call, reason)
         return traced
 
     def _traced(self, call: Call) -> Traced:
-        trace = Trace(self.name)
+        trace = Trace(self.name, call.sizes)
         (_, (args, kwargs)) = call.given.form
         forms = by_name(self.parameters, args[1], kwargs[1])
         trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
         try:
             with tracing(trace):
                 traced = self._run_in(trace, call)
-        except TraceError:  # of a size too: it is traced again then
-            trace.reached.put_back()
+        except (TraceError, TypeError) as error:  # of a size too: it is traced again then
+            if call.sizes or isinstance(error, TraceError):
+                trace.reached.put_back()
             raise
         finally:
             trace.close()
@@ -289,7 +296,11 @@ class Compiled:
         ]
         args, kwargs = rebuild(given.form, stand_ins, {})
         trace.reached.note_arguments(by_name(self.parameters, args, kwargs.items()))
-        result = self.function(*args, **kwargs)
+        try:
+            result = self.function(*args, **kwargs)
+            trace.check_sizes()
+        finally:
+            trace.asked.close()
         trace.reached.check(self.name)
         return Traced(trace, stand_ins, result, keep_gradients=self.keep_gradients)
 
@@ -352,6 +363,9 @@ def compile(
     that is an argument, raises TraceError. So do random numbers that are not chainrule's (``random.random()``,
     ``np.random.randn()``, a generator), which would be the same in every call: draw with ``cr.rand``, or pass them as
     arguments. And ``next(it)`` on an iterator from outside: pass the item.
+
+    The size of the batch may be any number: what decides on it (``n == 8``, ``range(n)``, ``table[n]``, ``f"{n}"``) is traced
+    again for each. Only ``n is 8`` and ``type(n) is int`` cannot be seen, and are False.
     """
     if function is None:
         batch_axis = checked_batch_axis(batch_axis, None)

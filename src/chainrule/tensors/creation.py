@@ -205,7 +205,7 @@ def arange(
     if wanted.kind != "f":
         start, step = int(start) if isinstance(start, float) else start, int(step)
     y = y if step == 1 else mul(y, step)
-    y = y if isinstance(start, int) and start == 0 else add(y, start)
+    y = y if type(start) is int and start == 0 else add(y, start)
     return _leaf(cast(y, wanted), requires_grad)
 
 

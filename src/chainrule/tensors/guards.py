@@ -41,6 +41,8 @@ STRUCTURE = (*PARTS, "_non_persistent_buffers_set")
 CHANGEABLE = (list, deque, OrderedDict, dict, set, bytearray, array, np.ndarray)
 TAKE_ALL = ("vars", "__dict__")
 TAKE_ANY = ("vars", "__dict__", "__getattribute__")
+GROUPS = "param_groups"
+OF_GROUPS = (GROUPS, "state", "last_epoch", "_stepped")  # of optimizers and schedules: looked at in other ways, or not
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
 LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
@@ -311,6 +313,30 @@ class EnvironmentName(Name):
         return f"the environment variable {os.fsdecode(name)!r} changed"
 
 
+class Option(Name):
+    """An option of a parameter group, or what a schedule says of itself: what code reads of it while it is traced."""
+
+    __slots__ = ("_tensors",)
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any]) -> None:
+        super().__init__(place, text, find)
+        value = find()
+        is_of_tensors = type(value) is list and all(isinstance(x, Tensor) for x in value)
+        self._tensors = [weakref.ref(x) for x in value] if is_of_tensors else None
+
+    def _fact(self) -> Any:
+        return fact(self._find())
+
+    def holds(self) -> bool:
+        value, tensors = self._find(), self._tensors
+        if tensors is not None and type(value) is list and len(value) == len(tensors):
+            return all(map(operator.is_, map(operator.call, tensors), value))
+        return bool(self.known == fact(value))
+
+    def difference(self) -> str:
+        return _changed(self.text, self.known, self._fact())
+
+
 class ListName(ObjectName):
     """The same of a small list, compared with as few questions as will do: a model's parameters may be in one."""
 
@@ -369,7 +395,9 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
     if container is not None:
         if container is dict or container is MappingProxyType:
             own = value.items() if container is not dict else dict.items(value)
-            parts = [(f"[{key!r}]", part) for key, part in list(own)]
+            entries = list(own)
+            keys = [f"tensor {k}" if isinstance(key, Tensor) else repr(key) for k, (key, _) in enumerate(entries)]
+            parts = [(f"[{key}]", part) for key, (_, part) in zip(keys, entries, strict=True)]
         else:
             parts = [(f"[{k}]", part) for k, part in enumerate(container.__iter__(value))]
         if kind in EXACT:
@@ -385,6 +413,8 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
         parts += [(f".{name}", part) for name, part in own]
     else:
         parts += [(f".{name}", part) for name, part in own if name in attributes or name in make.always]
+    if any(name == GROUPS for name, _ in own):  # an optimizer, whose groups say themselves what is read of them
+        parts = [(place, part) for place, part in parts if place[1:] not in OF_GROUPS]
     for name in make.slots:
         if name in attributes and hasattr(value, name):
             parts.append((f".{name}", getattr(value, name)))
@@ -398,7 +428,7 @@ def container_of(kind: type) -> Any:
 
 
 def is_ordinary(value: Any) -> bool:
-    """Say whether a value is an object of a class that knows nothing of tracing, or a small container: no module, optimizer, function.
+    """Say whether a value is an object of a class that knows nothing of tracing, or a small container: no module, function, nor optimizer of chainrule's.
 
     A method is like the object whose it is.
     """
@@ -413,8 +443,7 @@ def is_ordinary(value: Any) -> bool:
         return len(value) <= (SHORT_MAPPING if container is dict or container is MappingProxyType else SHORT)
     if not _make_of(kind).is_ordinary:
         return False
-    own = getattr(value, "__dict__", ())
-    return PARTS[0] not in own and "param_groups" not in own
+    return PARTS[0] not in getattr(value, "__dict__", ())
 
 
 EXACT: dict[type, type] = {

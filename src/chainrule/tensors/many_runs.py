@@ -89,17 +89,33 @@ def _in_order(name: str, arrays: list[Any], batch_size: int, order: Any, passes:
     if batch_size < 1 or passes < 1:
         raise ArgumentError(f"{name}.over: got batch_size={batch_size}, passes={passes}", expected="1 or more of each")
     count = len(arrays[0])
-    once = np.arange(count) if order is None else np.asarray(order, dtype=np.int64)
     if count == 0:
         raise ArgumentError(f"{name}.over: got arrays without rows", expected="at least one row")
-    if once.size == 0:
-        raise ArgumentError(f"{name}.over: got an empty order", expected="the number of at least one row")
+    once = np.arange(count) if order is None else _numbers_of_rows(name, order)
     if once.min() < 0 or once.max() >= count:
         bad = int(once.min() if once.min() < 0 else once.max())
         raise ArgumentError(
             f"{name}.over: got row {bad} in the order of {count} rows",
             expected=f"numbers from 0 to {count - 1}",
         )
+    return once.astype(np.int64, copy=False)
+
+
+def _numbers_of_rows(name: str, order: Any) -> Array:
+    """Return the order as an array of integers; raise if it is a mask, fractions, or no list of numbers."""
+    once = np.asarray(order)
+    if once.size == 0:
+        raise ArgumentError(f"{name}.over: got an empty order", expected="the number of at least one row")
+    if once.dtype.kind == "O" and all(isinstance(row, (int, np.integer)) for row in once.flat):
+        once = once.astype(np.int64)
+    if once.dtype.kind not in "iu":
+        raise ArgumentTypeError(
+            f"{name}.over: got an order of {once.dtype}",
+            expected="the numbers of rows, as integers",
+            fix="give np.flatnonzero(mask) for the rows of a mask" if once.dtype.kind == "b" else "",
+        )
+    if once.ndim != 1:
+        raise ArgumentError(f"{name}.over: got an order of shape {once.shape}", expected="one axis")
     return once
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.errors import DtypeError, InPlaceError, ShapeError
 from chainrule.graph import Array, Node, Primitive, Storage, primitive
-from chainrule.graph.sizes import Shape, broadcast_shapes, same_shape
+from chainrule.graph.sizes import Shape, broadcast_shapes, same_shape, surely_same_shape
 from chainrule.ops.lines import CACHE_LINE, in_lines
 from chainrule.ops.shape import inverse
 from chainrule.run import evaluate
@@ -78,9 +78,9 @@ def _shares(new: Array, old: Array) -> bool:
 
 def _is_view_for_certain(x: Tensor, shape: tuple[Any, ...]) -> bool:
     """Say whether a traced reshape is a view wherever the elements lie: it only adds or drops axes of size 1."""
-    before = [size for size in x.shape if not (isinstance(size, int) and size == 1)]
-    after = [size for size in shape if not (isinstance(size, int) and size == 1)]
-    return len(before) == len(after) and all(str(a) == str(b) for a, b in zip(before, after, strict=True))
+    before = [size for size in x.shape if not (type(size) is int and size == 1)]
+    after = [size for size in shape if not (type(size) is int and size == 1)]
+    return surely_same_shape(tuple(before), tuple(after))
 
 
 def perhaps_copied(x: Tensor) -> Tensor:

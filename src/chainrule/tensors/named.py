@@ -19,6 +19,7 @@ from typing import Any
 
 from chainrule.tensors.guards import (
     DEEPEST,
+    OF_GROUPS,
     SIMPLE,
     ClassName,
     CodeName,
@@ -73,7 +74,7 @@ class Named:
         self._asked: set[str] = {"__setattr__"}  # methods of TELL that code calls
         self._only_read: set[int] = set()  # functions whose assignments are of no interest
         self.imports_more = False  # Python modules that are not loaded yet
-        self._by_name: list[tuple[str, FunctionType]] = []
+        self._by_name: list[tuple[str, Any]] = []
         self.owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
         plain = plain_function(function)
         if plain is not None:
@@ -192,7 +193,7 @@ class Named:
             return
         if isinstance(value, MethodType) and is_module(value.__self__):
             self._meet_module(f"{text}.__self__", value.__self__)
-        if isinstance(value, FunctionType):
+        if isinstance(value, FunctionType) or type(value).__module__.startswith("chainrule.optim."):
             self._by_name.append((text, value))
         self._objects.append((text, value))
         called = plain_function(value)
@@ -217,7 +218,7 @@ class Named:
 
     def _call(self, function: Any, by: FunctionType) -> None:
         plain = plain_function(function)
-        if plain is not None and (plain.__globals__ is by.__globals__ or not _is_own(plain)):
+        if plain is not None and (plain.__globals__ is by.__globals__ or not is_own(plain)):
             self._pending.append(plain)
 
     def _follow(self) -> None:
@@ -313,7 +314,7 @@ class Named:
                     self._classes.setdefault(type(member), set())
                 for function in _functions_of(member):
                     code = getattr(function.__dict__.get("__wrapped__", function), "__code__", function.__code__)
-                    if (name[:2] == "__" and code.co_filename == "<string>") or _is_own(function):
+                    if (name[:2] == "__" and code.co_filename == "<string>") or is_own(function):
                         continue  # the first are written by a dataclass
                     if is_users:
                         found.add(name)
@@ -332,8 +333,11 @@ class Named:
                 if name in read and _may_change(value):
                     self._attribute(text, module, name)
         for text, other in [*self._python_modules.values(), *self._by_name]:
+            is_function = isinstance(other, (FunctionType, ModuleType))
             for name in sorted(self.attributes & vars(other).keys()):
                 value = vars(other)[name]
+                if not is_function and (name[:1] == "_" or name in OF_GROUPS):
+                    continue  # of an optimizer or a schedule: what tells by itself that it is read, or is of no account
                 if type(value) in (*SIMPLE, tuple) or _may_change(value):
                     self._attribute(text, other, name)
 
@@ -385,7 +389,8 @@ def _functions_of(member: Any) -> list[FunctionType]:
     return [function for function in found if isinstance(function, FunctionType)]
 
 
-def _is_own(function: FunctionType) -> bool:
+def is_own(function: Any) -> bool:
+    """Say whether a function is one of chainrule's."""
     return (function.__module__ or "").startswith("chainrule.")
 
 

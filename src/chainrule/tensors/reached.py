@@ -21,6 +21,7 @@ import numpy as np
 from chainrule.errors import TraceError
 from chainrule.tensors.guards import (
     DEEPEST,
+    GROUPS,
     SHORT,
     SIMPLE,
     ClassName,
@@ -31,8 +32,9 @@ from chainrule.tensors.guards import (
     is_source,
     parts_of_object,
 )
-from chainrule.tensors.named import Named, plain_function
+from chainrule.tensors.named import Named, is_own, plain_function
 from chainrule.tensors.sources import Source, global_sources, source_of
+from chainrule.tensors.tensor import Tensor
 
 KINDS = (list, deque, set, bytearray, array)
 MOST_COPIED = 1 << 26  # bytes of an array that is kept while tracing, to be put back
@@ -43,6 +45,7 @@ class Kept:
     """A container from outside, and what was in it when code that names it was first met."""
 
     __slots__ = ("_base", "_before", "place", "value", "who")
+    fix = "return what is to be kept, write it into a tensor (count.add_(1)), or do it outside of the compiled function"
 
     def __init__(self, place: str, value: Any, who: str) -> None:
         self.place, self.value, self.who = place, value, who
@@ -105,6 +108,37 @@ def _alike(now: Any, before: Any) -> bool:
     return all(x is y or (type(x) in SIMPLE and fact(x) == fact(y)) for x, y in zip(now, before, strict=True))
 
 
+class KeptGroup(Kept):
+    """A parameter group of an optimizer, which a schedule may change through a name of its own."""
+
+    __slots__ = ()
+    fix = "call the scheduler outside of the compiled step, or set the rate there: each call reads it anew"
+
+
+class KeptState(Kept):
+    """The state of an optimizer that steps by code of its own: what is not a tensor with values is of the trace alone."""
+
+    __slots__ = ()
+    fix = "make the state in __init__ and write into it (step.add_(1)), or write init and update in place of step"
+
+    def __init__(self, place: str, value: Any, who: str) -> None:
+        self.place, self.value, self.who = place, value, who
+        self._before = {p: dict(held) for p, held in value.items()}
+
+    def is_changed(self) -> bool:
+        for p, held in self.value.items():
+            before = self._before.get(p, {})
+            for name, x in held.items():
+                if x._value is None if isinstance(x, Tensor) else fact(x) != fact(before.get(name, Tensor)):
+                    return True
+        return False
+
+    def put_back(self) -> None:
+        for p, held in list(self.value.items()):
+            held.clear()
+            held.update(self._before.get(p, {}))
+
+
 class Reached:
     """All code that was met in one trace.
 
@@ -149,6 +183,9 @@ class Reached:
             known.append(name.attributes)
             self.names.append(name)
             for place, value in containers(name.text, name.value(), name.attributes):
+                if GROUPS in getattr(value, "__dict__", ()):
+                    self.note_optimizer(place, value)
+                    continue
                 if id(value) in self._kept or id(value) in self._sources:
                     continue
                 source = source_of(place, value)
@@ -171,6 +208,17 @@ class Reached:
                 continue
             self.modules[id(module)] = (place, module)
             pending += [(f"{place}.{name}", part) for name, part in module._modules.items() if part is not None]
+
+    def note_optimizer(self, place: str, optimizer: Any) -> None:
+        """Take down the options of an optimizer, and its state if it steps by code of its own."""
+        for k, group in enumerate(vars(optimizer)[GROUPS]):
+            if id(group) not in self._kept:
+                self._kept[id(group)] = KeptGroup(f"{place}.{GROUPS}[{k}]", group, "")
+                params = group["params"]
+                self._kept[id(params)] = KeptGroup(f"{place}.{GROUPS}[{k}]['params']", params, "")
+        state = vars(optimizer).get("state")
+        if state is not None and id(state) not in self._kept and not is_own(type(optimizer).step):
+            self._kept[id(state)] = KeptState(f"{place}.state", state, "")
 
     def note_arguments(self, arguments: Iterable[tuple[str, Any]]) -> None:
         """Take down what is in the containers that the function is given: they were made for it, the caller's are others."""
@@ -201,11 +249,11 @@ class Reached:
             return
         self.put_back()
         first = changed[0]
-        by = f", which '{first.who}' names," if first.who != traced else ""
+        by = f", which '{first.who}' names," if first.who not in ("", traced) else ""
         raise TraceError(
             f"{first.told()}{by} was changed while '{traced}' was traced: Python would do so once, and never again",
             expected="code that changes nothing outside but tensors",
-            fix="return what is to be kept, write it into a tensor (count.add_(1)), or do it outside of the compiled function",
+            fix=first.fix,
         )
 
     def put_back(self) -> None:
@@ -222,11 +270,12 @@ class Reached:
 
 
 def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
-    """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), sources."""
+    """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), optimizers, sources."""
     kind = type(value)
     base = changeable_of(kind)
     is_array = base is np.ndarray and value.flags.writeable and value.nbytes <= MOST_SUMMED
-    if is_array or base in KINDS or (issubclass(kind, dict) and len(value) > SHORT) or is_source(value):
+    is_optimizer = GROUPS in getattr(value, "__dict__", ())
+    if is_optimizer or is_array or base in KINDS or (issubclass(kind, dict) and len(value) > SHORT) or is_source(value):
         yield place, value
     if depth and is_ordinary(value):
         for name, part in parts_of_object(value, attributes):

@@ -131,7 +131,10 @@ class Tensor:
     @property
     def shape(self) -> Size:
         """The size of each axis."""
-        return Size(self._value.shape if self._value is not None else current_node(self).shape)  # type: ignore[union-attr]  # a traced tensor has a node
+        if self._value is not None:
+            return Size(self._value.shape)
+        shape: Any = current_node(self).shape  # type: ignore[union-attr]  # a traced tensor has a node
+        return Size(shape if STATE.trace is None else STATE.trace.asked.in_code(shape))
 
     @property
     def ndim(self) -> int:

@@ -7,31 +7,34 @@ draw numbers) are inputs too, read again before each run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from chainrule.errors import GradientError, InPlaceError, TraceError
 from chainrule.graph import Array, Node, Primitive, Recording, Storage, graph_input, op, recording
+from chainrule.graph.size_in_code import Asked, plain
 from chainrule.graph.sizes import Shape
 from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.generator import default_generator
-from chainrule.tensors.guards import is_ordinary, parts_of_object
+from chainrule.tensors.guards import Option, is_ordinary, parts_of_object
 from chainrule.tensors.memory import put_back
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
 from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, gradient_not_kept, shared_storage
+from chainrule.tensors.user_line import calling_line
 
 T = TypeVar("T")
 
 
 class Trace:
-    """An open trace of one function."""
+    """An open trace of one function, called with a batch of ``sizes``."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, sizes: Mapping[str, int] | None = None) -> None:
         self.name = name
+        self.asked = Asked(sizes or {}, calling_line)
         self.recording = Recording()
         self.inputs: list[Node] = []
         self.made: list[Tensor] = []  # every tensor without a value, to be marked when the trace is over
@@ -54,7 +57,8 @@ class Trace:
         self._doubts: dict[Storage, list[Storage]] = {}
         self._doubtful: set[Storage | None] = set()
         self._asked: set[Any] = set()
-        self._rates_asked = self._rates_changed = False
+        self._rates_asked = self._rates_changed = self._scheduled = False
+        self._made_here: list[Any] = []  # optimizers
 
     def apply(self, primitive: Primitive, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Tensor:
         """Write down one operation; return its result. Operands are tensors or Python numbers."""
@@ -86,8 +90,19 @@ class Trace:
         for y in self.made:
             y._value = Leaked(self.name, kept[id(y)]) if id(y) in kept else gone
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
-        self.grads, self.modules, self.names, self.storages = {}, {}, {}, {}
+        self.grads, self.modules, self.names, self.storages, self._made_here = {}, {}, {}, {}, []
         self.reached.forget()
+
+    def check_sizes(self) -> None:
+        """Raise UndecidedSize if the code decided on a size, also where it went on, or left one outside: it is a number there."""
+        if self.asked.sizes:
+            for name in self.reached.names:
+                value = name.value()
+                parts = parts_of_object(value, name.attributes) if is_ordinary(value) else []
+                for place, part in [("", value), *parts]:
+                    if plain(part) is not part:
+                        self.asked.note_left(plain(part), f"{name.text}{place}")
+        self.asked.check()
 
     # -- tensors from outside -------------------------------------------------------------------------------------
 
@@ -182,6 +197,35 @@ class Trace:
         self._rates_asked = True
         return self._ask_numbers(names, owner, read, F64)
 
+    def read_option(self, key: Any, text: str, find: Callable[[], Any], *, is_rate: bool) -> None:
+        """Let the trace hold only while ``find()``, an option of an optimizer that the code read, returns what it does now.
+
+        ``key`` says which it is, ``is_rate`` whether a scheduler may change it.
+        """
+        if is_rate and self._scheduled:
+            raise TraceError(
+                f"the compiled function '{self.name}' reads {text} after a scheduler's step, which happens before or after a run, not within it",
+                expected="rates that are read before the scheduler's step",
+                fix="call the scheduler at the end of the compiled function, or outside of it",
+            )
+        if isinstance(find(), Tensor):
+            self._rates_asked = True  # an input: what a scheduler writes into it has to wait
+        if self.is_first(key):
+            self.reached.names.append(Option(key[0], text, find))
+
+    def has_made(self, optimizer: Any) -> bool:
+        """Say whether the traced code made an optimizer."""
+        return any(made is optimizer for made in self._made_here)
+
+    def note_made(self, optimizer: Any) -> None:
+        """Note an optimizer that the traced code makes: what it does to it, it does in each trace."""
+        self._made_here.append(optimizer)
+
+    def is_rewritten(self, x: Tensor) -> bool:
+        """Say whether the function has written to a tensor from outside so far."""
+        bound = self.bound.get(id(x))
+        return bound is not None and bound.rebound > 0
+
     def _ask_numbers(
         self, names: Sequence[str], owner: T, read: Callable[[T], Sequence[Any]], dtype: Any
     ) -> list[Node]:
@@ -215,7 +259,7 @@ class Trace:
 
         It happens before the run, or after it if rates were asked for already.
         """
-        self._rates_changed = self._rates_asked
+        self._rates_changed, self._scheduled = self._rates_asked, True
         (self.calls_after if self._rates_asked else self.calls_before).append(weakly(owner, call))
 
     def after_each_run(self, owner: T, call: Callable[[T], Any]) -> None:

@@ -390,6 +390,11 @@ class Traced:
             if between is None:
                 break
             between(step)
+            if self.guards.names and not self.guards.hold():
+                steps = (
+                    step + 1
+                )  # a rate that the code reads is another one now: what follows is a run of another trace
+                break
         first = len(values)
         values += told[0]
         numbers: dict[int, Any] = {}

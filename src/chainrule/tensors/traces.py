@@ -18,6 +18,11 @@ INSTEAD = (
     "A number that changes from call to call is to be a tensor: an argument (cr.tensor(0.5)), or a buffer that fill_() "
     "writes to outside of the function"
 )
+OF_OPTIONS = r"^param_groups\["
+RATES = (
+    "What a rule of init and update reads (see cr.optim.Optimizer) is an input of the graph, and costs no trace; or make the "
+    "rate a tensor (lr=cr.tensor(0.1)), and multiply with it"
+)
 
 
 class Entry:
@@ -73,7 +78,8 @@ class Traces:
         """Let calls like this one run uncompiled where no trace fits, and warn."""
         text = f"{self.name} was traced {MOST_TRACES} times, and would be again, since {reason}"
         self.given_up[call.family] = text
-        advice = f". {INSTEAD}" if re.search(OF_NUMBERS, reason) else ""
+        instead = RATES if re.search(OF_OPTIONS, reason) else INSTEAD if re.search(OF_NUMBERS, reason) else ""
+        advice = instead and f". {instead}"
         warnings.warn(f"{text}. It runs uncompiled from here on, where no trace fits{advice}", stacklevel=4)
 
     # -- why -----------------------------------------------------------------------------------------------------------

@@ -105,9 +105,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Return a view without the axes of size 1 (all of them, or those named)."""
     shape = tuple(input.shape)
     axes = normalize_axes(dim, len(shape))
-    return reshaped(
-        input, tuple([n for axis, n in enumerate(shape) if axis not in axes or not isinstance(n, int) or n != 1])
-    )
+    return reshaped(input, tuple([n for axis, n in enumerate(shape) if axis not in axes or n != 1]))
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:

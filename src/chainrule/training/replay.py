@@ -50,7 +50,7 @@ def explain_in_use(trainer: Trainer, batches: Batches, seen: str) -> NotFiniteEr
 
 def _first_place(trainer: Trainer, batches: Batches) -> str:
     model = trainer.model
-    damaged = first_nonfinite(trainer.tensors())
+    damaged = first_nonfinite(trainer.tensors(), trainer.optimizer)
     if damaged:
         return f"{damaged} before the first batch: it was changed from outside (a callback?)"
     model.train()
@@ -64,14 +64,16 @@ def _first_place(trainer: Trainer, batches: Batches) -> str:
         place = where_not_finite(model, trainer.objective, batch, trainer.penalty())
         put_back(trainer, before)  # a forward pass changes running statistics, and draws
         origin = trainer.origin(batch, place.layer)
-        return f"{place.words or _without_layer(damaged, origin)}, in batch {number}{_operation(origin)}"
+        native = trainer.engine().startswith("native")
+        words = place.words or _without_layer(damaged, origin, native=native)
+        return f"{words}, in batch {number}{_operation(origin)}"
     return (
         "something that did not happen again when the epoch was repeated: a callback that changes the model, or batches "
         "that are others when they are read again"
     )
 
 
-def _without_layer(damaged: str, origin: Origin | None) -> str:
+def _without_layer(damaged: str, origin: Origin | None, *, native: bool) -> str:
     """Say what went wrong where output, loss and gradients of all layers are finite."""
     if damaged.startswith("the tensor"):
         return f"{damaged} after the forward pass"
@@ -79,7 +81,7 @@ def _without_layer(damaged: str, origin: Origin | None) -> str:
         return f"the update of {damaged} after it: the gradient is too large"
     if damaged.startswith("the parameter") and (origin is None or " in " in origin.operation):
         return f"the update of {damaged} after it: the step is too large"
-    return f"{origin or 'numbers that could not be found again'} in native code alone"
+    return f"{origin or 'numbers that could not be found again'}{' in native code alone' if native else ''}"
 
 
 def _operation(origin: Origin | None) -> str:

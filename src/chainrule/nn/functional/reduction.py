@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, nearest
+from chainrule.graph.size_in_code import plain
 from chainrule.graph.sizes import broadcast_shapes, same_shape
 from chainrule.tensors import reductions
 from chainrule.tensors.tensor import Tensor, numpy_dtype
@@ -63,7 +64,7 @@ def warn_if_broadcast(name: str, input: Tensor, target: Tensor) -> None:
 
     Raise ShapeError if they do not even broadcast.
     """
-    p, q = tuple(input.shape), tuple(target.shape)
+    p, q = plain(tuple(input.shape)), plain(tuple(target.shape))  # a warning is no reason to trace again for each size
     if same_shape(p, q):
         return
     try:

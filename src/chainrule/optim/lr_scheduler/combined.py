@@ -67,7 +67,7 @@ class SequentialLR(_Combined):
     def step(self) -> None:  # type: ignore[override]  # epochs are counted here
         """Go to the next epoch."""
         if STATE.mode == TRACE and STATE.trace is not None:
-            STATE.trace.at_each_run(self, lambda scheduler: scheduler.step())
+            STATE.trace.at_each_run(self, SequentialLR.step)
             return
         self.last_epoch += 1
         k = bisect_right(self._milestones, self.last_epoch)
@@ -107,7 +107,7 @@ class ChainedScheduler(_Combined):
     def step(self) -> None:  # type: ignore[override]  # each schedule counts its own epochs
         """Go to the next epoch in each schedule."""
         if STATE.mode == TRACE and STATE.trace is not None:
-            STATE.trace.at_each_run(self, lambda scheduler: scheduler.step())
+            STATE.trace.at_each_run(self, ChainedScheduler.step)
             return
         for scheduler in self._schedulers:
             scheduler.step()

@@ -83,7 +83,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     def step(self, epoch: float | None = None) -> None:
         """Go to the next epoch, or to ``epoch``, which may have a fraction."""
         if STATE.mode == TRACE and STATE.trace is not None:
-            STATE.trace.at_each_run(self, lambda scheduler: scheduler.step(epoch))
+            STATE.trace.at_each_run(self, lambda scheduler: CosineAnnealingWarmRestarts.step(scheduler, epoch))
             return
         if epoch is None and self.last_epoch >= 0:
             epoch = self.last_epoch + 1

@@ -16,6 +16,7 @@ from chainrule.optim.lr_scheduler.scheduler import (
 )
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.rule import as_number
+from chainrule.tensors.state import STATE, TRACE
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -73,6 +74,9 @@ class ReduceLROnPlateau(LRScheduler):
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]  # it takes a metric
         """Take note of an epoch's metric, and let the rates fall if it is time."""
         metric = float(metrics)
+        if STATE.mode == TRACE and STATE.trace is not None:
+            STATE.trace.at_each_run(self, lambda scheduler: ReduceLROnPlateau.step(scheduler, metric, epoch))
+            return
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(metric):
             self.best = metric

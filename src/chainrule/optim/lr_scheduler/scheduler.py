@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.rule import Group, as_number
+from chainrule.optim.traced_groups import refused
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
 
@@ -45,6 +48,20 @@ class LRScheduler:
         self._get_lr_called_within_step = False
         self._start()
 
+    @property
+    def last_epoch(self) -> int:
+        """The number of the last finished epoch."""
+        if STATE.mode == TRACE:
+            _note_read(self, "last_epoch")
+        epoch: int = self.__dict__["last_epoch"]
+        return epoch
+
+    @last_epoch.setter
+    def last_epoch(self, epoch: int) -> None:
+        if STATE.mode == TRACE and STATE.trace is not None and "last_epoch" in self.__dict__:
+            raise refused(STATE.trace, f"sets last_epoch of {type(self).__name__}")
+        self.__dict__["last_epoch"] = epoch
+
     def _start(self) -> None:
         self._step_count = 0
         self._is_initial = True
@@ -63,12 +80,13 @@ class LRScheduler:
 
     def get_last_lr(self) -> list[float]:
         """Return the rate of each group as the last ``step`` set it."""
+        _note_read(self, "_last_lr")
         return self._last_lr
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch. Inside a compiled function: after each of its runs."""
         if STATE.mode == TRACE and STATE.trace is not None:
-            STATE.trace.at_each_run(self, lambda scheduler: scheduler.step(epoch))
+            STATE.trace.at_each_run(self, lambda scheduler: LRScheduler.step(scheduler, epoch))
             return
         if self._step_count == 1:
             self._check_order()
@@ -113,6 +131,18 @@ class LRScheduler:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what ``state_dict`` returned."""
         self.__dict__.update({name: value for name, value in state_dict.items() if name not in self._unsaved})
+
+
+def _note_read(scheduler: LRScheduler, name: str) -> None:
+    """While tracing, let it matter what a scheduler says of itself: it is a constant in the graph."""
+    if STATE.mode == TRACE and STATE.trace is not None:
+        find = functools.partial(_attribute, weakref.ref(scheduler), name)
+        text = f"{'get_last_lr()' if name == '_last_lr' else name} of {type(scheduler).__name__}"
+        STATE.trace.read_option((id(scheduler), name), text, find, is_rate=True)
+
+
+def _attribute(find: Callable[[], Any], name: str) -> Any:
+    return getattr(find(), "__dict__", {}).get(name)
 
 
 def checked_optimizer(optimizer: Any, owner: str) -> Optimizer:
