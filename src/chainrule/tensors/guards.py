@@ -396,8 +396,13 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
         if container is dict or container is MappingProxyType:
             own = value.items() if container is not dict else dict.items(value)
             entries = list(own)
-            keys = [f"tensor {k}" if isinstance(key, Tensor) else repr(key) for k, (key, _) in enumerate(entries)]
-            parts = [(f"[{key}]", part) for key, (_, part) in zip(keys, entries, strict=True)]
+            if not any(isinstance(key, Tensor) for key, _ in entries):
+                parts = [(f"[{key!r}]", part) for key, part in entries]
+            else:
+                parts = [
+                    (f"[tensor {k}]" if isinstance(key, Tensor) else f"[{key!r}]", part)
+                    for k, (key, part) in enumerate(entries)
+                ]
         else:
             parts = [(f"[{k}]", part) for k, part in enumerate(container.__iter__(value))]
         if kind in EXACT:
@@ -408,12 +413,13 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
         given = [(f".args[{k}]", part) for k, part in enumerate(value.args)]
         return [(".func", value.func), *given, *[(f".keywords[{key!r}]", part) for key, part in value.keywords.items()]]
     make = _make_of(kind)
-    own = list(getattr(value, "__dict__", {}).items())
+    held = getattr(value, "__dict__", {})
+    own = list(held.items())
     if not attributes.isdisjoint(TAKE_ALL):
         parts += [(f".{name}", part) for name, part in own]
     else:
         parts += [(f".{name}", part) for name, part in own if name in attributes or name in make.always]
-    if any(name == GROUPS for name, _ in own):  # an optimizer, whose groups say themselves what is read of them
+    if GROUPS in held:  # an optimizer, whose groups say themselves what is read of them
         parts = [(place, part) for place, part in parts if place[1:] not in OF_GROUPS]
     for name in make.slots:
         if name in attributes and hasattr(value, name):
