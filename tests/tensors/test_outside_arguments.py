@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import TraceError
+from chainrule.errors import ArgumentTypeError, TraceError
 
 ONE = np.ones(1, np.float32)
 
@@ -254,3 +254,37 @@ def test_a_number_that_changes_at_each_call_is_advised_to_be_a_tensor() -> None:
         assert [called(call, k / 2) for k in range(8)] == [k / 2 for k in range(8)]
         with pytest.warns(UserWarning, match=r"traced 8 times.*is to be a tensor: an argument .*or a buffer"):
             assert called(call, 4.0) == 4
+
+
+@dataclass
+class Settings:
+    """Has no hash, since it compares by its fields."""
+
+    s: float = 2.0
+    table: dict[str, float] = field(default_factory=lambda: {"t": 1.0})
+
+
+class Entries(dict[str, Any]):
+    pass
+
+
+def test_an_object_without_a_hash_may_be_an_argument_and_its_changes_are_noticed() -> None:
+    step = cr.compile(lambda x, c: x * c.s * c.table["t"])
+    given = Settings()
+    assert step(ONE, given).item() == step(ONE, given).item() == 2
+    assert len(step.graphs) == 1
+    given.s = 4.0
+    assert step(ONE, given).item() == 4
+    given.table["t"] = 2.0
+    assert step(ONE, given).item() == 8
+    assert step(ONE, Settings()).item() == 2
+    entries = Entries(s=2.0)
+    of_entries = cr.compile(lambda x, c: x * c["s"])
+    assert of_entries(ONE, entries).item() == 2
+    entries["s"] = 4.0
+    assert of_entries(ONE, entries).item() == 4
+
+
+def test_what_has_no_hash_and_cannot_be_an_argument_is_told_so() -> None:
+    with pytest.raises(ArgumentTypeError, match="c is a set, which has no hash"):
+        cr.compile(lambda x, c: x)(ONE, {1})

@@ -271,4 +271,25 @@ def test_values_of_the_users_own_python_modules_are_noticed(monkeypatch: pytest.
     assert "'settings.l2' was 2.0 and is 3.0" in step.report()
     of_others = cr.compile(lambda x: x * math.pi * np.pi)
     of_others(ONE)
-    assert not of_others._traces.entries[0].traced.guards.names
+    assert [name.text for name in of_others._traces.entries[0].traced.guards.names] == ["<lambda>"]
+
+
+def test_defaults_and_code_that_are_set_are_noticed() -> None:
+    def scaled(x: Any, by: float = 2.0, *, also: float = 1.0) -> Any:
+        return x * by * also
+
+    def other(x: Any, by: float = 2.0, *, also: float = 1.0) -> Any:
+        return x * by + also
+
+    step = cr.compile(lambda x: scaled(x))
+    assert step(ONE).item() == step(ONE).item() == 2
+    scaled.__defaults__ = (3.0,)
+    assert step(ONE).item() == step(ONE).item() == 3
+    assert "the default of a parameter of 'scaled' changed" in step.report()
+    scaled.__kwdefaults__["also"] = 2.0
+    assert step(ONE).item() == step(ONE).item() == 6
+    scaled.__kwdefaults__ = {"also": 3.0}
+    assert step(ONE).item() == 9
+    scaled.__code__ = other.__code__
+    assert step(ONE).item() == 6
+    assert "the code of 'scaled' changed" in step.report()

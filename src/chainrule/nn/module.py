@@ -118,6 +118,8 @@ class Module:
         STATE.trace.note_module(self)
         if not str(getattr(self.forward, "__module__", "")).startswith("chainrule."):
             STATE.trace.reached.note(self.forward)
+        elif not type(self).__module__.startswith("chainrule."):
+            STATE.trace.reached.note_class(type(self), "forward")
         recording.label = self.__dict__.get("_label", self._get_name())
         try:
             return call_with_hooks(self, args, kwargs) if self._hooked else self.forward(*args, **kwargs)

@@ -14,6 +14,7 @@ from chainrule.graph.size_in_code import plain
 from chainrule.graph.sizes import Size as Dim
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.tensors.dtypes import FROM_NUMPY, to_numpy_dtype
+from chainrule.tensors.guards import is_ordinary
 from chainrule.tensors.tensor import Size, Tensor
 
 Form = tuple[Any, ...]  # ("tensor", place), ("value", type, value, …), ("named" or a type, parts): see rebuild
@@ -85,16 +86,43 @@ class Arguments(Nest):
             tensor = Tensor(value)
             self._arrays.append((value, tensor))
             return self.flatten(tensor, name)
-        try:
-            hash(value)
-        except TypeError:
+        if not is_hashable(value):
+            if is_ordinary(value):
+                return ("value", type(value), Itself(value))
             raise ArgumentTypeError(
-                f"compiled function: {name} is a {type(value).__name__}",
+                f"compiled function: {name} is a {type(value).__name__}, which has no hash, so that calls cannot be told apart by it",
                 expected="tensors, arrays, numbers, strings, or lists, tuples and dicts of them",
-            ) from None
+            )
         if type(value) is float:
             return ("value", float, value, value.hex())  # 0.0 and -0.0 are equal, and differ
         return ("value", type(value), value)
+
+
+class Itself:
+    """An object without a hash, which is compared by what code reads of it: it equals nothing but itself."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def is_hashable(value: Any) -> bool:
+    """Say whether a value has a hash."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def check_array(array: Any, name: str) -> None:
@@ -127,7 +155,7 @@ def rebuild(form: Form, tensors: list[Any], sizes: dict[str, int]) -> Any:
     if kind == "tensor":
         return tensors[form[1]]
     if kind == "value":
-        return form[2]
+        return form[2].value if type(form[2]) is Itself else form[2]
     if kind == "size":
         return with_sizes(form[2], sizes)
     if kind == "array":
@@ -144,7 +172,7 @@ def values_in(form: Form, place: str = "") -> Iterator[tuple[str, Any]]:
     kind = form[0]
     if kind == "value":
         if form[1] not in (bool, int, float, str, type(None)):
-            yield place, form[2]
+            yield place, form[2].value if type(form[2]) is Itself else form[2]
     elif kind == "named":
         for field, part in zip(form[1]._fields, form[2], strict=True):
             yield from values_in(part, f"{place}.{field}")

@@ -2,7 +2,8 @@
 
 Names    what the function's own code reads from outside by name (globals and variables of enclosing functions, the object
          whose method it is): the model, the optimizer, a number; of other objects the attributes that the code names
-Modules  everything of a module but the numbers in its tensors: settings, parts, hooks; train or eval
+Modules  everything of a module that ran but the numbers in its tensors: settings, parts, hooks; train or eval; of others
+         that code names the parts, and the attributes that the code names
 Tensors  whether they want gradients, their shapes and dtypes
 Answers  of whoever was asked while tracing (an optimizer: which rule do your flags select?)
 
@@ -15,13 +16,15 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import os
 import sys
 import weakref
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
-from typing import Any
+from types import FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,18 +35,24 @@ from chainrule.tensors.tensor import Tensor
 PYTHON = Path(functools.__file__).parent  # where Python's own modules are
 SIMPLE = (bool, int, float, str, type(None))
 OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
-BY_FACT = (set, frozenset, np.ndarray, bytearray)  # compared by what is in them, also in objects
+BY_FACT = (set, frozenset, np.ndarray, bytearray, array)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
+STRUCTURE = (*PARTS, "_non_persistent_buffers_set")
+CHANGEABLE = (list, deque, OrderedDict, dict, set, bytearray, array, np.ndarray)
+TAKE_ALL = ("vars", "__dict__")
+TAKE_ANY = ("vars", "__dict__", "__getattribute__")
 GROUPS = "param_groups"
 OF_GROUPS = (GROUPS, "state", "last_epoch", "_stepped")  # of optimizers and schedules: looked at in other ways, or not
 SEQUENCES = (list, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
 LONG = (*SEQUENCES, *MAPPINGS, tuple, set, frozenset)
-CHANGEABLE = (*SEQUENCES, *MAPPINGS, set, bytearray, np.ndarray)
+BASES: tuple[Any, ...] = (*SEQUENCES, tuple, dict, MappingProxyType)  # of containers whose entries are looked at
+WRAPPERS = {UserDict: "data", UserList: "data", ChainMap: "maps", type(os.environ): "_data"}  # and where these are
 SHORT = 32  # entries of a container, of any kind, that are compared at each call
+SHORT_MAPPING = 128  # of a dict
 DEEPEST = 3  # objects and containers inside each other whose entries are
 LONGEST = (
-    1000  # entries of a container that is compared by its contents: at each call, if all of them are simple values
+    1000  # entries of a container that are compared at each call if they are simple values; of others, which they are
 )
 MOST_BYTES = 1 << 16  # of an array that is compared
 
@@ -51,9 +60,10 @@ MOST_BYTES = 1 << 16  # of an array that is compared
 class Same:
     """Equal to another of these if both are about the same object, and that still exists."""
 
-    __slots__ = ("_find",)
+    __slots__ = ("_find", "_kind")
 
     def __init__(self, value: Any) -> None:
+        self._kind = id(type(value))  # an object may get another class
         try:
             self._find: Callable[[], Any] = weakref.ref(value)
         except TypeError:
@@ -63,7 +73,7 @@ class Same:
         if not isinstance(other, Same):
             return NotImplemented
         value = self._find()
-        return value is not None and value is other._find()
+        return value is not None and value is other._find() and self._kind == other._kind
 
     __hash__ = None  # type: ignore[assignment]  # never a key
 
@@ -76,8 +86,8 @@ def fact(value: Any) -> Any:
     """
     kind = type(value)
     if kind in SIMPLE:
-        if kind is float and math.isnan(value):
-            return (float, "nan")
+        if kind is float and not (value < 0 or value > 0):
+            return (float, "nan") if value != 0 else (float, value, math.copysign(1, value))
         return (kind, value)
     if isinstance(value, (list, tuple)) and len(value) <= LONGEST:
         return (kind, [fact(part) for part in value])
@@ -85,34 +95,44 @@ def fact(value: Any) -> Any:
         return (kind, [(key, fact(part)) for key, part in value.items()])
     if isinstance(value, (set, frozenset)) and len(value) <= SHORT and all(type(part) in SIMPLE for part in value):
         return (kind, {fact(part) for part in value})
-    if kind is np.ndarray and value.nbytes <= MOST_BYTES and value.dtype.kind in "biufc":
-        return (kind, value.dtype, value.shape, value.tobytes())
-    if kind is bytearray and len(value) <= MOST_BYTES:
+    if isinstance(value, np.ndarray) and value.nbytes <= MOST_BYTES:
+        return (kind, value.dtype, value.shape, _numbers_of(value))
+    if kind in (bytearray, array) and len(value) <= MOST_BYTES:
         return (kind, bytes(value))
     return Same(value)
 
 
+def _numbers_of(value: Any) -> Any:
+    return [fact(part) for part in value.ravel().tolist()] if value.dtype.hasobject else value.tobytes()
+
+
 def is_long(value: Any) -> bool:
-    """Say whether a value is a container of many simple values, but not too many."""
+    """Say whether a value is a container of many values, but not too many: simple ones, or so many that only which they are is compared."""
     kind = type(value)
-    if not (kind in LONG and SHORT < len(value) <= LONGEST):
+    if kind not in LONG and container_of(kind) is None:
         return False
-    if kind in MAPPINGS:
-        parts = value.values()
-        return type(next(iter(parts))) in SIMPLE and {*map(type, parts), *map(type, value)} <= set(SIMPLE)
-    return type(next(iter(value))) in SIMPLE and set(map(type, value)) <= set(SIMPLE)
+    if not SHORT < len(value) <= LONGEST:
+        return False
+    if kind in (set, frozenset):
+        return set(map(type, value)) <= set(SIMPLE)
+    if hasattr(value, "keys"):
+        return len(value) > SHORT_MAPPING or {*map(type, value.values()), *map(type, value)} <= set(SIMPLE)
+    return True
 
 
 def contents(value: Any) -> Any:
     """Return what can be compared, in one step, of a container that was long, and may have become anything."""
     kind = type(value)
-    if kind not in LONG or len(value) > LONGEST:
+    if (kind not in LONG and container_of(kind) is None) or len(value) > LONGEST:
         return Same(value)
     if kind in (set, frozenset):
         return (kind, frozenset(value))
-    if kind in MAPPINGS:
-        return (kind, tuple(map(type, value.values())), tuple(value), tuple(value.values()))
-    return (kind, tuple(map(type, value)), tuple(value))  # types first: simple values alone are compared
+    keys, values = (tuple(value), tuple(value.values())) if hasattr(value, "keys") else ((), tuple(value))
+    kinds = tuple(map(type, values))
+    if not set(kinds) <= set(SIMPLE):
+        return (kind, keys, [fact(part) if type(part) in SIMPLE else Same(part) for part in values])
+    signs = [math.copysign(1, x) for x in values if x == 0 and type(x) is float]  # of zeros, which are equal
+    return (kind, signs, kinds, keys, values)  # types first: simple values alone are compared
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -186,11 +206,111 @@ class LongName(Name):
 
     def holds(self) -> bool:
         value, known = self._find(), self.known
-        if type(value) in (list, tuple) and type(known) is tuple and type(value) is known[0]:
-            values = known[-1]  # mostly the very same
-            if len(value) == len(values) and all(map(operator.is_, value, values)):
-                return True
+        if type(known) is tuple and type(known[-1]) is tuple and type(value) is known[0] and type(value) in EXACT:
+            keys, values = known[-2:]  # mostly the very same
+            if len(value) == len(values):
+                if EXACT[type(value)] is not dict:
+                    if all(map(operator.is_, value, values)):
+                        return True
+                elif all(map(operator.is_, value.values(), values)) and all(map(operator.is_, value, keys)):
+                    return True
         return bool(known == self._fact())
+
+
+class CodeName(Name):
+    """The code of a function, and the defaults of its parameters, which can be set like attributes; one that is gone is as it was."""
+
+    __slots__ = ()
+
+    def _fact(self) -> Any:
+        function = self._find()
+        return None if function is None else _code_of(function)
+
+    def holds(self) -> bool:
+        function = self._find()
+        if function is None:
+            return True
+        code, defaults, by_name = self.known
+        if function.__code__ is not code or function.__defaults__ is not defaults:
+            return False
+        return function.__kwdefaults__ is None if by_name is None else self._fact() == self.known
+
+    def difference(self) -> str:
+        what = "default of a parameter" if self._fact()[0] is self.known[0] else "code"
+        return f"the {what} of '{self.text}' changed"
+
+
+def _code_of(function: FunctionType) -> tuple[Any, ...]:
+    by_name = function.__kwdefaults__
+    held = None if by_name is None else {name: fact(value) for name, value in by_name.items()}
+    return function.__code__, function.__defaults__, held
+
+
+class ClassName(Name):
+    """The methods, properties and other members of a class that hold code, also those of its bases: which ones they are."""
+
+    __slots__ = ("_members", "attributes")
+
+    def __init__(self, text: str, kind: type, names: Iterable[str]) -> None:
+        self.attributes = frozenset(names)
+        self._members = tuple(sorted(self.attributes))
+        super().__init__(id(kind), text, weakref.ref(kind))
+
+    def _fact(self) -> Any:
+        kind = self._find()
+        if kind is None:
+            return ()
+        return tuple([Same(member_of(kind, name)) for name in self._members])
+
+    def holds(self) -> bool:
+        kind = self._find()
+        if kind is None:
+            return True
+        mro = kind.__mro__
+        for name, known in zip(self._members, self.known, strict=True):
+            for base in mro:
+                if name in base.__dict__:
+                    if base.__dict__[name] is not known._find():
+                        return False
+                    break
+            else:
+                return False
+        return True
+
+    def difference(self) -> str:
+        now = self._fact()
+        for name, before, after in zip(self._members, self.known, now, strict=False):
+            if before != after:
+                return f"{self.text}.{name} was replaced"
+        return f"'{self.text}' was replaced"
+
+
+def member_of(kind: type, name: str) -> Any:
+    """Return what a class or one of its bases holds under a name."""
+    for base in kind.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+class EnvironmentName(Name):
+    """The environment variables, all of them."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(id(os.environ), "os.environ", lambda: os.environ)
+
+    def _fact(self) -> Any:
+        return dict(os.environ.__dict__["_data"])  # bytes on POSIX, which are not decoded here
+
+    def holds(self) -> bool:
+        return bool(os.environ.__dict__["_data"] == self.known)
+
+    def difference(self) -> str:
+        now = self._fact()
+        name = next(name for name in {**self.known, **now} if self.known.get(name) != now.get(name))
+        return f"the environment variable {os.fsdecode(name)!r} changed"
 
 
 class Option(Name):
@@ -245,44 +365,72 @@ class ListName(ObjectName):
 
 def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = DEEPEST) -> dict[str, Any]:
     """Return which object it is, and what its attributes of these names are, down to those of objects in it."""
+    kind = type(value)
+    container = container_of(kind)
+    if (container is not None or kind in LONG) and len(value) > SHORT and is_long(value):
+        return {inside: contents(value)}
     if depth == 0 or not is_ordinary(value):
-        if is_long(value):
-            return {inside: contents(value)}
         return {inside: fact(value) if isinstance(value, BY_FACT) else Same(value)}
-    is_list = type(value) in SEQUENCES or type(value) is tuple
-    found: dict[str, Any] = {inside: (type(value), len(value)) if is_list else Same(value)}
+    is_list = container is not None and container is not dict and container is not MappingProxyType
+    found: dict[str, Any] = {inside: (kind, len(value)) if is_list else Same(value)}
     for name, part in parts_of_object(value, attributes):
-        place = f"{inside}{name}"
-        if type(part) in SIMPLE:
-            found[place] = fact(part)
+        place = inside + name
+        made = type(part)
+        if made in SIMPLE:
+            found[place] = (made, part) if made is not float else fact(part)
         elif isinstance(part, Tensor):
             found[place] = Same(part)
         else:
-            found |= facts_of_object(part, attributes, place, depth - (type(value) is not MethodType))
+            found |= facts_of_object(part, attributes, place, depth - (kind is not MethodType))
     return found
 
 
 def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, Any]]:
     """Return the entries of a container, or the attributes of these names of an object, with the text that leads to each."""
     kind = type(value)
-    if kind in SEQUENCES or kind is tuple:
-        return [(f"[{k}]", part) for k, part in enumerate(value)]
-    if kind in MAPPINGS:
-        keys = [f"tensor {k}" if isinstance(key, Tensor) else repr(key) for k, key in enumerate(value)]
-        return [(f"[{key}]", part) for key, part in zip(keys, list(value.values()), strict=False)]
+    container = container_of(kind)
+    parts: list[tuple[str, Any]] = []
+    if issubclass(kind, (set, frozenset)):
+        return [(f"{{{k}}}", part) for k, part in enumerate(value)]
+    if container is not None:
+        if container is dict or container is MappingProxyType:
+            own = value.items() if container is not dict else dict.items(value)
+            entries = list(own)
+            if not any(isinstance(key, Tensor) for key, _ in entries):
+                parts = [(f"[{key!r}]", part) for key, part in entries]
+            else:
+                parts = [
+                    (f"[tensor {k}]" if isinstance(key, Tensor) else f"[{key!r}]", part)
+                    for k, (key, part) in enumerate(entries)
+                ]
+        else:
+            parts = [(f"[{k}]", part) for k, part in enumerate(container.__iter__(value))]
+        if kind in EXACT:
+            return parts
     if kind is MethodType:
         return [(".__self__", value.__self__)]
     if kind is functools.partial:
         given = [(f".args[{k}]", part) for k, part in enumerate(value.args)]
         return [(".func", value.func), *given, *[(f".keywords[{key!r}]", part) for key, part in value.keywords.items()]]
-    own = getattr(value, "__dict__", {})
-    parts = [(f".{name}", part) for name, part in list(own.items()) if name in attributes]
-    if GROUPS in own:  # an optimizer, whose groups say themselves what is read of them
+    make = _make_of(kind)
+    held = getattr(value, "__dict__", {})
+    own = list(held.items())
+    if not attributes.isdisjoint(TAKE_ALL):
+        parts += [(f".{name}", part) for name, part in own]
+    else:
+        parts += [(f".{name}", part) for name, part in own if name in attributes or name in make.always]
+    if GROUPS in held:  # an optimizer, whose groups say themselves what is read of them
         parts = [(place, part) for place, part in parts if place[1:] not in OF_GROUPS]
-    slots = _make_of(kind)[1]
-    if slots:
-        parts += [(f".{name}", getattr(value, name)) for name in slots if name in attributes and hasattr(value, name)]
+    for name in make.slots:
+        if name in attributes and hasattr(value, name):
+            parts.append((f".{name}", getattr(value, name)))
     return parts
+
+
+def container_of(kind: type) -> Any:
+    """Return which container a class is, or is derived from; None for others, and for chainrule's and NumPy's own."""
+    found = EXACT.get(kind)
+    return found if found is not None else _make_of(kind).container
 
 
 def is_ordinary(value: Any) -> bool:
@@ -294,23 +442,53 @@ def is_ordinary(value: Any) -> bool:
     if kind is MethodType:
         value = value.__self__
         kind = type(value)
-    if kind in MAPPINGS or kind in SEQUENCES or kind is tuple:
-        return len(value) <= SHORT
-    if not _make_of(kind)[0]:
+    if issubclass(kind, (set, frozenset)):
+        return len(value) <= SHORT and not all(type(part) in SIMPLE for part in value)
+    container = container_of(kind)
+    if container is not None:
+        return len(value) <= (SHORT_MAPPING if container is dict or container is MappingProxyType else SHORT)
+    if not _make_of(kind).is_ordinary:
         return False
     return PARTS[0] not in getattr(value, "__dict__", ())
 
 
-_MAKES: weakref.WeakKeyDictionary[type, tuple[bool, tuple[str, ...]]] = weakref.WeakKeyDictionary()
+EXACT: dict[type, type] = {
+    **dict.fromkeys(MAPPINGS, dict),
+    list: list,
+    deque: deque,
+    tuple: tuple,
+    MappingProxyType: MappingProxyType,
+}
 
 
-def _make_of(kind: type) -> tuple[bool, tuple[str, ...]]:
-    """Return whether objects of a class may be ordinary, and the names of their slots."""
+class Make(NamedTuple):
+    """What objects of a class are: maybe ordinary; their slots; attributes that always matter; a container."""
+
+    is_ordinary: bool
+    slots: tuple[str, ...]
+    always: tuple[str, ...]
+    container: type | None
+
+
+_MAKES: weakref.WeakKeyDictionary[type, Make] = weakref.WeakKeyDictionary()
+
+
+def _make_of(kind: type) -> Make:
     found = _MAKES.get(kind)
     if found is None:
         slots = [name for base in kind.__mro__ for name, x in vars(base).items() if type(x) is MemberDescriptorType]
-        found = _MAKES[kind] = (_makes_ordinary(kind, bool(slots)), tuple(slots) if is_of_user(kind.__module__) else ())
+        always = tuple([WRAPPERS[base] for base in kind.__mro__ if base in WRAPPERS])
+        container = next((base for base in BASES if issubclass(kind, base)), None)
+        if kind.__module__.partition(".")[0] in ("chainrule", "numpy"):
+            container = None
+        own = tuple(slots) if is_of_user(kind.__module__) else ()
+        found = _MAKES[kind] = Make(_makes_ordinary(kind, bool(slots)), own, always, container)
     return found
+
+
+def changeable_of(kind: type) -> Any:
+    """Return the class of Python's or NumPy's that says how objects of a class are changed in place; None if they are not."""
+    return next((base for base in CHANGEABLE if issubclass(kind, base)), None)
 
 
 def _makes_ordinary(kind: type, has_slots: bool) -> bool:
@@ -408,7 +586,34 @@ def _is_simple(known: Any) -> bool:
 
 def facts_of_module(module: Any) -> dict[str, Any]:
     """Return everything of a module that a trace depends on beside the numbers in its tensors."""
-    return {name: fact(value) for name, value in vars(module).items() if name not in OWN_NAMES}
+    facts = {name: _fact_of_module(name, value) for name, value in vars(module).items() if name not in OWN_NAMES}
+    return {**facts, "__class__": Same(type(module))}
+
+
+def _fact_of_module(name: str, value: Any) -> Any:
+    if name in PARTS:  # however many these are
+        return (dict, [(key, fact(part)) for key, part in value.items()])
+    return fact(value)
+
+
+def facts_read_of_module(named: frozenset[str]) -> Callable[[Any], dict[str, Any]]:
+    """Return what gives the facts of a module that code names, but that need not run: its parts, and the attributes of these names.
+
+    All attributes matter where the code takes some by names that it makes, and of chainrule's layers, whose code nobody looks at.
+    """
+
+    def facts(module: Any) -> dict[str, Any]:
+        own = vars(module)
+        if not named.isdisjoint(TAKE_ANY) or _is_layer(type(module)):
+            return facts_of_module(module)
+        found = {name: _fact_of_module(name, own[name]) for name in own if name in STRUCTURE or name in named}
+        return {**found, "__class__": Same(type(module))}
+
+    return facts
+
+
+def _is_layer(kind: type) -> bool:
+    return any(x.__module__.startswith("chainrule.") and x.__name__ != "Module" for x in kind.__mro__)
 
 
 def facts_of_tensor(x: Tensor) -> dict[str, Any]:
@@ -428,11 +633,19 @@ class Guards:
     """All that one trace took for granted."""
 
     def __init__(
-        self, names: list[Name], modules: Iterable[Any], answers: list[tuple[str, Callable[[], Any], Any]]
+        self,
+        names: list[Name],
+        modules: Mapping[int, Any],
+        answers: list[tuple[str, Callable[[], Any], Any]],
+        named: Mapping[int, tuple[str, Any]],
+        attributes: Iterable[str],
     ) -> None:
+        """``modules`` ran; those ``named`` need not have, and of them these attributes matter (both by their ids)."""
         self.names = names
         self.answers = answers
-        self.facts = [Facts(label_of(module), module, facts_of_module) for module in modules]
+        self.facts = [Facts(label_of(module), module, facts_of_module) for module in modules.values()]
+        read = facts_read_of_module(frozenset(attributes))
+        self.facts += [Facts(text, module, read) for key, (text, module) in named.items() if key not in modules]
         self.held_at = CHANGES.count
         self._failed_at = -1
 

@@ -9,47 +9,55 @@ from __future__ import annotations
 
 import dis
 import functools
-import inspect
+import operator
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from chainrule.tensors.guards import (
-    CHANGEABLE,
     DEEPEST,
     OF_GROUPS,
     SIMPLE,
+    ClassName,
+    CodeName,
+    EnvironmentName,
     ListName,
     LongName,
     Name,
     ObjectName,
+    changeable_of,
     is_long,
     is_module,
     is_of_user,
     is_ordinary,
     is_source,
+    member_of,
     parts_of_object,
 )
 
 Find = Callable[[], Any]
 NOT_CALLED = """
-__init__ __new__ __post_init__ __init_subclass__ __class_getitem__ __set_name__ __del__ __repr__ __str__ __eq__ __hash__
-__reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__ __setattr__ __delattr__ __format__ __dir__ __sizeof__
+__init_subclass__ __class_getitem__ __set_name__ __del__ __reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__
+__delattr__ __dir__ __sizeof__
 """  # of the methods that operators and statements call: those that say nothing of what an object computes
+MAKE = ("__init__", "__new__", "__post_init__")  # of classes that code names
+TELL = ("__repr__", "__str__", "__format__", "__hash__", "__eq__", "__setattr__")  # what these read alone matters
+AS_TEXT, AS_HASH, AS_EQUAL = ("__repr__", "__str__", "__format__"), ("__hash__",), ("__eq__",)
+ERRORS = ("Error", "Exception", "Exit", "Warning")
+ENVIRONMENT = ("environ", "environb", "getenv")
+ASK_BY_TEXT = frozenset(("getattr", "hasattr", "attrgetter", "__dict__", "vars"))
+ALL_PARTS = ("modules", "named_modules", "children", "named_children", "apply", "_modules", "values", "items")
 NOT_CALLED_NAMES = frozenset(NOT_CALLED.split())
 
 
-def names_read(function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> list[Name]:
-    """Return the variables from outside that a function's code reads, and those of the code that it calls.
+class Named:
+    """All that one function, and what it calls, names outside: variables, and the attributes of what is in them.
 
     ``given``  arguments that are neither tensors nor containers, with their names: what code reads of an object is no part of it
     """
-    return Named(function, given).names()
-
-
-class Named:
-    """All that one function, and what it calls, names outside."""
 
     def __init__(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
         self.found: dict[tuple[int, str], tuple[str, Find]] = {}
@@ -60,8 +68,12 @@ class Named:
         self._pending: list[FunctionType] = []
         self._modules: dict[int, tuple[str, Any]] = {}
         self._python_modules: dict[int, tuple[str, ModuleType]] = {}
-        self._objects: list[Any] = []
-        self._classes: dict[type, None] = {}
+        self._objects: list[tuple[str, Any]] = []
+        self._classes: dict[type, set[str]] = {}  # and the names of the members that hold code
+        self._made: set[type] = set()  # of which code may make objects
+        self._asked: set[str] = {"__setattr__"}  # methods of TELL that code calls
+        self._only_read: set[int] = set()  # functions whose assignments are of no interest
+        self.imports_more = False  # Python modules that are not loaded yet
         self._by_name: list[tuple[str, Any]] = []
         self.owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
         plain = plain_function(function)
@@ -70,7 +82,7 @@ class Named:
         self._meet_owner(plain)
         if isinstance(function, functools.partial):
             self.found[id(function), "partial"] = ("partial", _weakly(function))
-            self._objects.append(function)
+            self._objects.append(("partial", function))
         for name, value in given:
             self._meet_given(name, value)
         self._settle()
@@ -82,26 +94,31 @@ class Named:
         if is_ordinary(owner):
             place = plain.__code__.co_varnames[0] if plain else "self"
             self.found[id(owner), place] = (place, _weakly(owner))
-            self._objects.append(owner)
+            self._objects.append((place, owner))
         elif is_module(owner):
             self._meet_module("self", owner)
+        elif isinstance(owner, type):  # of a class method
+            self._objects.append((owner.__name__, owner))
 
     def _settle(self) -> None:
         """Look at code until none is left, and no more modules come up."""
-        known = (-1, -1)
-        while self._pending or known != (len(self._modules), len(self._python_modules)):
-            known = (len(self._modules), len(self._python_modules))
+        known: tuple[int, ...] = ()
+        while self._pending or known != self._extent():
+            known = self._extent()
             self._look()
             self._follow()
 
+    def _extent(self) -> tuple[int, ...]:
+        return len(self._modules), len(self._python_modules), len(self._classes), len(self._asked)
+
     def _meet_given(self, name: str, value: Any) -> None:
         """Take down an argument. Which one it is the call compares: one that equals others is compared no further."""
-        self._objects.append(value)
+        self._objects.append((name, value))
         if isinstance(value, MethodType):  # made anew each time
             name, value = f"{name}.__self__", value.__self__
         if is_module(value):
             self._meet_module(name, value)
-        elif (is_ordinary(value) and getattr(type(value), "__eq__", None) is object.__eq__) or is_source(value):
+        elif (is_ordinary(value) and _is_itself(value)) or is_source(value):
             self.found[id(value), name] = (name, _weakly(value))
 
     def names(self) -> list[Name]:
@@ -112,11 +129,23 @@ class Named:
             value = find()
             if is_long(value):
                 names.append(LongName(place, text, find))
-            elif not is_ordinary(value) or (type(value) is tuple and all(type(part) in SIMPLE for part in value)):
+            elif not is_ordinary(value) or (isinstance(value, tuple) and all(type(part) in SIMPLE for part in value)):
                 names.append(Name(place, text, find))
             else:
                 names.append((ListName if type(value) is list else ObjectName)(place, text, find, named))
+        for kind, members in self._classes.items():
+            if members:
+                names.append(ClassName(kind.__name__, kind, members))
+        if not named.isdisjoint(ENVIRONMENT):
+            names.append(EnvironmentName())
+        for plain in self._functions.values():
+            if is_of_user(plain.__module__):
+                names.append(CodeName(id(plain), plain.__qualname__.rpartition("<locals>.")[2], weakref.ref(plain)))
         return names
+
+    def modules(self) -> Iterable[tuple[str, Any]]:
+        """Return the modules of layers, each with the place where it was met."""
+        return self._modules.values()
 
     # -- code ------------------------------------------------------------------------------------------------------
 
@@ -128,7 +157,14 @@ class Named:
                 continue
             self._functions[id(plain)] = plain
             self._call(plain.__dict__.get("__wrapped__"), plain)  # what a decorator was put around
-            named = _attributes_of(plain.__code__)
+            code = plain.__code__
+            named = _attributes_read(code) if id(plain) in self._only_read else _attributes_of(code)
+            if is_of_user(plain.__module__):
+                self._meet_imported(plain)
+                if id(plain) not in self._only_read:
+                    self._asked.update(_asked_by(code))
+                if _asks_by_made_name(code) and not all(map(_is_library, _asked_for(plain))):
+                    named |= {"__dict__"}  # all of them
             self.attributes |= named
             if id(plain) not in self._forwards:
                 self._of_others |= named
@@ -137,7 +173,7 @@ class Named:
             for text, find in _defaults(plain):
                 if _may_change(find()):
                     self.found[id(plain), text] = (text, find)
-                    self._objects.append(find())
+                self._objects.append((text, find()))
 
     def _meet(self, place: int, text: str, find: Find, by: FunctionType) -> None:
         """Take down a variable, and what is to be followed of its value."""
@@ -159,10 +195,23 @@ class Named:
             self._meet_module(f"{text}.__self__", value.__self__)
         if isinstance(value, FunctionType) or type(value).__module__.startswith("chainrule.optim."):
             self._by_name.append((text, value))
-        self._objects.append(value)
+        self._objects.append((text, value))
         called = plain_function(value)
         if called is not None and called.__globals__ is by.__globals__:
             self._pending.append(called)
+
+    def _meet_imported(self, plain: FunctionType) -> None:
+        """Take down the user's own Python modules that code imports when it runs."""
+        for name, level in _imports_of(plain.__code__):
+            package = str(plain.__globals__.get("__package__") or "")
+            above = package.rsplit(".", level - 1)[0] if level else ""
+            full = f"{above}.{name}".strip(".")
+            for part in {full, full.partition(".")[0]}:
+                module = sys.modules.get(part)
+                if module is None:
+                    self.imports_more = True
+                elif is_of_user(part):
+                    self._python_modules.setdefault(id(module), (part, module))
 
     def _meet_module(self, text: str, module: Any) -> None:
         self._modules.setdefault(id(module), (text, module))
@@ -175,17 +224,18 @@ class Named:
     def _follow(self) -> None:
         """Find the code that the objects met so far may run, now that it is known which attributes are named."""
         named = frozenset(self.attributes)
-        for value in list(self._objects):
-            self._walk(value, named, DEEPEST)
+        for place, value in list(self._objects):
+            self._walk(value, named, DEEPEST, place)
         for text, module in list(self._modules.values()):
             if type(module) not in self._classes and not type(module).__module__.startswith("chainrule."):
-                self._classes[type(module)] = None
+                self._classes[type(module)] = set()
             read = self.attributes if module is self.owner else self._of_others
             for name, part in list(vars(module).items()):
-                if name in read and not is_module(part):
-                    self._walk(part, named, DEEPEST - 1)
+                if name in read:
+                    self._walk(part, named, DEEPEST - 1, f"{text}.{name}")
+            takes_all = not named.isdisjoint(ALL_PARTS)
             for name, part in module._modules.items():
-                if part is not None and (name in read or name.isdigit()):  # a part of a list of layers too
+                if part is not None and (takes_all or name in read or name.isdigit()):  # a part of a list of layers too
                     self._meet_module(f"{text}.{name}", part)
         for text, module in list(self._python_modules.values()):
             for name in named & vars(module).keys():
@@ -194,47 +244,83 @@ class Named:
                     if is_of_user(part.__name__):
                         self._python_modules.setdefault(id(part), (f"{text}.{name}", part))
                 else:
-                    self._walk(part, named, DEEPEST)
+                    self._walk(part, named, DEEPEST, f"{text}.{name}")
         for kind in list(self._classes):
             self._methods(kind, named)
         self._pending = [plain for plain in self._pending if id(plain) not in self._functions]
 
-    def _walk(self, value: Any, named: frozenset[str], depth: int) -> None:
+    def _walk(self, value: Any, named: frozenset[str], depth: int, place: str) -> None:
         if isinstance(value, type):
             if is_of_user(value.__module__):
-                self._classes[value] = None
+                self._made.add(value)
+                self._classes.setdefault(value, set())
+                if is_of_user(type(value).__module__):
+                    self._classes.setdefault(type(value), set())
+            return
+        if type(value) is ContextVar:
+            self.found.setdefault((id(value), place), (f"{place}.get()", functools.partial(value.get, None)))
+            return
+        if type(value) in (operator.attrgetter, operator.methodcaller):
+            texts = [text for text in value.__reduce__()[1] if isinstance(text, str)]
+            self.attributes.update(*[text.split(".") for text in texts])
             return
         if isinstance(value, MethodType):
             if not isinstance(value.__self__, MethodType):
-                self._walk(value.__self__, named, depth)
+                self._walk(value.__self__, named, depth, f"{place}.__self__")
             value = value.__func__
         if isinstance(value, FunctionType):
             if is_of_user(value.__module__):
                 self._pending.append(value)
             return
+        if is_module(value):
+            self._meet_module(place, value)
+            return
+        wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
+        if wrapped is not None:  # another compiled function
+            self._walk(wrapped, named, depth, place)
+        if depth and is_long(value):
+            for name, part in parts_of_object(value, frozenset()):
+                if is_module(part):
+                    self._meet_module(f"{place}{name}", part)
         if not depth or not is_ordinary(value):
             return
         kind = type(value)
         if kind.__module__ not in ("builtins", "collections", "functools"):
-            self._classes[kind] = None
-        for _, part in parts_of_object(value, named):
+            self._classes.setdefault(kind, set())
+        for name, part in parts_of_object(value, named):
             if type(part) not in SIMPLE:
-                self._walk(part, named, depth - 1)
+                self._walk(part, named, depth - 1, f"{place}{name}")
 
     def _methods(self, kind: type, named: frozenset[str]) -> None:
-        """Find the methods, properties and operators of a class and its bases."""
+        """Find the methods, properties and operators of a class and its bases, and what makes its objects if code may do so."""
+        found = self._classes[kind]
+        if kind in self._made:
+            for field in vars(kind).get("__dataclass_fields__", {}).values():
+                self._walk(field.default_factory, named, DEEPEST, f"{kind.__name__}.{field.name}")
+        is_layer = any(base.__module__.startswith("chainrule.nn") for base in kind.__mro__)
         for base in kind.__mro__:
             is_users = is_of_user(base.__module__)
             if base is object or base.__module__.partition(".")[0] in ("chainrule", "numpy"):
                 continue
             for name, member in list(vars(base).items()):
                 is_operator = is_users and name[:2] == name[-2:] == "__" and name not in NOT_CALLED_NAMES
-                if name not in named and not is_operator:
+                if name in MAKE:
+                    is_operator = is_operator and kind in self._made
+                elif name in TELL:
+                    is_operator = is_operator and name in self._asked
+                if name not in named and not is_operator and not (name == "forward" and is_layer):
                     continue
+                if is_of_user(type(member).__module__) and hasattr(type(member), "__get__"):
+                    self._classes.setdefault(type(member), set())
                 for function in _functions_of(member):
-                    is_written = name[:2] == "__" and function.__code__.co_filename == "<string>"  # by a dataclass
-                    if not is_written and not is_own(function):
-                        self._pending.append(function)
+                    code = getattr(function.__dict__.get("__wrapped__", function), "__code__", function.__code__)
+                    if (name[:2] == "__" and code.co_filename == "<string>") or is_own(function):
+                        continue  # the first are written by a dataclass
+                    if is_users:
+                        found.add(name)
+                    if name in MAKE or name in TELL:
+                        self._only_read.add(id(function))
+                    self._pending.append(function)
 
     # -- attributes --------------------------------------------------------------------------------------------------
 
@@ -260,7 +346,7 @@ class Named:
         self.found.setdefault((id(owner), place), (place, functools.partial(_attribute, weakref.ref(owner), name)))
 
     def _attributes_of_classes(self) -> None:
-        for kind in self._classes:
+        for kind in list(self._classes):
             for name in sorted(self.attributes):
                 base = next((base for base in kind.__mro__ if name in vars(base)), None)
                 if base is None or not is_of_user(base.__module__):
@@ -272,9 +358,22 @@ class Named:
                     self.found.setdefault((id(kind), text), (text, find))
 
 
+def _is_itself(value: Any) -> bool:
+    """Say whether an argument is compared by which one it is: it equals no other, or has no hash."""
+    if getattr(type(value), "__eq__", None) is object.__eq__:
+        return True
+    try:
+        hash(value)
+    except TypeError:
+        return True
+    return False
+
+
 def _may_change(value: Any) -> bool:
     """Say whether a value can become another one in place."""
-    return type(value) in CHANGEABLE or is_source(value) or (type(value) is not tuple and is_ordinary(value))
+    return (
+        changeable_of(type(value)) is not None or is_source(value) or (type(value) is not tuple and is_ordinary(value))
+    )
 
 
 def _functions_of(member: Any) -> list[FunctionType]:
@@ -301,7 +400,7 @@ def _attribute(find: Find, name: str) -> Any:
 
 def _class_attribute(find: Callable[[], type | None], name: str) -> Any:
     kind = find()
-    return None if kind is None else inspect.getattr_static(kind, name, None)
+    return None if kind is None else member_of(kind, name)
 
 
 def _weakly(value: Any) -> Find:
@@ -376,9 +475,94 @@ def _contents(find: Callable[[], FunctionType | None], k: int) -> Any:
 def _attributes_of(code: CodeType) -> frozenset[str]:
     """Return the names of the attributes that code reads, and some other names."""
     named = frozenset(code.co_names).union(*[_attributes_of(c) for c in code.co_consts if isinstance(c, CodeType)])
-    if "getattr" in code.co_names:
-        named = named.union(c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
+    if not ASK_BY_TEXT.isdisjoint(code.co_names):
+        texts = [*code.co_consts, *[text for c in code.co_consts if isinstance(c, tuple) for text in c]]
+        named = named.union(c for c in texts if isinstance(c, str) and c.isidentifier())
     return named
+
+
+@functools.cache
+def _attributes_read(code: CodeType) -> frozenset[str]:
+    """Return the same without the names that are assigned to alone."""
+    stored = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_ATTR"}
+    loaded = {i.argval for i in dis.get_instructions(code) if i.opname != "STORE_ATTR"}
+    return _attributes_of(code) - {name for name in stored if name not in loaded}
+
+
+@functools.cache
+def _asks_by_made_name(code: CodeType) -> bool:
+    """Say whether code reads attributes by names that it makes: with getattr, and no such name in it."""
+    parts = [part for part in code.co_consts if isinstance(part, CodeType)]
+    if "getattr" in code.co_names:
+        given = [c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]
+        given += [text for c in code.co_consts if isinstance(c, tuple) for text in c if isinstance(text, str)]
+        if not given or any(
+            i.opname == "BUILD_STRING" or i.opname.startswith("FORMAT_") for i in dis.get_instructions(code)
+        ):
+            return True
+    return any(map(_asks_by_made_name, parts))
+
+
+def _asked_for(function: FunctionType) -> list[Any]:
+    """Return the values of variables from outside whose attributes a function asks for by getattr; None for others."""
+    outside = {text: find() for _, text, find in _variables(function)}
+    return [outside.get(name) for name in _first_of_getattr(function.__code__)]
+
+
+def _is_library(value: Any) -> bool:
+    return isinstance(value, ModuleType) and not is_of_user(value.__name__)
+
+
+@functools.cache
+def _first_of_getattr(code: CodeType) -> tuple[str, ...]:
+    """Return the names that getattr is called with first, "" for what is no name."""
+    found: list[str] = []
+    follows = False
+    for i in dis.get_instructions(code):
+        if follows and i.opname not in ("PUSH_NULL", "CACHE"):
+            found.append(str(i.argval) if i.opname in ("LOAD_GLOBAL", "LOAD_DEREF") else "")
+            follows = False
+        follows = follows or (i.opname == "LOAD_GLOBAL" and i.argval == "getattr")
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found += _first_of_getattr(part)
+    return tuple(found)
+
+
+@functools.cache
+def _asked_by(code: CodeType) -> frozenset[str]:
+    """Return which of the methods that make texts, compare and hash code calls; not those for the texts of errors."""
+    found: set[str] = set()
+    raises = False
+    for i in reversed(list(dis.get_instructions(code))):
+        if i.opname == "RAISE_VARARGS":
+            raises = True
+        elif i.opname in ("LOAD_ASSERTION_ERROR", "LOAD_COMMON_CONSTANT") or (
+            i.opname == "LOAD_GLOBAL" and str(i.argval).endswith(ERRORS)
+        ):
+            raises = False
+        elif i.opname.startswith("FORMAT_") or (i.opname.startswith("LOAD_") and i.argval in ("str", "repr", "format")):
+            found.update(() if raises else AS_TEXT)
+        elif i.opname in ("COMPARE_OP", "CONTAINS_OP"):
+            found.update(AS_EQUAL)
+        if i.opname in ("LOAD_GLOBAL", "LOAD_NAME") and i.argval == "hash":
+            found.update(AS_HASH)
+    return frozenset(found).union(*[_asked_by(part) for part in code.co_consts if isinstance(part, CodeType)])
+
+
+@functools.cache
+def _imports_of(code: CodeType) -> tuple[tuple[str, int], ...]:
+    """Return name and level of the modules that code imports."""
+    found: list[tuple[str, int]] = []
+    before: list[Any] = []
+    for i in dis.get_instructions(code):
+        if i.opname == "IMPORT_NAME":
+            found.append((i.argval, before[-2] if isinstance(before[-2], int) else 0))
+        before.append(i.argval)
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found += _imports_of(part)
+    return tuple(found)
 
 
 @functools.cache

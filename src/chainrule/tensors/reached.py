@@ -8,7 +8,9 @@ are not chainrule's, and what it takes from iterators (see ``sources``).
 
 from __future__ import annotations
 
+import binascii
 import operator
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
@@ -20,39 +22,53 @@ from chainrule.errors import TraceError
 from chainrule.tensors.guards import (
     DEEPEST,
     GROUPS,
-    MAPPINGS,
-    MOST_BYTES,
     SHORT,
     SIMPLE,
+    ClassName,
     Name,
+    changeable_of,
     fact,
     is_ordinary,
     is_source,
     parts_of_object,
 )
-from chainrule.tensors.named import is_own, names_read, plain_function
+from chainrule.tensors.named import Named, is_own, plain_function
 from chainrule.tensors.sources import Source, global_sources, source_of
 from chainrule.tensors.tensor import Tensor
 
-KINDS = (list, deque, set, bytearray)
+KINDS = (list, deque, set, bytearray, array)
+MOST_COPIED = 1 << 26  # bytes of an array that is kept while tracing, to be put back
+MOST_SUMMED = 1 << 30  # of one that is looked at
 
 
 class Kept:
     """A container from outside, and what was in it when code that names it was first met."""
 
-    __slots__ = ("_before", "place", "value", "who")
+    __slots__ = ("_base", "_before", "place", "value", "who")
     fix = "return what is to be kept, write it into a tensor (count.add_(1)), or do it outside of the compiled function"
 
     def __init__(self, place: str, value: Any, who: str) -> None:
         self.place, self.value, self.who = place, value, who
-        self._before = value.copy()
+        self._base = changeable_of(type(value)) or type(value)
+        if self._base is array:
+            self._before: Any = value[:]
+        elif self._base is not np.ndarray:
+            self._before = self._base.copy(value)
+        elif value.nbytes <= MOST_COPIED:
+            self._before = value.copy()
+        else:
+            self._before = _sum_of(value)
 
     def is_changed(self) -> bool:
         """Return whether other things are in it, or the same in another order."""
         value, before = self.value, self._before
         if isinstance(value, np.ndarray):
-            return bool(value.shape != before.shape or value.tobytes() != before.tobytes())
-        if isinstance(value, (set, bytearray)):
+            if not isinstance(before, np.ndarray):
+                return bool(_sum_of(value) != before)
+            if value.dtype.hasobject:
+                return value.shape != before.shape or not _alike(value.ravel().tolist(), before.ravel().tolist())
+            return value.shape != before.shape or not np.array_equal(_bytes_of(value), _bytes_of(before))
+        if isinstance(value, (set, bytearray, array)):
             return bool(value != before)
         if len(value) != len(before):
             return True
@@ -62,19 +78,28 @@ class Kept:
 
     def put_back(self) -> None:
         """Let be in it what was."""
-        value, before = self.value, self._before
-        if isinstance(value, np.ndarray):
-            value[...] = before
-        elif isinstance(value, (list, bytearray)):
-            value[:] = before
+        value, before, base = self.value, self._before, self._base
+        if base is np.ndarray:
+            if isinstance(before, np.ndarray):
+                value[...] = before
+        elif base in (list, bytearray, array):
+            base.__setitem__(value, slice(None), before)
         else:
-            value.clear()
-            (value.extend if isinstance(value, deque) else value.update)(before)
+            base.clear(value)
+            (base.extend if base is deque else base.update)(value, before)
 
     def told(self) -> str:
         """Say which container it is."""
-        kind = "array" if isinstance(self.value, np.ndarray) else type(self.value).__name__
+        kind = "array" if isinstance(self.value, (np.ndarray, array)) else type(self.value).__name__
         return f"the {kind} '{self.place}'"
+
+
+def _sum_of(value: Any) -> int:
+    return binascii.crc32(_bytes_of(value))
+
+
+def _bytes_of(value: Any) -> Any:
+    return np.ascontiguousarray(value).reshape(-1).view(np.uint8)
 
 
 def _alike(now: Any, before: Any) -> bool:
@@ -115,10 +140,18 @@ class KeptState(Kept):
 
 
 class Reached:
-    """All code that was met in one trace. ``names``: what it names outside, as it was before the code ran."""
+    """All code that was met in one trace.
+
+    ``names``       what it names outside, as it was before the code ran
+    ``modules``     modules of layers among that, and all parts of them, with their places in the code
+    ``attributes``  the names of attributes in the code
+    """
 
     def __init__(self) -> None:
         self.names: list[Name] = []
+        self.modules: dict[int, tuple[str, Any]] = {}
+        self.attributes: set[str] = set()
+        self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
         self._kept: dict[int, Kept] = {}
         self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
         self._given: list[Kept] = []  # containers that are arguments
@@ -137,7 +170,13 @@ class Reached:
             return
         self._functions[key] = function
         who = plain.__qualname__.rpartition("<locals>.")[2]
-        for name in names_read(function, given):
+        found = Named(function, given)
+        if found.imports_more:
+            self._importing.append((key, function, given))
+        self.attributes |= found.attributes
+        for place, module in found.modules():
+            self._note_module(place, module)
+        for name in found.names():
             known = self._known.setdefault((name.place, name.text), [])
             if any(name.attributes <= others for others in known):
                 continue
@@ -154,6 +193,21 @@ class Reached:
                     self._kept[id(value)] = Kept(place, value, who)
                 else:
                     self._sources[id(value)] = source
+
+    def note_class(self, kind: type, name: str) -> None:
+        """Let it matter which member a class, or one of its bases, has under a name; once is enough."""
+        if (id(kind), name) not in self._known:
+            self._known[id(kind), name] = []
+            self.names.append(ClassName(kind.__name__, kind, (name,)))
+
+    def _note_module(self, place: str, module: Any) -> None:
+        pending = [(place, module)]
+        while pending:
+            place, module = pending.pop()
+            if id(module) in self.modules:
+                continue
+            self.modules[id(module)] = (place, module)
+            pending += [(f"{place}.{name}", part) for name, part in module._modules.items() if part is not None]
 
     def note_optimizer(self, place: str, optimizer: Any) -> None:
         """Take down the options of an optimizer, and its state if it steps by code of its own."""
@@ -173,6 +227,11 @@ class Reached:
 
     def check(self, traced: str) -> None:
         """Raise, by name, if a container was changed or something was drawn; all is then as it was, but iterators."""
+        importing, self._importing = self._importing, []
+        for key, function, args in importing:  # what they read of modules that are loaded now
+            del self._functions[key]
+            self.note(function, args)
+        self._importing = []
         taken = next((source for source in self._sources.values() if source.is_changed()), None)
         if taken is not None:
             self.put_back()
@@ -207,15 +266,16 @@ class Reached:
 
     def forget(self) -> None:
         """Let go of everything but the names."""
-        self._kept, self._functions, self._sources, self._given = {}, {}, {}, []
+        self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
 
 
 def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
     """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), optimizers, sources."""
     kind = type(value)
-    is_array = kind is np.ndarray and value.nbytes <= MOST_BYTES and value.flags.writeable
+    base = changeable_of(kind)
+    is_array = base is np.ndarray and value.flags.writeable and value.nbytes <= MOST_SUMMED
     is_optimizer = GROUPS in getattr(value, "__dict__", ())
-    if is_optimizer or is_array or kind in KINDS or (kind in MAPPINGS and len(value) > SHORT) or is_source(value):
+    if is_optimizer or is_array or base in KINDS or (issubclass(kind, dict) and len(value) > SHORT) or is_source(value):
         yield place, value
     if depth and is_ordinary(value):
         for name, part in parts_of_object(value, attributes):

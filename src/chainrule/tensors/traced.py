@@ -170,7 +170,9 @@ class Traced:
         self._again: dict[tuple[int, ...], Again | None] = {}  # by sizes
         self._before, self._after = trace.calls_before, trace.calls_after
         name_inputs(trace)
-        self.guards = Guards(trace.reached.names, trace.modules.values(), trace.answers)
+        self.guards = Guards(
+            trace.reached.names, trace.modules, trace.answers, trace.reached.modules, trace.reached.attributes
+        )
         trace.close()
 
     def settle(self, sizes: dict[str, int]) -> None:
