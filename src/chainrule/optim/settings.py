@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import CodeType, FunctionType
 from typing import Any
 
-from chainrule.tensors.guards import fact
+from chainrule.tensors.facts import fact
 
 
 def settings_read(kind: type, rule: str) -> tuple[str, ...]:

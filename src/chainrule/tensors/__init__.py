@@ -7,6 +7,7 @@ autograd      backward, grad; grad_mode: no_grad and its kin
 arithmetic, logic, reductions, orders, views, shaping, indexing, gathering, products, creation, conversion:
               the families of functions
 trace         a function as a graph; compile: the user's door to it
+guards        what a trace takes for granted of the world outside: guarded_names, facts; sources, reached, named: what its code reads
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from chainrule.graph.size_in_code import plain
 from chainrule.graph.sizes import Size as Dim
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.tensors.dtypes import FROM_NUMPY, to_numpy_dtype
-from chainrule.tensors.guards import is_ordinary
+from chainrule.tensors.facts import is_ordinary
 from chainrule.tensors.tensor import Size, Tensor
 
 Form = tuple[Any, ...]  # ("tensor", place), ("value", type, value, …), ("named" or a type, parts): see rebuild

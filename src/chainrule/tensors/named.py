@@ -17,10 +17,19 @@ from contextvars import ContextVar
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from chainrule.tensors.guards import (
+from chainrule.tensors.facts import (
     DEEPEST,
     OF_GROUPS,
     SIMPLE,
+    changeable_of,
+    is_long,
+    is_module,
+    is_of_user,
+    is_ordinary,
+    is_source,
+    parts_of_object,
+)
+from chainrule.tensors.guarded_names import (
     ClassName,
     CodeName,
     EnvironmentName,
@@ -28,14 +37,7 @@ from chainrule.tensors.guards import (
     LongName,
     Name,
     ObjectName,
-    changeable_of,
-    is_long,
-    is_module,
-    is_of_user,
-    is_ordinary,
-    is_source,
     member_of,
-    parts_of_object,
 )
 
 Find = Callable[[], Any]

@@ -19,19 +19,18 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import TraceError
-from chainrule.tensors.guards import (
+from chainrule.tensors.facts import (
     DEEPEST,
     GROUPS,
     SHORT,
     SIMPLE,
-    ClassName,
-    Name,
     changeable_of,
     fact,
     is_ordinary,
     is_source,
     parts_of_object,
 )
+from chainrule.tensors.guarded_names import ClassName, Name
 from chainrule.tensors.named import Named, is_own, plain_function
 from chainrule.tensors.sources import Source, global_sources, source_of
 from chainrule.tensors.tensor import Tensor

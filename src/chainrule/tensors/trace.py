@@ -18,8 +18,9 @@ from chainrule.graph.size_in_code import Asked, plain
 from chainrule.graph.sizes import Shape
 from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
 from chainrule.tensors.dtypes import F64, I64
+from chainrule.tensors.facts import is_ordinary, parts_of_object
 from chainrule.tensors.generator import default_generator
-from chainrule.tensors.guards import Option, is_ordinary, parts_of_object
+from chainrule.tensors.guarded_names import Option
 from chainrule.tensors.memory import put_back
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE

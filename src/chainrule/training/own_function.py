@@ -8,7 +8,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from chainrule.nn import Module
-from chainrule.tensors.guards import facts_of_object
+from chainrule.tensors.facts import facts_of_object
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.trace import Trace
 

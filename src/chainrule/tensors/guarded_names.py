@@ -1,0 +1,239 @@
+"""What a function's code reads from outside by name, as guards compare it: one class for each kind of name."""
+
+from __future__ import annotations
+
+import operator
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import Any
+
+from chainrule.tensors.facts import EXACT, Same, changed, contents, fact, facts_of_object, is_ordinary
+from chainrule.tensors.tensor import Tensor
+
+
+class Name:
+    """A global or enclosing variable that a function reads, and what it was.
+
+    Of a list or dict it matters which one it is, not what is in it.
+    """
+
+    __slots__ = ("_find", "known", "place", "text")
+    attributes: frozenset[str] = frozenset()
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any]) -> None:
+        self.place = place
+        self.text = text
+        self._find = find
+        self.known = self._fact()
+
+    def value(self) -> Any:
+        """Return the variable's value, now."""
+        return self._find()
+
+    def _fact(self) -> Any:
+        value = self._find()
+        return Same(value) if isinstance(value, (list, dict, deque)) else fact(value)
+
+    def holds(self) -> bool:
+        """Return whether it still has the same value."""
+        value = self._find()
+        known = self.known
+        if type(known) is Same:
+            return value is not None and known._find() is value
+        return bool(known == self._fact())
+
+    def difference(self) -> str:
+        """Say what it is now."""
+        return changed(f"'{self.text}'", self.known, self._fact())
+
+
+class ObjectName(Name):
+    """The same of an ordinary object or a small container: which one it is, and the attributes of it that code names, or all entries."""
+
+    __slots__ = ("attributes",)
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any], attributes: frozenset[str]) -> None:
+        self.attributes = attributes
+        super().__init__(place, text, find)
+
+    def _fact(self) -> Any:
+        return facts_of_object(self._find(), self.attributes)
+
+    def holds(self) -> bool:
+        return bool(self.known == self._fact())
+
+    def difference(self) -> str:
+        now = self._fact()
+        before = next((name for name, value in self.known.items() if name not in now or now[name] != value), "")
+        name = before or next((name for name in now if name not in self.known), "")
+        return changed(f"{self.text}{name}", self.known.get(name), now.get(name))
+
+
+class LongName(Name):
+    """The same of a container of many simple values: what is in it."""
+
+    __slots__ = ()
+
+    def _fact(self) -> Any:
+        return contents(self._find())
+
+    def holds(self) -> bool:
+        value, known = self._find(), self.known
+        if type(known) is tuple and type(known[-1]) is tuple and type(value) is known[0] and type(value) in EXACT:
+            keys, values = known[-2:]  # mostly the very same
+            if len(value) == len(values):
+                if EXACT[type(value)] is not dict:
+                    if all(map(operator.is_, value, values)):
+                        return True
+                elif all(map(operator.is_, value.values(), values)) and all(map(operator.is_, value, keys)):
+                    return True
+        return bool(known == self._fact())
+
+
+class CodeName(Name):
+    """The code of a function, and the defaults of its parameters, which can be set like attributes; one that is gone is as it was."""
+
+    __slots__ = ()
+
+    def _fact(self) -> Any:
+        function = self._find()
+        return None if function is None else _code_of(function)
+
+    def holds(self) -> bool:
+        function = self._find()
+        if function is None:
+            return True
+        code, defaults, by_name = self.known
+        if function.__code__ is not code or function.__defaults__ is not defaults:
+            return False
+        return function.__kwdefaults__ is None if by_name is None else self._fact() == self.known
+
+    def difference(self) -> str:
+        what = "default of a parameter" if self._fact()[0] is self.known[0] else "code"
+        return f"the {what} of '{self.text}' changed"
+
+
+def _code_of(function: FunctionType) -> tuple[Any, ...]:
+    by_name = function.__kwdefaults__
+    held = None if by_name is None else {name: fact(value) for name, value in by_name.items()}
+    return function.__code__, function.__defaults__, held
+
+
+class ClassName(Name):
+    """The methods, properties and other members of a class that hold code, also those of its bases: which ones they are."""
+
+    __slots__ = ("_members", "attributes")
+
+    def __init__(self, text: str, kind: type, names: Iterable[str]) -> None:
+        self.attributes = frozenset(names)
+        self._members = tuple(sorted(self.attributes))
+        super().__init__(id(kind), text, weakref.ref(kind))
+
+    def _fact(self) -> Any:
+        kind = self._find()
+        if kind is None:
+            return ()
+        return tuple([Same(member_of(kind, name)) for name in self._members])
+
+    def holds(self) -> bool:
+        kind = self._find()
+        if kind is None:
+            return True
+        mro = kind.__mro__
+        for name, known in zip(self._members, self.known, strict=True):
+            for base in mro:
+                if name in base.__dict__:
+                    if base.__dict__[name] is not known._find():
+                        return False
+                    break
+            else:
+                return False
+        return True
+
+    def difference(self) -> str:
+        now = self._fact()
+        for name, before, after in zip(self._members, self.known, now, strict=False):
+            if before != after:
+                return f"{self.text}.{name} was replaced"
+        return f"'{self.text}' was replaced"
+
+
+def member_of(kind: type, name: str) -> Any:
+    """Return what a class or one of its bases holds under a name."""
+    for base in kind.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+class EnvironmentName(Name):
+    """The environment variables, all of them."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(id(os.environ), "os.environ", lambda: os.environ)
+
+    def _fact(self) -> Any:
+        return dict(os.environ.__dict__["_data"])  # bytes on POSIX, which are not decoded here
+
+    def holds(self) -> bool:
+        return bool(os.environ.__dict__["_data"] == self.known)
+
+    def difference(self) -> str:
+        now = self._fact()
+        name = next(name for name in {**self.known, **now} if self.known.get(name) != now.get(name))
+        return f"the environment variable {os.fsdecode(name)!r} changed"
+
+
+class Option(Name):
+    """An option of a parameter group, or what a schedule says of itself: what code reads of it while it is traced."""
+
+    __slots__ = ("_tensors",)
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any]) -> None:
+        super().__init__(place, text, find)
+        value = find()
+        is_of_tensors = type(value) is list and all(isinstance(x, Tensor) for x in value)
+        self._tensors = [weakref.ref(x) for x in value] if is_of_tensors else None
+
+    def _fact(self) -> Any:
+        return fact(self._find())
+
+    def holds(self) -> bool:
+        value, tensors = self._find(), self._tensors
+        if tensors is not None and type(value) is list and len(value) == len(tensors):
+            return all(map(operator.is_, map(operator.call, tensors), value))
+        return bool(self.known == fact(value))
+
+    def difference(self) -> str:
+        return changed(self.text, self.known, self._fact())
+
+
+class ListName(ObjectName):
+    """The same of a small list, compared with as few questions as will do: a model's parameters may be in one."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any], attributes: frozenset[str]) -> None:
+        super().__init__(place, text, find, attributes)
+        value = find()
+        self._parts = None if any(is_ordinary(part) for part in value) else [fact(part) for part in value]
+
+    def holds(self) -> bool:
+        parts = self._parts
+        if parts is None:
+            return super().holds()
+        value = self._find()
+        if type(value) is not list or len(value) != len(parts):
+            return False
+        for part, known in zip(value, parts, strict=True):
+            if type(known) is Same:
+                if known._find() is not part:
+                    return False
+            elif fact(part) != known:
+                return False
+        return True
