@@ -7,16 +7,24 @@ these objects, of classes and of the user's own Python modules the attributes th
 
 from __future__ import annotations
 
-import dis
 import functools
 import operator
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+from chainrule.tensors.code_reads import (
+    asked_by,
+    asks_by_made_name,
+    attributes_of,
+    attributes_read,
+    first_of_getattr,
+    globals_of,
+    imports_of,
+)
 from chainrule.tensors.facts import (
     DEEPEST,
     OF_GROUPS,
@@ -47,10 +55,7 @@ __delattr__ __dir__ __sizeof__
 """  # of the methods that operators and statements call: those that say nothing of what an object computes
 MAKE = ("__init__", "__new__", "__post_init__")  # of classes that code names
 TELL = ("__repr__", "__str__", "__format__", "__hash__", "__eq__", "__setattr__")  # what these read alone matters
-AS_TEXT, AS_HASH, AS_EQUAL = ("__repr__", "__str__", "__format__"), ("__hash__",), ("__eq__",)
-ERRORS = ("Error", "Exception", "Exit", "Warning")
 ENVIRONMENT = ("environ", "environb", "getenv")
-ASK_BY_TEXT = frozenset(("getattr", "hasattr", "attrgetter", "__dict__", "vars"))
 ALL_PARTS = ("modules", "named_modules", "children", "named_children", "apply", "_modules", "values", "items")
 NOT_CALLED_NAMES = frozenset(NOT_CALLED.split())
 
@@ -160,12 +165,12 @@ class Named:
             self._functions[id(plain)] = plain
             self._call(plain.__dict__.get("__wrapped__"), plain)  # what a decorator was put around
             code = plain.__code__
-            named = _attributes_read(code) if id(plain) in self._only_read else _attributes_of(code)
+            named = attributes_read(code) if id(plain) in self._only_read else attributes_of(code)
             if is_of_user(plain.__module__):
                 self._meet_imported(plain)
                 if id(plain) not in self._only_read:
-                    self._asked.update(_asked_by(code))
-                if _asks_by_made_name(code) and not all(map(_is_library, _asked_for(plain))):
+                    self._asked.update(asked_by(code))
+                if asks_by_made_name(code) and not all(map(_is_library, _asked_for(plain))):
                     named |= {"__dict__"}  # all of them
             self.attributes |= named
             if id(plain) not in self._forwards:
@@ -204,7 +209,7 @@ class Named:
 
     def _meet_imported(self, plain: FunctionType) -> None:
         """Take down the user's own Python modules that code imports when it runs."""
-        for name, level in _imports_of(plain.__code__):
+        for name, level in imports_of(plain.__code__):
             package = str(plain.__globals__.get("__package__") or "")
             above = package.rsplit(".", level - 1)[0] if level else ""
             full = f"{above}.{name}".strip(".")
@@ -433,7 +438,7 @@ def plain_function(function: Any) -> FunctionType | None:
 def _variables(function: FunctionType) -> Iterator[tuple[int, str, Find]]:
     """Yield (identity of the place, name, getter) of the variables from outside that exist now."""
     names = function.__globals__
-    for text in _globals_of(function.__code__):
+    for text in globals_of(function.__code__):
         if text in names:
             yield id(names), text, functools.partial(names.get, text)
     cells = function.__closure__ or ()
@@ -473,104 +478,11 @@ def _contents(find: Callable[[], FunctionType | None], k: int) -> Any:
         return None
 
 
-@functools.cache
-def _attributes_of(code: CodeType) -> frozenset[str]:
-    """Return the names of the attributes that code reads, and some other names."""
-    named = frozenset(code.co_names).union(*[_attributes_of(c) for c in code.co_consts if isinstance(c, CodeType)])
-    if not ASK_BY_TEXT.isdisjoint(code.co_names):
-        texts = [*code.co_consts, *[text for c in code.co_consts if isinstance(c, tuple) for text in c]]
-        named = named.union(c for c in texts if isinstance(c, str) and c.isidentifier())
-    return named
-
-
-@functools.cache
-def _attributes_read(code: CodeType) -> frozenset[str]:
-    """Return the same without the names that are assigned to alone."""
-    stored = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_ATTR"}
-    loaded = {i.argval for i in dis.get_instructions(code) if i.opname != "STORE_ATTR"}
-    return _attributes_of(code) - {name for name in stored if name not in loaded}
-
-
-@functools.cache
-def _asks_by_made_name(code: CodeType) -> bool:
-    """Say whether code reads attributes by names that it makes: with getattr, and no such name in it."""
-    parts = [part for part in code.co_consts if isinstance(part, CodeType)]
-    if "getattr" in code.co_names:
-        given = [c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]
-        given += [text for c in code.co_consts if isinstance(c, tuple) for text in c if isinstance(text, str)]
-        if not given or any(
-            i.opname == "BUILD_STRING" or i.opname.startswith("FORMAT_") for i in dis.get_instructions(code)
-        ):
-            return True
-    return any(map(_asks_by_made_name, parts))
-
-
 def _asked_for(function: FunctionType) -> list[Any]:
     """Return the values of variables from outside whose attributes a function asks for by getattr; None for others."""
     outside = {text: find() for _, text, find in _variables(function)}
-    return [outside.get(name) for name in _first_of_getattr(function.__code__)]
+    return [outside.get(name) for name in first_of_getattr(function.__code__)]
 
 
 def _is_library(value: Any) -> bool:
     return isinstance(value, ModuleType) and not is_of_user(value.__name__)
-
-
-@functools.cache
-def _first_of_getattr(code: CodeType) -> tuple[str, ...]:
-    """Return the names that getattr is called with first, "" for what is no name."""
-    found: list[str] = []
-    follows = False
-    for i in dis.get_instructions(code):
-        if follows and i.opname not in ("PUSH_NULL", "CACHE"):
-            found.append(str(i.argval) if i.opname in ("LOAD_GLOBAL", "LOAD_DEREF") else "")
-            follows = False
-        follows = follows or (i.opname == "LOAD_GLOBAL" and i.argval == "getattr")
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            found += _first_of_getattr(part)
-    return tuple(found)
-
-
-@functools.cache
-def _asked_by(code: CodeType) -> frozenset[str]:
-    """Return which of the methods that make texts, compare and hash code calls; not those for the texts of errors."""
-    found: set[str] = set()
-    raises = False
-    for i in reversed(list(dis.get_instructions(code))):
-        if i.opname == "RAISE_VARARGS":
-            raises = True
-        elif i.opname in ("LOAD_ASSERTION_ERROR", "LOAD_COMMON_CONSTANT") or (
-            i.opname == "LOAD_GLOBAL" and str(i.argval).endswith(ERRORS)
-        ):
-            raises = False
-        elif i.opname.startswith("FORMAT_") or (i.opname.startswith("LOAD_") and i.argval in ("str", "repr", "format")):
-            found.update(() if raises else AS_TEXT)
-        elif i.opname in ("COMPARE_OP", "CONTAINS_OP"):
-            found.update(AS_EQUAL)
-        if i.opname in ("LOAD_GLOBAL", "LOAD_NAME") and i.argval == "hash":
-            found.update(AS_HASH)
-    return frozenset(found).union(*[_asked_by(part) for part in code.co_consts if isinstance(part, CodeType)])
-
-
-@functools.cache
-def _imports_of(code: CodeType) -> tuple[tuple[str, int], ...]:
-    """Return name and level of the modules that code imports."""
-    found: list[tuple[str, int]] = []
-    before: list[Any] = []
-    for i in dis.get_instructions(code):
-        if i.opname == "IMPORT_NAME":
-            found.append((i.argval, before[-2] if isinstance(before[-2], int) else 0))
-        before.append(i.argval)
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            found += _imports_of(part)
-    return tuple(found)
-
-
-@functools.cache
-def _globals_of(code: CodeType) -> tuple[str, ...]:
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            names.update(_globals_of(part))
-    return tuple(sorted(names))
