@@ -338,6 +338,41 @@ def test_lists_name_the_terms_that_are_not_0(kind: Kind, rows: int, length: int,
     assert memory.memory[0] == 0
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("length", [15 + 16, 47, 127, 239, 255, 256, 271, 272])
+def test_a_list_is_written_within_its_own_block(kind: Kind, length: int) -> None:
+    rows = 64 if kind is not Kind.ROWS else 255
+    block = 16 if kind is Kind.ROWS else 8
+    memory = terms.ListMemory(TermList(0, 0, kind, block, length, 64), rows)
+    x = np.zeros((rows, memory.groups * 16), np.bool_)
+    x[:, :length] = True  # all terms of all tiles
+    marks = np.packbits(x, bitorder="little").view(np.int16).reshape(rows, memory.groups)
+    address, args, items = memory.record(marks)
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
+    for tile in reversed(range(items)):  # each before the one it follows in memory, as another thread may do it
+        before = memory.memory.copy()
+        function(None, args, tile, tile + 1)
+        changed = np.flatnonzero(memory.memory[LIST_HEAD:] != before[LIST_HEAD:])
+        first = memory.apart * (1 + tile)
+        assert ((first <= changed) & (changed < first + memory.apart)).all()
+
+
+@pytest.mark.parametrize("features", [31, 47, 127, 255])
+def test_bits_where_dense_rows_meet_sparse_ones_between_two_threads(features: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1024, features)).astype(np.float32)
+    is_sparse = (np.arange(1024) % 256 < 112) | (np.arange(1024) % 256 >= 128)
+    x[is_sparse] *= rng.random((is_sparse.sum(), features)) < 0.02
+    y, found = rng.integers(0, 4, 1024), []
+    for count in (1, 2, 3):
+        cr.set_num_threads(count)
+        model, step = built(features)
+        losses = step.over(x, y, batch_size=256, passes=5)
+        assert_left_out(step, products=2)
+        found.append((np.asarray(losses).tobytes(), state(model)))
+    assert found[0] == found[1] == found[2]
+
+
 def run_kernel(address: int, args: int, items: int) -> None:
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
     function(None, args, 0, items)

@@ -164,7 +164,7 @@ class _ProductRecords:
         gathered, or the other factor is a part of what is in memory.
         """
         apart, step = (data.inner, data.free) if kind is Kind.ROWS else (data.free, data.inner)
-        columns = data.size if kind is Kind.ROWS else data.terms
+        rows, columns = (data.terms, data.size) if kind is Kind.ROWS else (data.size, data.terms)
         source = zeros_from(data.field)
         if (
             not self.is_single
@@ -173,7 +173,8 @@ class _ProductRecords:
             or isinstance(columns, Size)
             or columns < LANES
             or not (is_one(step) and surely_same(apart, columns) and surely_same(data.offset, 0))
-            or not surely_same(numel(source.shape[1:]), columns)  # a row of the product is one of the data
+            or not surely_same(rows, source.shape[0])  # a row of the product is one of the data
+            or not surely_same(numel(source.shape[1:]), columns)
             or not surely_same(numel(other.field.shape), other.size * other.terms)
         ):
             return None

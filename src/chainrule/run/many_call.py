@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule import compiler
-from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.interface import FIRST_INPUT, Given, Rows, Scaling
-from chainrule.compiler.target import host
 from chainrule.graph import Array
 from chainrule.graph.sizes import evaluate
+from chainrule.run.gather import gather_kernel
 from chainrule.run.native import NativeProgram, Ready
 from chainrule.run.straight import twins
 from chainrule.run.terms import ListMemory
@@ -91,7 +89,7 @@ class ManyCall:
             args[8] = marks.ctypes.data
             self._makers += [one.record(marks) for one in lists]
             self.kept.append(marks)
-        kernel = _gather(rows.dtype, dtype, scaled=scaling is not None, marked=bool(lists))
+        kernel = gather_kernel(rows.dtype, dtype, scaled=scaling is not None, marked=bool(lists))
         self._gathers.append((kernel, args.ctypes.data, self.size))
         self._rows[k] = Rows(slot, rows.dtype, scaling)
         self.kept += [rows, batch, args]
@@ -136,26 +134,3 @@ class ManyCall:
         """Return the records of a step."""
         first = np.array([*self._gathers, *self._makers], np.int64).reshape(-1, 3)
         return np.concatenate([first, self.ready.records[: self.ready.count]])
-
-
-_gathers: dict[tuple[Any, Any, bool, bool], Any] = {}
-
-
-def _gather(source: Any, target: Any, *, scaled: bool, marked: bool) -> int:
-    """Return the address of the kernel that gathers rows of one dtype into another."""
-    key = (source, target, scaled, marked)
-    found = _gathers.get(key)
-    if found is None:
-        machine = host()
-
-        def write() -> tuple[str, bytes]:
-            module = compiler.Module(machine.masks, machine.lookup)
-            compiler.write_gather(module, source, target, scaled=scaled, marked=marked)
-            return module.text(machine.attributes()), b""
-
-        found = _gathers[key] = load_or_build(
-            f"gather {source.str} {target.str} {scaled} {marked}".encode(), write, machine
-        )
-    (name,) = found.library
-    address: int = found.library[name]
-    return address

@@ -76,7 +76,8 @@ class Steps:
     def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
         program, ready = self.program, self.ready
         program.last = ready
-        seconds = steps * self._seconds.get(1, SECONDS_OF_KERNEL * ready.count)
+        others = min(self._seconds.values(), default=SECONDS_OF_KERNEL * ready.count)
+        seconds = steps * self._seconds.get(1, others)
         lists = self._lists.of(feed, seconds) if self._straight.is_out else []
         if lists:
             program, ready = self._lists.made()

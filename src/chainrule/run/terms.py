@@ -14,6 +14,7 @@ from chainrule.compiler.value import LANES
 from chainrule.errors import ChainruleError
 from chainrule.graph import Array
 from chainrule.ops.lines import empty_in_lines
+from chainrule.run.gather import gather_kernel
 
 if TYPE_CHECKING:
     from chainrule.compiler.cache import Loaded
@@ -55,6 +56,10 @@ class Lists:
             return []
         try:
             program, ready = self.made()
+            for number in paying:
+                _maker(ready.lists[number].listed)
+            for k in feed.rows:
+                gather_kernel(feed.rows[k].dtype, self.program.dtypes[k], scaled=k in feed.scalings, marked=True)
         except (ChainruleError, MemoryError) as error:  # all else goes on without
             self._cannot = True
             self.program.notes[self._what] = f"not left out: {str(error) or type(error).__name__}"
@@ -113,7 +118,7 @@ class ListMemory:
             self.terms = listed.length if kind is Kind.COLUMNS else listed.length // LANES
             self.blocks = rows if kind is Kind.COLUMNS and rows < block else -(-rows // block)
         chunks = -(-self.terms // CHUNK)
-        words = chunks * (1 + CHUNK) if chunks > 1 else 1 + self.terms
+        words = chunks * (1 + CHUNK) if chunks > 1 else 2 + self.terms  # one more: a term is written before it counts
         self.apart = -(-words // LANES) * LANES
         self.memory = self._with_all_terms()
         self.args = np.zeros(6, np.int64)
@@ -137,7 +142,7 @@ class ListMemory:
         """Return the record that makes the lists of a batch from its marks."""
         whole = self.listed.length // LANES
         self.args[:] = marks.ctypes.data, self.memory.ctypes.data, self.apart, self.rows, self.groups, whole
-        return _maker(self.listed.kind, self.listed.block), self.args.ctypes.data, self.blocks
+        return _maker(self.listed), self.args.ctypes.data, self.blocks
 
     @property
     def size(self) -> int:
@@ -171,8 +176,9 @@ def share(listed: TermList, sample: Array) -> float:
 _makers: dict[tuple[Kind, int], Loaded] = {}
 
 
-def _maker(kind: Kind, block: int) -> int:
-    """Return the address of the kernel that makes lists."""
+def _maker(listed: TermList) -> int:
+    """Return the address of the kernel that makes a list."""
+    kind, block = listed.kind, listed.block
     found = _makers.get((kind, block))
     if found is None:
         machine = host()
