@@ -166,3 +166,24 @@ def test_entries_of_a_small_dict_and_attributes_of_an_outside_object_are_noticed
     settings.shift = math.pi
     assert step(ONE).item() == pytest.approx(9 + math.pi)
     assert "told['factor'] was 2.0 and is 3.0" in str(step.report())
+
+
+def test_a_tensor_that_is_replaced_at_each_call_is_told_once() -> None:
+    class State:
+        weight = cr.ones(1)
+
+    state = State()
+    step = cr.compile(lambda x: x * state.weight)
+
+    def replaced() -> None:
+        for k in range(12):
+            state.weight = cr.full((1,), float(k))
+            assert step(ONE).item() == k
+
+    expected = r"traced 8 times for few calls each, since state\.weight was replaced.*copy_\(\)"
+    with pytest.warns(UserWarning, match=expected) as told:
+        replaced()
+    assert len(told) == 1
+    for k in range(12):
+        state.weight.fill_(float(k))
+        assert step(ONE).item() == k

@@ -235,7 +235,7 @@ class Compiled:
         family, tensors = call.family, call.given.tensors
         if family not in self._traces.given_up:
             reason = self._traces.why(call)
-            self._traces.forget_gone()
+            self._traces.forget_gone(reason)
             if self._traces.are_many(call):
                 self._traces.give_up(call, reason)
             else:

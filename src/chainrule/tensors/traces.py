@@ -18,6 +18,11 @@ INSTEAD = (
     "A number that changes from call to call is to be a tensor: an argument (cr.tensor(0.5)), or a buffer that fill_() "
     "writes to outside of the function"
 )
+WORTH_TRACING = 4  # calls of a trace
+KEEP = (
+    "What is replaced costs a trace each time: write into the tensor that is there (copy_() or fill_(), outside of the "
+    "function), or give it as an argument"
+)
 OF_OPTIONS = r"^param_groups\["
 RATES = (
     "What a rule of init and update reads (see cr.optim.Optimizer) is an input of the graph, and costs no trace; or make the "
@@ -52,16 +57,25 @@ class Traces:
         self.by_key: dict[Any, list[Entry]] = {}
         self.decided: dict[Any, str] = {}
         self.given_up: dict[Any, str] = {}
+        self._wasted = 0  # traces that went after few calls
+        self._told = False
 
     def add(self, traced: Traced, call: Call, reason: str) -> None:
         """Add the trace that was made for a call."""
         self.entries.append(Entry(traced, call, reason))
         self._index()
 
-    def forget_gone(self) -> None:
-        """Forget traces of models that do not exist any more."""
-        self.entries = [entry for entry in self.entries if entry.traced.guards.can_hold_again()]
+    def forget_gone(self, reason: str) -> None:
+        """Forget traces of models that do not exist any more. Where they hardly ran before they went, warn once."""
+        kept = [entry for entry in self.entries if entry.traced.guards.can_hold_again()]
+        self._wasted += sum([entry.traced.runs < WORTH_TRACING for entry in self.entries if entry not in kept])
+        self.entries = kept
         self._index()
+        if self._wasted >= MOST_TRACES and not self._told:
+            self._told = True
+            warnings.warn(
+                f"{self.name} was traced {self._wasted} times for few calls each, since {reason}. {KEEP}", stacklevel=4
+            )
 
     def _index(self) -> None:
         by_key: dict[Any, list[Entry]] = {}
