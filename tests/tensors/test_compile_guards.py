@@ -52,7 +52,7 @@ CHANGES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a frozen model": (lambda m: m.requires_grad_(False), "0 (Linear).weight.requires_grad was True and is False"),
     "a hook": (
         lambda m: m[0].register_forward_hook(lambda module, args, y: y * 2),
-        "0 (Linear)._forward_hooks changed",
+        "0 (Linear) has hooks that it had not",
     ),
     "no bias": (lambda m: setattr(m[3], "bias", None), "3 (Linear).bias was replaced"),
 }

@@ -25,6 +25,7 @@ from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
 from chainrule.tensors.autograd import fill_grad_with_zeros, no_grad
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
+from chainrule.tensors.reads import ALWAYS
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, concrete, device
 
@@ -537,6 +538,9 @@ class Module:
         extra = self.extra_repr()
         parts = [f"({name}): {indented(repr(child))}" for name, child in self._modules.items()]
         return f"{self._get_name()}({body(extra.split(chr(10)) if extra else [], parts)})"
+
+
+ALWAYS.append(Module)
 
 
 def indented(text: str) -> str:

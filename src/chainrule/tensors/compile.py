@@ -298,6 +298,7 @@ class Compiled:
         trace.reached.note_arguments(by_name(self.parameters, args, kwargs.items()))
         try:
             result = self.function(*args, **kwargs)
+            trace.reached.reads.close()
             trace.check_sizes()
         finally:
             trace.asked.close()

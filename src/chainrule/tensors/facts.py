@@ -9,25 +9,26 @@ import sys
 import weakref
 from array import array
 from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.tensors.plain_data import PLAIN, PlainData, plain_data
 from chainrule.tensors.sources import is_iterator, is_random
 from chainrule.tensors.tensor import Tensor
 
 PYTHON = Path(functools.__file__).parent  # where Python's own modules are
 SIMPLE = (bool, int, float, str, type(None))
-OWN_NAMES = ("_label", "_hooked")  # what tracing itself writes into a module, and what follows from the rest
+MISSING = object()  # in place of an attribute that is not there
+OWN_NAMES = ("_label", "_made_while_tracing")  # what tracing itself writes into a module
 BY_FACT = (set, frozenset, np.ndarray, bytearray, array)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
 STRUCTURE = (*PARTS, "_non_persistent_buffers_set")
 CHANGEABLE = (list, deque, OrderedDict, dict, set, bytearray, array, np.ndarray)
 TAKE_ALL = ("vars", "__dict__")
-TAKE_ANY = ("vars", "__dict__", "__getattribute__")
 GROUPS = "param_groups"
 OF_GROUPS = (GROUPS, "state", "last_epoch", "_stepped")  # of optimizers and schedules: looked at in other ways, or not
 SEQUENCES = (list, deque)
@@ -37,11 +38,19 @@ BASES: tuple[Any, ...] = (*SEQUENCES, tuple, dict, MappingProxyType)  # of conta
 WRAPPERS = {UserDict: "data", UserList: "data", ChainMap: "maps", type(os.environ): "_data"}  # and where these are
 SHORT = 32  # entries of a container, of any kind, that are compared at each call
 SHORT_MAPPING = 128  # of a dict
-DEEPEST = 3  # objects and containers inside each other whose entries are
+DEEPEST = 6  # objects and containers inside each other whose entries are
 LONGEST = (
     1000  # entries of a container that are compared at each call if they are simple values; of others, which they are
 )
 MOST_BYTES = 1 << 16  # of an array that is compared
+
+
+def weakly(value: Any) -> Callable[[], Any]:
+    """Return what gives a value as long as it exists."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return lambda: value
 
 
 class Same:
@@ -51,10 +60,7 @@ class Same:
 
     def __init__(self, value: Any) -> None:
         self._kind = id(type(value))  # an object may get another class
-        try:
-            self._find: Callable[[], Any] = weakref.ref(value)
-        except TypeError:
-            self._find = lambda: value
+        self._find = weakly(value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Same):
@@ -63,6 +69,10 @@ class Same:
         return value is not None and value is other._find() and self._kind == other._kind
 
     __hash__ = None  # type: ignore[assignment]  # never a key
+
+    def is_about(self, value: Any) -> bool:
+        """Return whether it is equal to ``fact(value)``."""
+        return value is not None and self._find() is value and self._kind == id(type(value))
 
 
 def fact(value: Any) -> Any:
@@ -91,6 +101,11 @@ def fact(value: Any) -> Any:
 
 def _numbers_of(value: Any) -> Any:
     return [fact(part) for part in value.ravel().tolist()] if value.dtype.hasobject else value.tobytes()
+
+
+def is_still(known: Any, value: Any) -> bool:
+    """Return whether ``known == fact(value)``."""
+    return known.is_about(value) if type(known) is Same else bool(known == fact(value))
 
 
 def is_long(value: Any) -> bool:
@@ -122,17 +137,36 @@ def contents(value: Any) -> Any:
     return (kind, signs, kinds, keys, values)  # types first: simple values alone are compared
 
 
-def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", depth: int = DEEPEST) -> dict[str, Any]:
-    """Return which object it is, and what its attributes of these names are, down to those of objects in it."""
+Choose = Callable[[Any, frozenset[str], int], frozenset[str]]
+"""Which attributes of an object are looked at, of those with these names, and how deep one goes from it."""
+
+
+def facts_of_object(
+    value: Any,
+    attributes: frozenset[str],
+    inside: str = "",
+    depth: int = DEEPEST,
+    choose: Choose | None = None,
+    seen: dict[int, int] | None = None,
+) -> dict[str, Any]:
+    """Return which object it is, and what its attributes of these names are, or the chosen ones, down to those of objects in it.
+
+    ``seen`` says how deep one went into what is in the facts already, by id.
+    """
     kind = type(value)
+    if kind in PLAIN and value:
+        plain = plain_data(value)
+        if plain is not None:
+            return {inside: plain}
     container = container_of(kind)
     if (container is not None or kind in LONG) and len(value) > SHORT and is_long(value):
         return {inside: contents(value)}
-    if depth == 0 or not is_ordinary(value):
+    seen = {} if seen is None else seen
+    if depth == 0 or not is_ordinary(value) or was_seen(value, depth, seen):
         return {inside: fact(value) if isinstance(value, BY_FACT) else Same(value)}
     is_list = container is not None and container is not dict and container is not MappingProxyType
     found: dict[str, Any] = {inside: (kind, len(value)) if is_list else Same(value)}
-    for name, part in parts_of_object(value, attributes):
+    for name, part in parts_of_object(value, attributes if choose is None else choose(value, attributes, depth)):
         place = inside + name
         made = type(part)
         if made in SIMPLE:
@@ -140,8 +174,18 @@ def facts_of_object(value: Any, attributes: frozenset[str], inside: str = "", de
         elif isinstance(part, Tensor):
             found[place] = Same(part)
         else:
-            found |= facts_of_object(part, attributes, place, depth - (kind is not MethodType))
+            found |= facts_of_object(part, attributes, place, depth - (kind is not MethodType), choose, seen)
     return found
+
+
+def was_seen(value: Any, depth: int, seen: dict[int, int]) -> bool:
+    """Say whether one went that deep into a value before; note that one does now."""
+    if type(value) is MethodType:  # which is made anew each time
+        return False
+    if seen.get(id(value), 0) >= depth:
+        return True
+    seen[id(value)] = depth
+    return False
 
 
 def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, Any]]:
@@ -184,6 +228,54 @@ def parts_of_object(value: Any, attributes: frozenset[str]) -> list[tuple[str, A
         if name in attributes and hasattr(value, name):
             parts.append((f".{name}", getattr(value, name)))
     return parts
+
+
+def value_of(owner: Any, name: str) -> Any:
+    """Return what an object itself holds under a name, or a simple value that its class holds; ``MISSING`` if neither does.
+
+    Under ``__dict__`` it holds the names of all that it holds.
+    """
+    own = getattr(owner, "__dict__", {})
+    if name in own:
+        return own[name]
+    if name == "__dict__":
+        return tuple(own)
+    if PARTS[0] in own:
+        for kind in PARTS:
+            if name in own[kind]:
+                return own[kind][name]
+    member = member_of(type(owner), name)
+    if type(member) is MemberDescriptorType:
+        return getattr(owner, name, MISSING)
+    return member if type(member) in SIMPLE and member is not None else MISSING
+
+
+TOLD_BY = ("__getattribute__", "__setattr__")  # methods that tracing puts a function around, which tells what is read
+AROUND: dict[tuple[type, str], Any] = {}
+"""What classes themselves held there before (``MISSING``: nothing), while they are watched."""
+
+
+def own_members(kind: type) -> Mapping[str, Any]:
+    """Return what a class itself holds, as its author wrote it."""
+    held = vars(kind)
+    before = {name: AROUND[kind, name] for name in TOLD_BY if (kind, name) in AROUND} if AROUND else {}
+    return {name: x for name, x in {**held, **before}.items() if x is not MISSING} if before else held
+
+
+def member_of(kind: type, name: str) -> Any:
+    """Return what a class or one of its bases holds under a name."""
+    for base in kind.__mro__:
+        held = own_members(base) if name in TOLD_BY else base.__dict__
+        if name in held:
+            return held[name]
+    return None
+
+
+def may_change(value: Any) -> bool:
+    """Say whether a value can become another one in place."""
+    return (
+        changeable_of(type(value)) is not None or is_source(value) or (type(value) is not tuple and is_ordinary(value))
+    )
 
 
 def container_of(kind: type) -> Any:
@@ -291,6 +383,8 @@ def is_source(value: Any) -> bool:
 
 def changed(text: str, before: Any, after: Any) -> str:
     """Say how one fact became another, down to the part of a module."""
+    if isinstance(before, PlainData):
+        return before.told(text, after)
     if isinstance(before, Same):
         return f"{text} was replaced"
     if _is_simple(before) and _is_simple(after):

@@ -10,7 +10,19 @@ from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
 
-from chainrule.tensors.facts import EXACT, Same, changed, contents, fact, facts_of_object, is_ordinary
+from chainrule.tensors.facts import (
+    EXACT,
+    Choose,
+    Same,
+    changed,
+    contents,
+    fact,
+    facts_of_object,
+    is_ordinary,
+    member_of,
+    value_of,
+    weakly,
+)
 from chainrule.tensors.tensor import Tensor
 
 
@@ -37,6 +49,9 @@ class Name:
         value = self._find()
         return Same(value) if isinstance(value, (list, dict, deque)) else fact(value)
 
+    def narrow(self, choose: Choose) -> None:
+        """Compare of objects the chosen attributes alone: the others were not read."""
+
     def holds(self) -> bool:
         """Return whether it still has the same value."""
         value = self._find()
@@ -53,23 +68,61 @@ class Name:
 class ObjectName(Name):
     """The same of an ordinary object or a small container: which one it is, and the attributes of it that code names, or all entries."""
 
-    __slots__ = ("attributes",)
+    __slots__ = ("_choose", "attributes")
 
     def __init__(self, place: int, text: str, find: Callable[[], Any], attributes: frozenset[str]) -> None:
         self.attributes = attributes
+        self._choose: Choose | None = None
         super().__init__(place, text, find)
 
     def _fact(self) -> Any:
-        return facts_of_object(self._find(), self.attributes)
+        return facts_of_object(self._find(), self.attributes, choose=self._choose)
+
+    def narrow(self, choose: Choose) -> None:
+        all_now = self._fact()
+        self._choose = choose
+        now = self._fact()
+        self.known = {name: was for name, was in self.known.items() if name in now or name not in all_now}
 
     def holds(self) -> bool:
         return bool(self.known == self._fact())
 
     def difference(self) -> str:
-        now = self._fact()
-        before = next((name for name, value in self.known.items() if name not in now or now[name] != value), "")
-        name = before or next((name for name in now if name not in self.known), "")
-        return changed(f"{self.text}{name}", self.known.get(name), now.get(name))
+        return difference_of(self.text, self.known, self._fact())
+
+
+def difference_of(text: str, known: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say in which place facts of an object differ."""
+    before = next((name for name, value in known.items() if name not in now or now[name] != value), "")
+    name = before or next((name for name in now if name not in known), "")
+    return changed(f"{text}{name}", known.get(name), now.get(name))
+
+
+class ReadName(Name):
+    """What was read of an object of the user's, wherever it was found; one that is gone is as it was."""
+
+    __slots__ = ("_facts", "_names")
+
+    def __init__(
+        self, owner: Any, known: dict[str, dict[str, Any]], facts: Callable[[Any, str], dict[str, Any]]
+    ) -> None:
+        """``known`` has the ``facts`` for each name as they have to be."""
+        self._names, self._facts = tuple(known), facts
+        super().__init__(id(owner), type(owner).__name__, weakly(owner))
+        self.known = {place: was for each in known.values() for place, was in each.items()}
+
+    def _fact(self) -> Any:
+        owner = self._find()
+        found: dict[str, Any] = {}
+        for name in self._names:
+            found |= self._facts(value_of(owner, name), name)
+        return found
+
+    def holds(self) -> bool:
+        return self._find() is None or bool(self.known == self._fact())
+
+    def difference(self) -> str:
+        return difference_of(self.text, self.known, self._fact())
 
 
 class LongName(Name):
@@ -146,7 +199,7 @@ class ClassName(Name):
         for name, known in zip(self._members, self.known, strict=True):
             for base in mro:
                 if name in base.__dict__:
-                    if base.__dict__[name] is not known._find():
+                    if base.__dict__[name] is not known._find() and member_of(kind, name) is not known._find():
                         return False
                     break
             else:
@@ -159,14 +212,6 @@ class ClassName(Name):
             if before != after:
                 return f"{self.text}.{name} was replaced"
         return f"'{self.text}' was replaced"
-
-
-def member_of(kind: type, name: str) -> Any:
-    """Return what a class or one of its bases holds under a name."""
-    for base in kind.__mro__:
-        if name in base.__dict__:
-            return base.__dict__[name]
-    return None
 
 
 class EnvironmentName(Name):

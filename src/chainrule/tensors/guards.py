@@ -14,25 +14,32 @@ What a guard remembers, it remembers weakly: a trace keeps no replaced layer ali
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 from chainrule.tensors.changes import CHANGES
-from chainrule.tensors.facts import OWN_NAMES, PARTS, STRUCTURE, TAKE_ANY, Same, changed, fact
-from chainrule.tensors.guarded_names import Name
+from chainrule.tensors.facts import OWN_NAMES, PARTS, Same, changed, fact, is_still, member_of, value_of
+from chainrule.tensors.guarded_names import Name, ReadName
+from chainrule.tensors.named import is_own
+from chainrule.tensors.reads import ReadObject, Reads, found_facts
 from chainrule.tensors.tensor import Tensor
 
 
-class Facts:
+class Facts(ABC):
     """What was so of one object (a module, a tensor), by name."""
 
-    __slots__ = ("_find", "_read", "known", "text")
+    __slots__ = ("_find", "known", "text")
 
-    def __init__(self, text: str, value: Any, read: Callable[[Any], dict[str, Any]]) -> None:
+    def __init__(self, text: str, value: Any) -> None:
         self.text = text
         self._find = weakref.ref(value)
-        self._read = read
-        self.known = read(value)
+        self.known = self._read(value)
+
+    @abstractmethod
+    def _read(self, value: Any) -> dict[str, Any]:
+        """Return what is so of an object, now."""
 
     def exist(self) -> bool:
         """Return whether the object still exists."""
@@ -52,14 +59,65 @@ class Facts:
         for name in {**self.known, **now}:
             before, after = self.known.get(name), now.get(name)
             if before != after:
-                return changed(f"{self.text}.{name}", before, after)
+                return self._told(name, before, after)
         return ""
 
+    def _told(self, name: str, before: Any, after: Any) -> str:
+        return changed(f"{self.text}.{name}", before, after)
 
-def facts_of_module(module: Any) -> dict[str, Any]:
-    """Return everything of a module that a trace depends on beside the numbers in its tensors."""
-    facts = {name: _fact_of_module(name, value) for name, value in vars(module).items() if name not in OWN_NAMES}
-    return {**facts, "__class__": Same(type(module))}
+
+class TensorFacts(Facts):
+    """Whether a leaf wants a gradient, its shape and its dtype."""
+
+    __slots__ = ()
+
+    def _read(self, value: Any) -> dict[str, Any]:
+        array = value._value
+        dense = array.flags.c_contiguous  # decides whether a reshape is a view
+        return {
+            "requires_grad": (bool, value._node is not None),
+            "shape": array.shape,
+            "dtype": array.dtype,
+            "dense": dense,
+        }
+
+
+class ModuleFacts(Facts):
+    """The attributes of a module that were read; all of them, beside what tracing itself writes, where nobody told which."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, text: str, module: Any, names: frozenset[str] | None) -> None:
+        if names is not None:
+            kind = type(module)
+            self._names: tuple[str, ...] | None = tuple(
+                sorted(name for name in names if not _is_own_member(kind, name))
+            )
+        else:
+            self._names = None
+        super().__init__(text, module)
+
+    def _read(self, value: Any) -> dict[str, Any]:
+        names = [name for name in vars(value) if name not in OWN_NAMES] if self._names is None else self._names
+        found = {name: _fact_of_module(name, value_of(value, name)) for name in names}
+        return {**found, "__class__": Same(type(value))}
+
+    def hold(self) -> bool:
+        module = self._find()
+        if module is None or self._names is None:
+            return super().hold()
+        if not self.known["__class__"].is_about(type(module)):
+            return False
+        for name in self._names:
+            known, value = self.known[name], value_of(module, name)
+            if not (is_still(known, value) if name not in PARTS else known == _fact_of_module(name, value)):
+                return False
+        return True
+
+    def _told(self, name: str, before: Any, after: Any) -> str:
+        if name == "_hooked":
+            return f"{self.text} has {'hooks that it had not' if after[1] else 'no hooks any more'}"
+        return super()._told(name, before, after)
 
 
 def _fact_of_module(name: str, value: Any) -> Any:
@@ -68,37 +126,49 @@ def _fact_of_module(name: str, value: Any) -> Any:
     return fact(value)
 
 
-def facts_read_of_module(named: frozenset[str]) -> Callable[[Any], dict[str, Any]]:
-    """Return what gives the facts of a module that code names, but that need not run: its parts, and the attributes of these names.
-
-    All attributes matter where the code takes some by names that it makes, and of chainrule's layers, whose code nobody looks at.
-    """
-
-    def facts(module: Any) -> dict[str, Any]:
-        own = vars(module)
-        if not named.isdisjoint(TAKE_ANY) or _is_layer(type(module)):
-            return facts_of_module(module)
-        found = {name: _fact_of_module(name, own[name]) for name in own if name in STRUCTURE or name in named}
-        return {**found, "__class__": Same(type(module))}
-
-    return facts
-
-
-def _is_layer(kind: type) -> bool:
-    return any(x.__module__.startswith("chainrule.") and x.__name__ != "Module" for x in kind.__mro__)
-
-
-def facts_of_tensor(x: Tensor) -> dict[str, Any]:
-    """Return whether a leaf wants a gradient, its shape and its dtype."""
-    value = x._value
-    dense = value.flags.c_contiguous  # decides whether a reshape is a view
-    return {"requires_grad": (bool, x._node is not None), "shape": value.shape, "dtype": value.dtype, "dense": dense}
+def _is_own_member(kind: type, name: str) -> bool:
+    """Say whether a name is that of a method of chainrule's that nobody replaces, or of what tracing itself writes."""
+    member = member_of(kind, name)
+    function = member.fget if isinstance(member, property) else member
+    return name in OWN_NAMES or (name != "forward" and isinstance(function, FunctionType) and is_own(function))
 
 
 def label_of(module: Any) -> str:
     """Return how a module is called in messages: its path in the model and its class."""
     path, kind = module.__dict__.get("_label", ""), type(module).__name__
     return kind if path in ("", kind) else f"{path} ({kind})"
+
+
+def _as_read(names: list[Name], reads: Reads) -> list[Name]:
+    """Let names compare what was read of the objects in them; add those for what was read of others, and for what was set."""
+    found = {id(owner): of for owner, of in reads.others()}
+    set_first = {
+        key: of.set_first - {name for name in of.set_first if _is_of_trace(of, name)} for key, of in found.items()
+    }
+    compared: dict[int, frozenset[str]] = {}
+
+    def choose(value: Any, attributes: frozenset[str], depth: int) -> frozenset[str]:
+        key = id(value)
+        chosen = reads.compared(value, attributes) - set_first.get(key, set())
+        if depth > 1:  # else what is in it is not looked at
+            compared[key] = compared.get(key, frozenset()) | chosen
+        return chosen
+
+    for name in names:
+        name.narrow(choose)
+    added: list[Name] = []
+    for key, of in found.items():
+        owner, first = of.find(), set_first[key]
+        known = {name: was for name, was in of.known.items() if name not in compared.get(key, ()) and name not in first}
+        left = {name: found_facts(value_of(owner, name), name) for name in of.set if not _is_of_trace(of, name)}
+        added += [ReadName(owner, facts, found_facts) for facts in (known, left) if facts]
+    return [*names, *added]
+
+
+def _is_of_trace(of: ReadObject, name: str) -> bool:
+    """Say whether an attribute is a tensor that has no value: each call has to set it."""
+    value = value_of(of.find(), name)
+    return isinstance(value, Tensor) and value._value is None
 
 
 class Guards:
@@ -110,20 +180,27 @@ class Guards:
         modules: Mapping[int, Any],
         answers: list[tuple[str, Callable[[], Any], Any]],
         named: Mapping[int, tuple[str, Any]],
-        attributes: Iterable[str],
+        reads: Reads,
     ) -> None:
-        """``modules`` ran; those ``named`` need not have, and of them these attributes matter (both by their ids)."""
-        self.names = names
+        """``modules`` ran, others were ``named`` (both by their ids)."""
+        self.names = _as_read(names, reads)
         self.answers = answers
-        self.facts = [Facts(label_of(module), module, facts_of_module) for module in modules.values()]
-        read = facts_read_of_module(frozenset(attributes))
-        self.facts += [Facts(text, module, read) for key, (text, module) in named.items() if key not in modules]
+        self.facts: list[Facts] = []
+        for module in {
+            **{key: module for key, (_, module) in named.items()},
+            **modules,
+            **{id(m): m for m in reads.modules()},
+        }.values():
+            text = named[id(module)][0] if id(module) in named and id(module) not in modules else label_of(module)
+            read = reads.names_of(module)
+            if read is None or read:
+                self.facts.append(ModuleFacts(text, module, read))
         self.held_at = CHANGES.count
         self._failed_at = -1
 
     def watch(self, x: Tensor, name: str) -> None:
         """Let it matter what ``x`` is like."""
-        self.facts.append(Facts(name, x, facts_of_tensor))
+        self.facts.append(TensorFacts(name, x))
 
     def forget_gone(self) -> None:
         """Forget the modules that the function itself made and dropped."""

@@ -29,13 +29,17 @@ from chainrule.tensors.facts import (
     DEEPEST,
     OF_GROUPS,
     SIMPLE,
-    changeable_of,
     is_long,
     is_module,
     is_of_user,
     is_ordinary,
     is_source,
+    may_change,
+    member_of,
+    own_members,
     parts_of_object,
+    was_seen,
+    weakly,
 )
 from chainrule.tensors.guarded_names import (
     ClassName,
@@ -45,7 +49,6 @@ from chainrule.tensors.guarded_names import (
     LongName,
     Name,
     ObjectName,
-    member_of,
 )
 
 Find = Callable[[], Any]
@@ -71,11 +74,13 @@ class Named:
         self.attributes: set[str] = set()
         self._forwards: set[int] = set()  # of modules, which are looked at when they run
         self._of_others: set[str] = set()  # the attributes that other code names
-        self._functions: dict[int, FunctionType] = {}
+        self.functions: dict[int, FunctionType] = {}
         self._pending: list[FunctionType] = []
         self._modules: dict[int, tuple[str, Any]] = {}
         self._python_modules: dict[int, tuple[str, ModuleType]] = {}
         self._objects: list[tuple[str, Any]] = []
+        self.met: dict[int, Any] = {}  # ordinary objects
+        self._seen: dict[int, int] = {}  # how deep one went into what is met, by id
         self._classes: dict[type, set[str]] = {}  # and the names of the members that hold code
         self._made: set[type] = set()  # of which code may make objects
         self._asked: set[str] = {"__setattr__"}  # methods of TELL that code calls
@@ -88,7 +93,7 @@ class Named:
             self._pending.append(plain)
         self._meet_owner(plain)
         if isinstance(function, functools.partial):
-            self.found[id(function), "partial"] = ("partial", _weakly(function))
+            self.found[id(function), "partial"] = ("partial", weakly(function))
             self._objects.append(("partial", function))
         for name, value in given:
             self._meet_given(name, value)
@@ -100,7 +105,7 @@ class Named:
         owner = self.owner
         if is_ordinary(owner):
             place = plain.__code__.co_varnames[0] if plain else "self"
-            self.found[id(owner), place] = (place, _weakly(owner))
+            self.found[id(owner), place] = (place, weakly(owner))
             self._objects.append((place, owner))
         elif is_module(owner):
             self._meet_module("self", owner)
@@ -126,7 +131,7 @@ class Named:
         if is_module(value):
             self._meet_module(name, value)
         elif (is_ordinary(value) and _is_itself(value)) or is_source(value):
-            self.found[id(value), name] = (name, _weakly(value))
+            self.found[id(value), name] = (name, weakly(value))
 
     def names(self) -> list[Name]:
         """Return all of it, as it is now."""
@@ -145,7 +150,7 @@ class Named:
                 names.append(ClassName(kind.__name__, kind, members))
         if not named.isdisjoint(ENVIRONMENT):
             names.append(EnvironmentName())
-        for plain in self._functions.values():
+        for plain in self.functions.values():
             if is_of_user(plain.__module__):
                 names.append(CodeName(id(plain), plain.__qualname__.rpartition("<locals>.")[2], weakref.ref(plain)))
         return names
@@ -160,9 +165,9 @@ class Named:
         """Look at all functions that wait for it."""
         while self._pending:
             plain = self._pending.pop()
-            if id(plain) in self._functions:
+            if id(plain) in self.functions:
                 continue
-            self._functions[id(plain)] = plain
+            self.functions[id(plain)] = plain
             self._call(plain.__dict__.get("__wrapped__"), plain)  # what a decorator was put around
             code = plain.__code__
             named = attributes_read(code) if id(plain) in self._only_read else attributes_of(code)
@@ -178,7 +183,7 @@ class Named:
             for place, text, find in _variables(plain):
                 self._meet(place, text, find, plain)
             for text, find in _defaults(plain):
-                if _may_change(find()):
+                if may_change(find()):
                     self.found[id(plain), text] = (text, find)
                 self._objects.append((text, find()))
 
@@ -231,6 +236,7 @@ class Named:
     def _follow(self) -> None:
         """Find the code that the objects met so far may run, now that it is known which attributes are named."""
         named = frozenset(self.attributes)
+        self._seen.clear()
         for place, value in list(self._objects):
             self._walk(value, named, DEEPEST, place)
         for text, module in list(self._modules.values()):
@@ -254,7 +260,7 @@ class Named:
                     self._walk(part, named, DEEPEST, f"{text}.{name}")
         for kind in list(self._classes):
             self._methods(kind, named)
-        self._pending = [plain for plain in self._pending if id(plain) not in self._functions]
+        self._pending = [plain for plain in self._pending if id(plain) not in self.functions]
 
     def _walk(self, value: Any, named: frozenset[str], depth: int, place: str) -> None:
         if isinstance(value, type):
@@ -289,11 +295,12 @@ class Named:
             for name, part in parts_of_object(value, frozenset()):
                 if is_module(part):
                     self._meet_module(f"{place}{name}", part)
-        if not depth or not is_ordinary(value):
+        if not depth or not is_ordinary(value) or was_seen(value, depth, self._seen):
             return
         kind = type(value)
         if kind.__module__ not in ("builtins", "collections", "functools"):
             self._classes.setdefault(kind, set())
+            self.met[id(value)] = value
         for name, part in parts_of_object(value, named):
             if type(part) not in SIMPLE:
                 self._walk(part, named, depth - 1, f"{place}{name}")
@@ -309,7 +316,7 @@ class Named:
             is_users = is_of_user(base.__module__)
             if base is object or base.__module__.partition(".")[0] in ("chainrule", "numpy"):
                 continue
-            for name, member in list(vars(base).items()):
+            for name, member in list(own_members(base).items()):
                 is_operator = is_users and name[:2] == name[-2:] == "__" and name not in NOT_CALLED_NAMES
                 if name in MAKE:
                     is_operator = is_operator and kind in self._made
@@ -319,7 +326,7 @@ class Named:
                     continue
                 if is_of_user(type(member).__module__) and hasattr(type(member), "__get__"):
                     self._classes.setdefault(type(member), set())
-                for function in _functions_of(member):
+                for function in functions_of(member):
                     code = getattr(function.__dict__.get("__wrapped__", function), "__code__", function.__code__)
                     if (name[:2] == "__" and code.co_filename == "<string>") or is_own(function):
                         continue  # the first are written by a dataclass
@@ -337,7 +344,7 @@ class Named:
                 continue
             read = self.attributes if module is self.owner else self._of_others
             for name, value in vars(module).items():
-                if name in read and _may_change(value):
+                if name in read and may_change(value):
                     self._attribute(text, module, name)
         for text, other in [*self._python_modules.values(), *self._by_name]:
             is_function = isinstance(other, (FunctionType, ModuleType))
@@ -345,7 +352,7 @@ class Named:
                 value = vars(other)[name]
                 if not is_function and (name[:1] == "_" or name in OF_GROUPS):
                     continue  # of an optimizer or a schedule: what tells by itself that it is read, or is of no account
-                if type(value) in (*SIMPLE, tuple) or _may_change(value):
+                if type(value) in (*SIMPLE, tuple) or may_change(value):
                     self._attribute(text, other, name)
 
     def _attribute(self, text: str, owner: Any, name: str) -> None:
@@ -359,7 +366,7 @@ class Named:
                 if base is None or not is_of_user(base.__module__):
                     continue
                 value = vars(base)[name]
-                if type(value) in (*SIMPLE, tuple) or _may_change(value):
+                if type(value) in (*SIMPLE, tuple) or may_change(value):
                     text = f"{kind.__name__}.{name}"
                     find = functools.partial(_class_attribute, weakref.ref(kind), name)
                     self.found.setdefault((id(kind), text), (text, find))
@@ -376,14 +383,7 @@ def _is_itself(value: Any) -> bool:
     return False
 
 
-def _may_change(value: Any) -> bool:
-    """Say whether a value can become another one in place."""
-    return (
-        changeable_of(type(value)) is not None or is_source(value) or (type(value) is not tuple and is_ordinary(value))
-    )
-
-
-def _functions_of(member: Any) -> list[FunctionType]:
+def functions_of(member: Any) -> list[FunctionType]:
     """Return the code behind a member of a class."""
     if isinstance(member, property):
         found = [member.fget, member.fset]
@@ -394,6 +394,15 @@ def _functions_of(member: Any) -> list[FunctionType]:
     else:
         found = [member]
     return [function for function in found if isinstance(function, FunctionType)]
+
+
+def operators_of(kind: type) -> Iterator[FunctionType]:
+    """Yield the functions that operators and statements call on objects of a class of the user's."""
+    for base in kind.__mro__:
+        if is_of_user(base.__module__):
+            for name, member in own_members(base).items():
+                if name[:2] == name[-2:] == "__" and name not in NOT_CALLED_NAMES:
+                    yield from [f for f in functions_of(member) if f.__code__.co_filename != "<string>"]
 
 
 def is_own(function: Any) -> bool:
@@ -408,14 +417,6 @@ def _attribute(find: Find, name: str) -> Any:
 def _class_attribute(find: Callable[[], type | None], name: str) -> Any:
     kind = find()
     return None if kind is None else member_of(kind, name)
-
-
-def _weakly(value: Any) -> Find:
-    """Return what gives a value as long as it exists."""
-    try:
-        return weakref.ref(value)
-    except TypeError:
-        return lambda: value
 
 
 def plain_function(function: Any) -> FunctionType | None:

@@ -29,9 +29,11 @@ from chainrule.tensors.facts import (
     is_ordinary,
     is_source,
     parts_of_object,
+    was_seen,
 )
 from chainrule.tensors.guarded_names import ClassName, Name
 from chainrule.tensors.named import Named, is_own, plain_function
+from chainrule.tensors.reads import Reads
 from chainrule.tensors.sources import Source, global_sources, source_of
 from chainrule.tensors.tensor import Tensor
 
@@ -143,13 +145,14 @@ class Reached:
 
     ``names``       what it names outside, as it was before the code ran
     ``modules``     modules of layers among that, and all parts of them, with their places in the code
-    ``attributes``  the names of attributes in the code
+    ``reads``       what is read of objects while the code runs
     """
 
     def __init__(self) -> None:
         self.names: list[Name] = []
         self.modules: dict[int, tuple[str, Any]] = {}
-        self.attributes: set[str] = set()
+        self.reads = Reads(self._keep, self._follow)
+        self._looked_at: dict[int, Any] = {}  # functions, with those that they call
         self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
         self._kept: dict[int, Kept] = {}
         self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
@@ -172,7 +175,9 @@ class Reached:
         found = Named(function, given)
         if found.imports_more:
             self._importing.append((key, function, given))
-        self.attributes |= found.attributes
+        self._looked_at |= found.functions
+        for value in found.met.values():
+            self.reads.meet(value, depth=0)
         for place, module in found.modules():
             self._note_module(place, module)
         for name in found.names():
@@ -181,17 +186,26 @@ class Reached:
                 continue
             known.append(name.attributes)
             self.names.append(name)
-            for place, value in containers(name.text, name.value(), name.attributes):
-                if GROUPS in getattr(value, "__dict__", ()):
-                    self.note_optimizer(place, value)
-                    continue
-                if id(value) in self._kept or id(value) in self._sources:
-                    continue
-                source = source_of(place, value)
-                if source is None:
-                    self._kept[id(value)] = Kept(place, value, who)
-                else:
-                    self._sources[id(value)] = source
+            self._keep(name.text, name.value(), name.attributes, who)
+
+    def _follow(self, function: Any) -> None:
+        """Take down what a function names that was found while the code runs."""
+        if id(function) not in self._looked_at:
+            self.note(function)
+
+    def _keep(self, place: str, value: Any, attributes: frozenset[str] = frozenset(), who: str = "") -> None:
+        """Take down what is in the containers of a value, and the states of what things are taken from."""
+        for inside, part in containers(place, value, attributes):
+            if GROUPS in getattr(part, "__dict__", ()):
+                self.note_optimizer(inside, part)
+                continue
+            if id(part) in self._kept or id(part) in self._sources:
+                continue
+            source = source_of(inside, part)
+            if source is None:
+                self._kept[id(part)] = Kept(inside, part, who)
+            else:
+                self._sources[id(part)] = source
 
     def note_class(self, kind: type, name: str) -> None:
         """Let it matter which member a class, or one of its bases, has under a name; once is enough."""
@@ -266,9 +280,12 @@ class Reached:
     def forget(self) -> None:
         """Let go of everything but the names."""
         self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
+        self._looked_at = {}
 
 
-def containers(place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
+def containers(
+    place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST, seen: dict[int, int] | None = None
+) -> Iterator[tuple[str, Any]]:
     """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), optimizers, sources."""
     kind = type(value)
     base = changeable_of(kind)
@@ -276,10 +293,11 @@ def containers(place: str, value: Any, attributes: frozenset[str], depth: int = 
     is_optimizer = GROUPS in getattr(value, "__dict__", ())
     if is_optimizer or is_array or base in KINDS or (issubclass(kind, dict) and len(value) > SHORT) or is_source(value):
         yield place, value
-    if depth and is_ordinary(value):
+    seen = {} if seen is None else seen
+    if depth and is_ordinary(value) and not was_seen(value, depth, seen):
         for name, part in parts_of_object(value, attributes):
             if type(part) not in SIMPLE:
-                yield from containers(f"{place}{name}", part, attributes, depth - (kind is not MethodType))
+                yield from containers(f"{place}{name}", part, attributes, depth - (kind is not MethodType), seen)
 
 
 def containers_in(place: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -81,6 +81,7 @@ class Trace:
 
     def close(self) -> None:
         """Mark every tensor that the trace made, so that whoever still has one is told where it is from; let all others go."""
+        self.reached.reads.close()
         gone: Any = Leaked(self.name)
         kept: dict[int, str] = {}
         for name in self.reached.names:
@@ -429,7 +430,9 @@ class tracing:  # noqa: N801 - a context, like no_grad
         self.before = (STATE.mode, STATE.trace)
         self.trace.recording.keeps_gradients = STATE.mode != PLAIN
         STATE.mode, STATE.trace = TRACE, self.trace
+        self.trace.reached.reads.open()
         return self.trace
 
     def __exit__(self, *_: object) -> None:
+        self.trace.reached.reads.close()
         STATE.mode, STATE.trace = self.before

@@ -171,7 +171,7 @@ class Traced:
         self._before, self._after = trace.calls_before, trace.calls_after
         name_inputs(trace)
         self.guards = Guards(
-            trace.reached.names, trace.modules, trace.answers, trace.reached.modules, trace.reached.attributes
+            trace.reached.names, trace.modules, trace.answers, trace.reached.modules, trace.reached.reads
         )
         trace.close()
 

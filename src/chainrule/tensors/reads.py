@@ -1,0 +1,305 @@
+"""What code reads of objects while it is traced: their classes tell, as long as the trace is open.
+
+Which attributes a function's code names is known before it runs (see ``named``), but not whose they are, nor whether they are
+read at all. So the classes of modules and of ordinary objects get a ``__getattribute__`` and a ``__setattr__`` that note who is
+asked for what, and lose them when the trace ends. What was not read cannot have decided anything, and is not compared. A
+class that does not allow it, or that came up when code had run already, is compared by the names in the code alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType
+from typing import Any
+
+from chainrule.tensors.facts import (
+    AROUND,
+    EXACT,
+    MISSING,
+    SIMPLE,
+    STRUCTURE,
+    TOLD_BY,
+    container_of,
+    fact,
+    facts_of_object,
+    is_module,
+    is_of_user,
+    is_ordinary,
+    may_change,
+    member_of,
+    own_members,
+    value_of,
+    weakly,
+)
+from chainrule.tensors.named import functions_of, operators_of
+from chainrule.tensors.state import STATE
+
+ALWAYS: list[type] = []
+"""The classes that every trace watches: the base of all modules."""
+ALL_NAMES = frozenset(("__dict__",))
+WHOLE = ("__dict__", "__reduce__", "__reduce_ex__", "__getstate__")  # what asks for all attributes at once
+ONE_NAME = ("chainrule", "functools")  # packages that look into ``__dict__`` for what they ask for by name anyway
+HOOKS = ("_hooks", "_kwargs", "_always_called")  # how the names of a module's containers of hooks end
+WRITTEN_IN_PYTHON, IMMUTABLE = 1 << 9, 1 << 8  # flags of a class: Py_TPFLAGS_HEAPTYPE and _IMMUTABLETYPE
+MOST_ENTRIES = 128  # of a container, whose classes are watched once it is read
+DEEPEST = 3  # containers inside each other
+
+
+class ReadObject:
+    """What was read of one object, or set.
+
+    ``known``   what was there when it was first asked for, as facts, by name
+    ``set``     the names that were set; ``set_first`` those of them that nobody had read before
+    ``is_old``  whether it was there before the trace
+    """
+
+    __slots__ = ("find", "is_old", "known", "names", "set", "set_first")
+
+    def __init__(self, owner: Any) -> None:
+        self.find = weakly(owner)
+        self.names: set[str] = set()
+        self.known: dict[str, dict[str, Any]] = {}
+        self.set: set[str] = set()
+        self.set_first: set[str] = set()
+        self.is_old = False
+
+
+class Reads:
+    """Which attributes of which objects one trace read, or set."""
+
+    def __init__(self, keep: Callable[[str, Any], None], follow: Callable[[FunctionType], None]) -> None:
+        """``keep`` is told of what is found, and where: the code may change it; ``follow`` of functions: it may call them."""
+        self._keep, self._follow = keep, follow
+        self._of: dict[int, ReadObject] = {}
+        self._early: weakref.WeakSet[type] = weakref.WeakSet()
+        self._watched: set[type] = set()
+        self._late: set[type] = set()
+        self._is_open = False
+
+    # -- noting ----------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin to note."""
+        for kind in ALWAYS:
+            self._watch(kind)
+        self._is_open = True
+        STATE.reads = self
+
+    def close(self) -> None:
+        """Note no more, and let the classes be what they were."""
+        if STATE.reads is self:
+            STATE.reads = None
+        for kind in self._watched:
+            WATCHES.remove(kind)
+        self._watched = set()
+
+    def _watch(self, kind: type) -> bool:
+        """Let objects of a class tell what is read of them; say whether it can."""
+        if kind in self._watched or self._tells(kind):
+            return True
+        if not can_tell(kind):
+            return False
+        WATCHES.add(kind)
+        self._watched.add(kind)
+        if not self._is_open:
+            self._early.add(kind)
+        return True
+
+    def meet(self, value: Any, depth: int = DEEPEST) -> None:
+        """Watch an object that was there before the trace, or those in a container; follow a function."""
+        kind = type(value)
+        if kind in SIMPLE:
+            return
+        if kind is FunctionType or isinstance(value, type):
+            if is_of_user(value.__module__):
+                for function in [value] if kind is FunctionType else operators_of(value):
+                    self._follow(function)
+            return
+        if depth and kind in (MethodType, functools.partial):
+            parts = (
+                [value.__self__, value.__func__]
+                if kind is MethodType
+                else [value.func, *value.args, *value.keywords.values()]
+            )
+        elif is_module(value) or (kind not in EXACT and is_ordinary(value)):
+            self._object(value).is_old = True
+            parts = []
+            if not self._watch(kind):
+                parts = list(getattr(value, "__dict__", {}).values())
+            elif self._is_open and kind not in self._late and is_of_user(kind.__module__):
+                self._late.add(kind)
+                for function in operators_of(kind):
+                    self._follow(function)
+        else:
+            parts = []
+        if container_of(kind) is not None and len(value) <= MOST_ENTRIES:
+            parts += value.values() if hasattr(value, "values") else value
+        if depth:
+            for part in parts:
+                self.meet(part, depth - 1)
+
+    def _object(self, owner: Any) -> ReadObject:
+        found = self._of.get(id(owner))
+        if found is None or found.find() is not owner:
+            found = self._of[id(owner)] = ReadObject(owner)
+        return found
+
+    def note(self, owner: Any, name: str, *, is_set: bool) -> None:
+        """Note that ``name`` is about to be read of ``owner``, or to be set."""
+        found = self._of.get(id(owner))
+        if found is None or found.find() is not owner:
+            found = self._of[id(owner)] = ReadObject(owner)
+        if is_set and name not in found.set:
+            found.set.add(name)
+            if name not in found.names:
+                found.set_first.add(name)
+        if name in found.names:
+            return
+        if name[:2] == "__" and (
+            name not in WHOLE or (sys._getframe(2).f_globals.get("__name__") or "").partition(".")[0] in ONE_NAME
+        ):
+            return
+        found.names.add(name)
+        STATE.reads = None  # what follows is none of the code's reads
+        try:
+            if is_module(owner):
+                is_old = not vars(owner).get("_made_while_tracing", True)
+            else:
+                is_old = found.is_old and is_of_user(type(owner).__module__)
+            if is_old:
+                self._first(found, owner, name)
+        finally:
+            STATE.reads = self
+
+    def _first(self, found: ReadObject, owner: Any, name: str) -> None:
+        if name in WHOLE:
+            if not is_module(owner):
+                found.known["__dict__"] = found_facts(value_of(owner, "__dict__"), "__dict__")
+                for each in vars(owner):
+                    if each not in found.names:
+                        found.names.add(each)
+                        self._first(found, owner, each)
+            return
+        if is_module(owner) and (name in STRUCTURE or name.endswith(HOOKS)):
+            return
+        value = value_of(owner, name)
+        if value is MISSING:
+            for function in functions_of(member_of(type(owner), name)):
+                if is_of_user(function.__module__):
+                    self._follow(function)
+        if may_change(value) or not is_module(owner):
+            found.known[name] = found_facts(value, name)
+        self.meet(value)
+        self._keep(f"{type(owner).__name__}.{name}", value)
+
+    # -- after the trace -------------------------------------------------------------------------------------------
+
+    def compared(self, value: Any, named: frozenset[str]) -> frozenset[str]:
+        """Return which attributes of an object are compared, of those that code names."""
+        names = self.names_of(value)
+        return named if names is None else named & names
+
+    def names_of(self, value: Any) -> frozenset[str] | None:
+        """Return what was read of an object; None if that may have been anything."""
+        if not self._tells(type(value)):
+            return None
+        found = self._of.get(id(value))
+        if found is None or found.find() is not value:
+            return frozenset()
+        return None if not found.names.isdisjoint(WHOLE) else frozenset(found.names)
+
+    def _tells(self, kind: type) -> bool:
+        """Say whether objects of a class told all that was read of them."""
+        if kind in self._early:
+            return True
+        for base in kind.__mro__:
+            if base in self._early:
+                self._early.add(kind)
+                return True
+            if "__getattribute__" in own_members(base):
+                return False
+        return False
+
+    def modules(self) -> Iterator[Any]:
+        """Yield the modules of which something was read, and that were there before."""
+        for found in self._of.values():
+            module = found.find()
+            if is_module(module) and not vars(module).get("_made_while_tracing", True):
+                yield module
+
+    def others(self) -> Iterator[tuple[Any, ReadObject]]:
+        """Yield what was there before of the user's objects, and what was read of each."""
+        for found in self._of.values():
+            owner = found.find()
+            if owner is not None and found.known:
+                yield owner, found
+
+
+def found_facts(value: Any, name: str) -> dict[str, Any]:
+    """Return what is compared of a value that was found in an attribute: of an object in it that cannot tell what is read, all."""
+    if type(value) in SIMPLE:
+        return {f".{name}": fact(value)}
+    return facts_of_object(value, frozenset(), f".{name}", choose=_all_of_silent)
+
+
+def _all_of_silent(value: Any, attributes: frozenset[str], depth: int) -> frozenset[str]:
+    return frozenset() if can_tell(type(value)) else ALL_NAMES
+
+
+class Watches:
+    """The classes that are watched by some trace, of any thread, and what they had before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[type, int] = {}
+
+    def add(self, kind: type) -> None:
+        """Let objects of a class tell what is read of them."""
+        with self._lock:
+            count = self._counts.get(kind, 0)
+            if count == 0:
+                for name in TOLD_BY:
+                    _put_around(kind, name)
+            self._counts[kind] = count + 1
+
+    def remove(self, kind: type) -> None:
+        """Let a class be what it was, if nobody else watches it."""
+        with self._lock:
+            self._counts[kind] -= 1
+            if self._counts[kind]:
+                return
+            del self._counts[kind]
+            for name in TOLD_BY:
+                before = AROUND[kind, name]
+                if before is MISSING:
+                    type.__delattr__(kind, name)
+                else:
+                    type.__setattr__(kind, name, before)
+                del AROUND[kind, name]
+
+
+WATCHES = Watches()
+
+
+def _put_around(kind: type, name: str) -> None:
+    """Put a function that notes who is asked for what around a method of a class."""
+    method: Any = getattr(kind, name)
+    is_set = name == "__setattr__"
+
+    def around(self: Any, attribute: str, *value: Any) -> Any:
+        reads = STATE.reads
+        if reads is not None:
+            reads.note(self, attribute, is_set=is_set)
+        return method(self, attribute, *value)
+
+    AROUND[kind, name] = vars(kind).get(name, MISSING)
+    type.__setattr__(kind, name, around)
+
+
+def can_tell(kind: type) -> bool:
+    """Say whether a class can be watched: whether it is written in Python."""
+    return bool(kind.__flags__ & WRITTEN_IN_PYTHON) and not kind.__flags__ & IMMUTABLE
