@@ -202,12 +202,6 @@ class Counting(nn.Module):
         return self.fc(x)
 
 
-class Keeping(nn.Module):
-    def forward(self, x: Any) -> Any:
-        self.last = x * 2
-        return x
-
-
 def test_a_number_set_on_a_module_raises_and_names_the_buffer_to_use() -> None:
     model = Counting()
     with pytest.raises(TraceError, match="register_buffer") as raised:
@@ -302,16 +296,6 @@ def test_a_tensor_that_leaked_out_names_the_function_it_came_from(use: str) -> N
 
 def test_a_tensor_that_leaked_out_can_still_be_looked_at() -> None:
     assert [repr(y) for y in leaked()] == ["<traced float32[n]>", "<traced float32[]>"]
-
-
-def test_a_tensor_kept_on_a_module_names_the_function_when_used() -> None:
-    model = Keeping()
-    try:
-        cr.compile(model)(cr.ones(2))
-    except TraceError:
-        return  # refused at once
-    with pytest.raises(TraceError, match="made while tracing"):
-        model.last + 1
 
 
 def test_a_tensor_of_a_failed_trace_says_so_too() -> None:

@@ -153,8 +153,12 @@ ALONE = 4  # references to a tensor: the trace's, a list's, a variable's, and th
 
 
 def _keeps(result: Any, before: int, made: list[Tensor]) -> bool:
-    """Say whether somebody holds ``result``, of which there were ``before`` references, or a tensor made meanwhile."""
+    """Say whether somebody holds ``result``, of which there were ``before`` references, or a tensor made meanwhile.
+
+    In an attribute it may be: each run puts one there.
+    """
     shown = [id(x._parent) for x in made if x._parent is not None]
+    shown += [id(value) for _, _, value, _ in STATE.reads.assigned()] if STATE.reads is not None else []
     held = sys.getrefcount(result) - before - shown.count(id(result))
     return held > 1 or any(sys.getrefcount(x) > ALONE + shown.count(id(x)) for x in made)
 

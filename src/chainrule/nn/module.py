@@ -22,6 +22,7 @@ from chainrule.nn.hooks import Hook, RemovableHandle, call_with_hooks
 from chainrule.nn.parameter import Buffer, Parameter, replace_memory
 from chainrule.nn.place import locate
 from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
+from chainrule.tensors.attributes import is_traced
 from chainrule.tensors.autograd import fill_grad_with_zeros, no_grad
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
@@ -34,6 +35,9 @@ def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
     raise ArgumentError(
         f"{type(self).__name__} has no forward method", fix="define def forward(self, x): … in the class"
     )
+
+
+KINDS = ("_parameters", "_buffers", "_modules")
 
 
 class Module:
@@ -138,7 +142,7 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        for kind in ("_parameters", "_buffers", "_modules"):
+        for kind in KINDS:
             held = own.get(kind)
             if held is not None and name in held:
                 return held[name]
@@ -193,6 +197,8 @@ class Module:
                 with no_grad():
                     held.copy_(value)
                 return False
+        if is_traced(value) and not isinstance(value, Parameter) and not any(name in own[kind] for kind in KINDS):
+            return True  # each run will do it
         if name in own and own[name] is value:
             return False
         what = (
@@ -221,13 +227,13 @@ class Module:
 
     def _drop(self, name: str, *, keep: str) -> None:
         """Forget what was held under ``name`` as another kind of part."""
-        for kind in ("_parameters", "_buffers", "_modules"):
+        for kind in KINDS:
             if kind != keep:
                 self.__dict__[kind].pop(name, None)
         self._non_persistent_buffers_set.discard(name)
 
     def __delattr__(self, name: str) -> None:
-        for kind in ("_parameters", "_buffers", "_modules"):
+        for kind in KINDS:
             if name in self.__dict__.get(kind, ()):
                 del self.__dict__[kind][name]
                 self._non_persistent_buffers_set.discard(name)
@@ -241,7 +247,7 @@ class Module:
     def __dir__(self) -> list[str]:
         own = self.__dict__
         names = {*dir(type(self)), *own}
-        for kind in ("_parameters", "_buffers", "_modules"):
+        for kind in KINDS:
             names.update(own.get(kind, ()))
         return sorted(name for name in names if not name[:1].isdigit())
 

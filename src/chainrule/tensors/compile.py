@@ -272,7 +272,7 @@ class Compiled:
         return traced
 
     def _traced(self, call: Call) -> Traced:
-        trace = Trace(self.name, call.sizes)
+        trace = Trace(self.name, call.sizes, self._traces.moving)
         (_, (args, kwargs)) = call.given.form
         forms = by_name(self.parameters, args[1], kwargs[1])
         trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
@@ -360,7 +360,8 @@ def compile(
 
     Inside, tensors have no values: ``item()``, ``numpy()``, ``float()`` and ``if`` on a tensor raise TraceError at
     their line. Python runs once, while tracing: what it prints is not repeated. What it reads outside by name (numbers, entries
-    of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call; a list that it changes, also one
+    of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call. A tensor that it puts into an
+    attribute (``self.last = y.detach()``) is put there by each run; a number set on a module, or a list that is changed, also one
     that is an argument, raises TraceError. So do random numbers that are not chainrule's (``random.random()``,
     ``np.random.randn()``, a generator), which would be the same in every call: draw with ``cr.rand``, or pass them as
     arguments. And ``next(it)`` on an iterator from outside: pass the item.

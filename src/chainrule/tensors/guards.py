@@ -19,11 +19,12 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
+from chainrule.tensors.attributes import PlacedName
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.facts import OWN_NAMES, PARTS, Same, changed, fact, is_still, member_of, value_of
 from chainrule.tensors.guarded_names import Name, ReadName
 from chainrule.tensors.named import is_own
-from chainrule.tensors.reads import ReadObject, Reads, found_facts
+from chainrule.tensors.reads import Reads, found_facts
 from chainrule.tensors.tensor import Tensor
 
 
@@ -142,14 +143,14 @@ def label_of(module: Any) -> str:
 def _as_read(names: list[Name], reads: Reads) -> list[Name]:
     """Let names compare what was read of the objects in them; add those for what was read of others, and for what was set."""
     found = {id(owner): of for owner, of in reads.others()}
-    set_first = {
-        key: of.set_first - {name for name in of.set_first if _is_of_trace(of, name)} for key, of in found.items()
-    }
+    apart = reads.apart()
+    names = [name for name in names if isinstance(name, PlacedName) or _attribute(name) not in apart]
+    by_name = set(map(_attribute, names))
     compared: dict[int, frozenset[str]] = {}
 
     def choose(value: Any, attributes: frozenset[str], depth: int) -> frozenset[str]:
         key = id(value)
-        chosen = reads.compared(value, attributes) - set_first.get(key, set())
+        chosen = reads.compared(value, attributes)
         if depth > 1:  # else what is in it is not looked at
             compared[key] = compared.get(key, frozenset()) | chosen
         return chosen
@@ -158,17 +159,20 @@ def _as_read(names: list[Name], reads: Reads) -> list[Name]:
         name.narrow(choose)
     added: list[Name] = []
     for key, of in found.items():
-        owner, first = of.find(), set_first[key]
-        known = {name: was for name, was in of.known.items() if name not in compared.get(key, ()) and name not in first}
-        left = {name: found_facts(value_of(owner, name), name) for name in of.set if not _is_of_trace(of, name)}
+        owner, covered = of.find(), compared.get(key, frozenset()) | of.set_first | of.apart
+        known = {name: was for name, was in of.known.items() if name not in covered and (key, name) not in by_name}
+        left = {
+            name: found_facts(value_of(owner, name), name)
+            for name in of.set
+            if name in of.known and name not in of.apart
+        }
         added += [ReadName(owner, facts, found_facts) for facts in (known, left) if facts]
     return [*names, *added]
 
 
-def _is_of_trace(of: ReadObject, name: str) -> bool:
-    """Say whether an attribute is a tensor that has no value: each call has to set it."""
-    value = value_of(of.find(), name)
-    return isinstance(value, Tensor) and value._value is None
+def _attribute(name: Name) -> tuple[int, str]:
+    """Return whose attribute a name is, by id, and which one."""
+    return name.place, name.text.rpartition(".")[2]
 
 
 class Guards:

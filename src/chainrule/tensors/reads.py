@@ -53,18 +53,20 @@ class ReadObject:
     """What was read of one object, or set.
 
     ``known``   what was there when it was first asked for, as facts, by name
-    ``set``     the names that were set; ``set_first`` those of them that nobody had read before
+    ``set``     what was there before it was set, by name; ``set_first`` has the names that nobody had read before
+    ``apart``   names that are compared in another way, or not at all
     ``is_old``  whether it was there before the trace
     """
 
-    __slots__ = ("find", "is_old", "known", "names", "set", "set_first")
+    __slots__ = ("apart", "find", "is_old", "known", "names", "set", "set_first")
 
     def __init__(self, owner: Any) -> None:
         self.find = weakly(owner)
         self.names: set[str] = set()
         self.known: dict[str, dict[str, Any]] = {}
-        self.set: set[str] = set()
+        self.set: dict[str, Any] = {}
         self.set_first: set[str] = set()
+        self.apart: set[str] = set()
         self.is_old = False
 
 
@@ -153,27 +155,30 @@ class Reads:
         found = self._of.get(id(owner))
         if found is None or found.find() is not owner:
             found = self._of[id(owner)] = ReadObject(owner)
-        if is_set and name not in found.set:
-            found.set.add(name)
-            if name not in found.names:
-                found.set_first.add(name)
-        if name in found.names:
+        if name in found.names and (not is_set or name in found.set):
             return
         if name[:2] == "__" and (
             name not in WHOLE or (sys._getframe(2).f_globals.get("__name__") or "").partition(".")[0] in ONE_NAME
         ):
             return
-        found.names.add(name)
         STATE.reads = None  # what follows is none of the code's reads
         try:
-            if is_module(owner):
-                is_old = not vars(owner).get("_made_while_tracing", True)
-            else:
-                is_old = found.is_old and is_of_user(type(owner).__module__)
-            if is_old:
-                self._first(found, owner, name)
+            if is_set and name not in found.set:
+                found.set[name] = value_of(owner, name)
+                if name not in found.names:
+                    found.set_first.add(name)
+            if name not in found.names:
+                found.names.add(name)
+                if self._is_outside(found, owner):
+                    self._first(found, owner, name)
         finally:
             STATE.reads = self
+
+    def _is_outside(self, found: ReadObject, owner: Any) -> bool:
+        """Say whether an object is a module or one of the user's, and was there before the trace."""
+        if is_module(owner):
+            return not vars(owner).get("_made_while_tracing", True)
+        return found.is_old and is_of_user(type(owner).__module__)
 
     def _first(self, found: ReadObject, owner: Any, name: str) -> None:
         if name in WHOLE:
@@ -196,12 +201,43 @@ class Reads:
         self.meet(value)
         self._keep(f"{type(owner).__name__}.{name}", value)
 
+    # -- what was set ----------------------------------------------------------------------------------------------
+
+    def assigned(self) -> Iterator[tuple[Any, str, Any, Any]]:
+        """Yield (object, name, what it is now, what it was) of all that was set of what was there before."""
+        for found in list(self._of.values()):
+            owner = found.find()
+            if owner is not None and found.set and self._is_outside(found, owner):
+                for name, before in list(found.set.items()):
+                    yield owner, name, value_of(owner, name), before
+
+    def forget_set(self, owner: Any, name: str) -> None:
+        """Take it that an attribute was not set, nor read first: each run sets it."""
+        found = self._of[id(owner)]
+        del found.set[name]
+        if name in found.set_first:
+            found.apart.add(name)
+
+    def read(self) -> Iterator[tuple[Any, str]]:
+        """Yield (object, name) of all that was read of what was there before."""
+        for found in list(self._of.values()):
+            owner = found.find()
+            if owner is not None and self._is_outside(found, owner):
+                for name in found.names:
+                    yield owner, name
+
+    def forget_read(self, owner: Any, name: str) -> None:
+        """Take it that an attribute was not read: what is there is asked for in another way."""
+        self._of[id(owner)].apart.add(name)
+
     # -- after the trace -------------------------------------------------------------------------------------------
 
     def compared(self, value: Any, named: frozenset[str]) -> frozenset[str]:
-        """Return which attributes of an object are compared, of those that code names."""
+        """Return which attributes of an object are compared with what they were at first, of those that code names."""
+        found = self._of.get(id(value))
         names = self.names_of(value)
-        return named if names is None else named & names
+        chosen = named if names is None else named & names
+        return chosen if found is None or found.find() is not value else chosen - found.set_first - found.apart
 
     def names_of(self, value: Any) -> frozenset[str] | None:
         """Return what was read of an object; None if that may have been anything."""
@@ -210,7 +246,11 @@ class Reads:
         found = self._of.get(id(value))
         if found is None or found.find() is not value:
             return frozenset()
-        return None if not found.names.isdisjoint(WHOLE) else frozenset(found.names)
+        return None if not found.names.isdisjoint(WHOLE) else frozenset(found.names - found.apart)
+
+    def apart(self) -> set[tuple[int, str]]:
+        """Return all attributes that are compared in another way or not at all, by the id of the object and name."""
+        return {(key, name) for key, found in self._of.items() for name in found.apart}
 
     def _tells(self, kind: type) -> bool:
         """Say whether objects of a class told all that was read of them."""

@@ -7,7 +7,7 @@ draw numbers) are inputs too, read again before each run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from chainrule.errors import GradientError, InPlaceError, TraceError
 from chainrule.graph import Array, Node, Primitive, Recording, Storage, graph_input, op, recording
 from chainrule.graph.size_in_code import Asked, plain
 from chainrule.graph.sizes import Shape
+from chainrule.tensors.attributes import take_out
 from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
 from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.facts import is_ordinary, parts_of_object
@@ -33,8 +34,12 @@ T = TypeVar("T")
 class Trace:
     """An open trace of one function, called with a batch of ``sizes``."""
 
-    def __init__(self, name: str, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, name: str, sizes: Mapping[str, int] | None = None, moving: Iterable[tuple[int, str]] = ()
+    ) -> None:
+        """``moving`` are attributes, by the id of the object and name, that held other tensors before."""
         self.name = name
+        self.moving = frozenset(moving)
         self.asked = Asked(sizes or {}, calling_line)
         self.recording = Recording()
         self.inputs: list[Node] = []
@@ -82,6 +87,8 @@ class Trace:
     def close(self) -> None:
         """Mark every tensor that the trace made, so that whoever still has one is told where it is from; let all others go."""
         self.reached.reads.close()
+        for _ in take_out(self.reached.reads):  # where the trace failed
+            pass
         gone: Any = Leaked(self.name)
         kept: dict[int, str] = {}
         for name in self.reached.names:

@@ -14,11 +14,13 @@ from chainrule.errors import GradientError, InPlaceError
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.tensors.again import Again, again
 from chainrule.tensors.arguments import Results, rebuild
+from chainrule.tensors.attributes import Place, PlacedName, attribute_of, is_named, places_of, take_out
 from chainrule.tensors.bindings import Grad, current_generator
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.guards import Guards, label_of
 from chainrule.tensors.memory import refresh, settle
-from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
+from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node, shared_storage
 from chainrule.tensors.trace import Trace
 
 CONSTANT = primitive("constant")
@@ -52,26 +54,48 @@ class Ends:
         self._trace = trace
         self._places = {id(x): k for k, x in enumerate(stand_ins)}
         results = Results(result)
+        set_by_run = [attribute_of(*found) for found in take_out(trace.reached.reads)]
+        self.places = places_of(trace.reached.reads)  # of tensors from outside, by their ids
+        self._placed = self._place(trace)
         self._returned = {id(x): k for k, x in enumerate(results.tensors)}
         self.form = results.form
         self.results = [self._node(x) for x in results.tensors]
+        self.attributes = [attribute for attribute, _ in set_by_run]
+        self.in_attributes = [self._node(x) for _, tensors in set_by_run for x in tensors]
         tape = trace.recording.keeps_gradients and not trace.backward_called
         self.cut_off = [tape and node.requires_grad for node in self.results]
+        self.cut_off_in_attributes = [tape and node.requires_grad for node in self.in_attributes]
         self.expected: list[tuple[Find, Any]] = []  # gradients that were read, and which kind of them there was
         self.assigned: list[Assigned] = []
         self.of_results: list[tuple[int, Node]] = []
         for grad in trace.grads.values():
             self._sort(grad, keep_gradients)
         self.arguments = [Read(itemgetter(k), trace.inputs[k], self._node(x)) for k, x in enumerate(stand_ins)]
-        self.outside = []
+        self.outside: list[Read] = []
+        self.placed: list[Read] = []
         self.gradients = []
         for bound in trace.bound.values():
             if bound.gradient_of is None:
-                found = Read(finder(bound.tensor), bound.input, bound.node, bound.tensor._value)
-                self.outside.append(found)
+                found = Read(self._finder(bound.tensor), bound.input, bound.node, bound.tensor._value)
+                (self.placed if id(bound.tensor) in self._placed else self.outside).append(found)
             else:
                 find = gradient_finder(self._finder(bound.gradient_of))
                 self.gradients.append(Read(find, bound.input, bound.node))
+
+    def _place(self, trace: Trace) -> dict[int, Place]:
+        """Return where tensors are found by their places, as others were there before; note that these are of account."""
+        chosen = {}
+        for key, bound in trace.bound.items():
+            place = self.places.get(key)
+            if place is None or bound.gradient_of is not None or key in trace.names:
+                continue
+            owner = place.find()
+            if (id(owner), place.name) in trace.moving and not is_named(bound.tensor, place, trace.reached.names):
+                trace.reached.reads.forget_read(owner, place.name)
+                text = f"{type(owner).__name__}.{place.name}"
+                trace.reached.names.append(PlacedName(id(owner), text, place.tensor))
+                chosen[key] = place
+        return chosen
 
     def _node(self, x: Tensor) -> Node:
         self._trace.check_certain(x)
@@ -80,6 +104,9 @@ class Ends:
         return found
 
     def _finder(self, x: Tensor) -> Find:
+        if id(x) in self._placed:
+            tensor = self._placed[id(x)].tensor
+            return lambda tensors: tensor()
         place = self._places.get(id(x))
         return finder(x) if place is None else itemgetter(place)
 
@@ -156,7 +183,7 @@ class Traced:
     """One trace of a function, ready to run once ``settle`` was called.
 
     The outputs of its graph, in this order: what is returned; what is written in place; new gradients that are kept;
-    gradients of what is returned.
+    gradients of what is returned; what is put into attributes.
     """
 
     def __init__(self, trace: Trace, stand_ins: list[Tensor], result: Any, *, keep_gradients: bool) -> None:
@@ -192,11 +219,19 @@ class Traced:
                 found.append(read._replace(value=None))
                 self.guards.watch(x, read.before.attributes["name"])
         self.guards.forget_gone()
+        found += [read._replace(value=None) for read in ends.placed]
+        self._placed = [read.find for read in ends.placed]
+        self._held = [
+            (held_in, weakref.ref(x))
+            for read in ends.outside
+            if (x := read.find([])) is not None and (held_in := ends.places.get(id(x)))
+        ]
         found += ends.gradients
         written = [read for read in found if read.after is not read.before]
         new = [a for a in ends.assigned if a.node is not None]
         outputs = [*ends.results, *[read.after for read in written], *[a.node for a in new if a.node is not None]]
         outputs += [node for _, node in ends.of_results]
+        outputs += ends.in_attributes
         numbers = [node for nodes, _ in self._numbers for node in nodes]
         # What is written stays an input where nothing reads it: many runs in one call leave it there.
         whole = Graph([*[read.before for read in found], *numbers], outputs, self.name)
@@ -208,6 +243,8 @@ class Traced:
         self._numbers = [(nodes, ask) for nodes, ask in self._numbers if nodes[0] in place]
         self._form, self._cut_off = ends.form, ends.cut_off
         self._makers = self.result_makers()
+        self._attributes = ends.attributes
+        self._makers_for_attributes = self._makers_of(ends.cut_off_in_attributes)
         self._written = [read.find for read in written]
         self._written_arguments = [k for k, read in enumerate(ends.arguments) if read.after is not read.before]
         self._new = [a.find for a in new]
@@ -225,11 +262,32 @@ class Traced:
         for x in tensors:
             if x._storage is not None and x._storage in self.memories:
                 return False  # an argument is also used as a tensor from outside
+        if self._placed and self._share_memory(tensors):
+            return False
         for find, kind in self._expected:
             x = find(tensors)
             if x is None or _kind(x._grad) is not kind:
                 return False
         return self.guards.hold()
+
+    def _share_memory(self, tensors: list[Tensor]) -> bool:
+        """Say whether tensors that are found by their places have the memory of others."""
+        seen = {x._storage for x in tensors}
+        for find in self._placed:
+            x = find(tensors)
+            storage = None if x is None else shared_storage(x)
+            if storage in seen or storage in self.memories:
+                return True
+            seen.add(storage)
+        return False
+
+    def moved(self) -> set[tuple[int, str]]:
+        """Return whose attributes, by id and name, hold another tensor than when it was traced."""
+        return {
+            (id(place.find()), place.name)
+            for place, find in self._held
+            if (now := place.tensor()) is not None and now is not find()
+        }
 
     def inputs(self, tensors: list[Tensor]) -> list[Any] | None:
         """Return the arrays to run with on these arguments; None if a tensor from outside is gone."""
@@ -270,6 +328,8 @@ class Traced:
         for k in self._of_results:
             results[k]._grad = Tensor(_dense(outputs[at]))
             at += 1
+        if self._attributes:
+            self._set_attributes(outputs[at:], sizes)
         for generator, count in self._draws:
             current_generator(generator).draw += count
         for call in self._after:
@@ -277,11 +337,20 @@ class Traced:
         self.runs += 1
         return rebuild(self._form, results, sizes)
 
+    def _set_attributes(self, outputs: list[Any], sizes: dict[str, int]) -> None:
+        """Put what was computed for attributes into them."""
+        held_before = self.guards.held_at == CHANGES.count
+        made = iter([make(y) for make, y in zip(self._makers_for_attributes, outputs, strict=True)])
+        for attribute in self._attributes:
+            attribute.put([next(made) for _ in range(attribute.number)], sizes)
+        if held_before:  # what it itself did is no reason to look again
+            self.guards.held_at = CHANGES.count
+
     def only_computes(self) -> bool:
         """Say whether a run does nothing but compute results from arguments and what is outside, and asks nobody anything."""
         return not (
-            self._before or self._after or self._numbers or self._draws or self._written or self._new
-            or self._assigned or self._of_results or self._expected or self.guards.answers
+            self._placed or self._before or self._after or self._numbers or self._draws or self._written or self._new
+            or self._assigned or self._of_results or self._attributes or self._expected or self.guards.answers
         )  # fmt: skip
 
     def again(self, tensors: list[Tensor], sizes: dict[str, int]) -> Again | None:
@@ -296,7 +365,10 @@ class Traced:
 
     def result_makers(self) -> list[Callable[[Any], Tensor]]:
         """Return the functions that make the results of arrays."""
-        return [self._cut_off_result if cut_off else Tensor for cut_off in self._cut_off]
+        return self._makers_of(self._cut_off)
+
+    def _makers_of(self, cut_off: list[bool]) -> list[Callable[[Any], Tensor]]:
+        return [self._cut_off_result if is_cut_off else Tensor for is_cut_off in cut_off]
 
     def engine(self) -> list[str]:
         """Say in lines what runs it, or why that is not native code."""
@@ -353,7 +425,9 @@ class Traced:
 
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
-        calls = self._before or self._after or self._new or self._of_results or self._written_arguments
+        calls = (
+            self._before or self._after or self._new or self._of_results or self._attributes or self._written_arguments
+        )
         kept = any(now is not None and now is not NOT_KEPT for _, now in self._assigned)
         return not self.reason and not calls and not kept
 

@@ -48,6 +48,7 @@ class Traces:
     ``by_key``    those that may serve a call, by its key
     ``decided``   keys for which the code decides on the size of the batch: how
     ``given_up``  families of calls that run uncompiled: why
+    ``moving``    attributes, by the id of the object and name, in which a tensor was replaced: what is there is found anew
     """
 
     def __init__(self, name: str, parameters: tuple[str, ...]) -> None:
@@ -57,6 +58,7 @@ class Traces:
         self.by_key: dict[Any, list[Entry]] = {}
         self.decided: dict[Any, str] = {}
         self.given_up: dict[Any, str] = {}
+        self.moving: set[tuple[int, str]] = set()
         self._wasted = 0  # traces that went after few calls
         self._told = False
 
@@ -67,6 +69,7 @@ class Traces:
 
     def forget_gone(self, reason: str) -> None:
         """Forget traces of models that do not exist any more. Where they hardly ran before they went, warn once."""
+        self.moving.update(*[entry.traced.moved() for entry in self.entries])
         kept = [entry for entry in self.entries if entry.traced.guards.can_hold_again()]
         self._wasted += sum([entry.traced.runs < WORTH_TRACING for entry in self.entries if entry not in kept])
         self.entries = kept

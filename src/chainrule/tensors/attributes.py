@@ -1,0 +1,135 @@
+"""Tensors in attributes of modules and objects from outside: those that a function puts there, and those that are replaced there.
+
+A trace has no values. So what the function put into an attribute, ``self.last = y``, is taken out again when the trace ends; each
+run then puts a tensor with a value there, as Python would.
+
+A tensor from outside is known by itself: another one in its place is another trace. Where one was replaced once, ``self.h =
+zeros(…)`` before each sequence, later traces find it by its place, and ask for its shape and dtype alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from chainrule.tensors.arguments import Form, Results, rebuild
+from chainrule.tensors.changes import CHANGES
+from chainrule.tensors.facts import MISSING, PARTS, Same, is_module, value_of, weakly
+from chainrule.tensors.guarded_names import Name
+from chainrule.tensors.reads import Reads
+from chainrule.tensors.tensor import Tensor
+
+NESTS = (list, tuple, dict)
+
+
+class Attribute(NamedTuple):
+    """An attribute that each run sets: whose it is, its name, and the form of its value, with this number of tensors in it."""
+
+    find: Any
+    name: str
+    form: Form
+    number: int
+
+    def put(self, tensors: list[Tensor], sizes: dict[str, int]) -> None:
+        """Set it, if the object still exists."""
+        owner = self.find()
+        if owner is not None:
+            _set(owner, self.name, rebuild(self.form, tensors, sizes))
+
+
+class Place(NamedTuple):
+    """An attribute that holds a tensor: whose it is, and its name."""
+
+    find: Callable[[], Any]
+    name: str
+
+    def tensor(self) -> Tensor | None:
+        """Return the tensor that is there now; None if there is none."""
+        owner = self.find()
+        value = None if owner is None else value_of(owner, self.name)
+        return value if isinstance(value, Tensor) else None
+
+
+class PlacedName(Name):
+    """What a tensor in an attribute is like: its numbers, and which one it is, are asked for at each run."""
+
+    __slots__ = ()
+
+    def _fact(self) -> Any:
+        x = self._find()
+        if not isinstance(x, Tensor):
+            return None
+        value = x._value
+        return (x._node is not None, value.shape, value.dtype, value.flags.c_contiguous)
+
+    def holds(self) -> bool:
+        return bool(self.known == self._fact())
+
+    def difference(self) -> str:
+        return f"{self.text} has another shape or dtype, or is none"
+
+
+def places_of(reads: Reads) -> dict[int, Place]:
+    """Return in which attribute each tensor was found, by its id; not those that were found in two, nor parameters."""
+    found: dict[int, Place | None] = {}
+    for owner, name in reads.read():
+        value = value_of(owner, name)
+        if isinstance(value, Tensor) and name not in getattr(owner, "__dict__", {}).get(PARTS[0], ()):
+            found[id(value)] = None if id(value) in found else Place(weakly(owner), name)
+    return {key: place for key, place in found.items() if place is not None}
+
+
+def is_named(x: Tensor, place: Place, names: Iterable[Name]) -> bool:
+    """Say whether code knows a tensor by another name than that of the attribute, too."""
+    for name in names:
+        known = name.known
+        if isinstance(known, dict):
+            facts = [was for path, was in known.items() if not path.endswith(f".{place.name}")]
+        else:
+            facts = [known]
+        if any(_is_about(was, x) for was in facts):
+            return True
+    return False
+
+
+def _is_about(known: Any, x: Tensor) -> bool:
+    if isinstance(known, Same):
+        return known.is_about(x)
+    return isinstance(known, (tuple, list)) and any(_is_about(part, x) for part in known)
+
+
+def is_traced(value: Any) -> bool:
+    """Say whether a value is a tensor without a value, or a nest that has one in it, and nothing that is no nest or simple."""
+    if isinstance(value, Tensor):
+        return value._value is None
+    if not isinstance(value, NESTS):
+        return False
+    return any(x._value is None for x in Results(value).tensors)
+
+
+def take_out(reads: Reads) -> Iterator[tuple[Any, str, Any]]:
+    """Yield (object, name, value) of attributes that hold tensors without a value, and let them hold what they did before."""
+    for owner, name, now, before in reads.assigned():
+        if now is not before and is_traced(now):
+            reads.forget_set(owner, name)
+            _set(owner, name, before)
+            yield owner, name, now
+
+
+def _set(owner: Any, name: str, value: Any) -> None:
+    if is_module(owner):
+        if value is MISSING:
+            vars(owner).pop(name, None)
+        else:
+            vars(owner)[name] = value
+        CHANGES.bump()
+    elif value is MISSING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)
+
+
+def attribute_of(owner: Any, name: str, value: Any) -> tuple[Attribute, list[Tensor]]:
+    """Return what sets an attribute at each run, and the tensors of this trace that it is to hold."""
+    results = Results(value)
+    return Attribute(weakly(owner), name, results.form, len(results.tensors)), results.tensors
