@@ -20,7 +20,6 @@ from networks import Layer, Network, Rule
 from peers import PEERS
 
 SEEDS = range(20)
-USUAL = ["chainrule-eager", "chainrule-compile", "chainrule-fit", "torch-eager", "jax-scan"]
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu"]
 RULES = {"sgd": 1e-2, "momentum": 1e-3, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 3e-4}
 
@@ -78,7 +77,7 @@ def main() -> None:
     """Measure, print, and write the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), metavar="N")
-    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=USUAL, metavar="NAME")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS), metavar="NAME")
     parser.add_argument("--threads", nargs="+", type=int, default=[1], metavar="N")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--turn", type=float, default=0.1, help="seconds that a peer works in a turn, about")

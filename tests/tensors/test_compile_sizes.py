@@ -175,6 +175,7 @@ DECIDES: dict[str, Callable[[Any], Any]] = {
     "JSON of what is no JSON": lambda x: (x.sum(), json.dumps([x.shape[0]], default=str)),
     "pickled": lambda x: x * pickle.loads(pickle.dumps(x.shape[0])),
     "its bits": lambda x: x * x.shape[0].bit_length(),
+    "a function of NumPy": lambda x: x * float(np.sqrt(x.shape[0])),
     "hashed": lambda x: x * hash(x.shape[0]),
     "asked for, and caught": lambda x: x * caught(operator.index, x.shape[0]),
     "hashed, and caught": lambda x: x * caught(hash, x.shape[0]),
@@ -197,6 +198,7 @@ def test_code_that_decides_on_the_size_is_traced_for_each(name: str) -> None:
     assert "the code decides on the size of axis 0 of x" in report
     assert "test_compile_sizes.py, line" in report
     assert ": now 9" in report
+    assert "SizeInCode" not in report
     assert "ran 2 times" in report
 
 

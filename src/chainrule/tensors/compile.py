@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, nearest
 from chainrule.graph import Graph, show
+from chainrule.graph.size_in_code import SizeInCode
 from chainrule.graph.sizes import UndecidedSize
 from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
@@ -261,7 +262,12 @@ class Compiled:
             if not call.sizes:
                 raise
             line = user_line(refused.__traceback__)
-            decided = f"the code decides on the size of {call.batch()} ({refused}: which number is it?{line})"
+            why = (
+                "a function that takes numbers alone is given it"
+                if SizeInCode.__name__ in str(refused)
+                else str(refused)
+            )
+            decided = f"the code decides on the size of {call.batch()} ({why}: which number is it?{line})"
         if traced is None:
             key = call.key
             call.fix_sizes(decided)
