@@ -353,3 +353,68 @@ def test_fit_keeps_what_a_model_puts_into_attributes() -> None:
         assert model.seen["rows"] == len(lasts[-1][0])
     for ours, expected in zip(*lasts, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_weight_that_is_replaced_is_not_trained_in_place_of_the_one_that_the_optimizer_has() -> None:
+    found = []
+    for wrap in (lambda f: f, cr.compile):
+        holder = Holder()
+        holder.h = old = cr.ones(1, requires_grad=True)
+        optimizer = cr.optim.SGD([old], lr=0.5)
+
+        @wrap
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()  # noqa: B023 - called within the loop
+            (holder.h * x).sum().backward()  # noqa: B023
+            optimizer.step()  # noqa: B023
+
+        step(ONE)
+        weights = []
+        for _ in range(3):
+            holder.h = cr.full((1,), 7.0, requires_grad=True)
+            step(ONE)
+            weights += [holder.h.item(), old.item()]
+        found.append(weights)
+    assert found[0] == found[1]
+
+
+def test_tensors_in_attributes_are_others_than_the_results() -> None:
+    holder = Holder()
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        y = x * 2
+        holder.h = y.clone()
+        return y
+
+    for _ in range(3):
+        y = step(cr.ones(2))
+        y.mul_(10)
+        assert holder.h.tolist() == [2, 2]
+
+
+class Checked:
+    """An object whose attributes are set past its own method, and one that has slots."""
+
+    __slots__ = ("count", "h")
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "count", 0)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        assert isinstance(value, cr.Tensor)
+        object.__setattr__(self, name, value)
+
+
+def test_an_object_may_set_its_attributes_itself() -> None:
+    holder = Checked()
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        holder.h = x * 2
+        return x
+
+    for k in range(3):
+        step(cr.full((2,), float(k)))
+        assert holder.h.tolist() == [2 * k, 2 * k]
+    assert len(step.graphs) == 1

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from chainrule.tensors.arguments import Form, Results, rebuild
 from chainrule.tensors.changes import CHANGES
-from chainrule.tensors.facts import MISSING, PARTS, Same, is_module, value_of, weakly
+from chainrule.tensors.facts import MISSING, PARTS, Same, is_module, member_of, value_of, weakly
 from chainrule.tensors.guarded_names import Name
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.tensor import Tensor
@@ -117,16 +117,19 @@ def take_out(reads: Reads) -> Iterator[tuple[Any, str, Any]]:
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
-    if is_module(owner):
+    """Put a value where one was found: past the methods of the object, which did what they do when it was traced."""
+    held = getattr(owner, "__dict__", {})
+    if name in held or member_of(type(owner), name) is None:
         if value is MISSING:
-            vars(owner).pop(name, None)
+            held.pop(name, None)
         else:
-            vars(owner)[name] = value
-        CHANGES.bump()
+            held[name] = value
+        if is_module(owner):
+            CHANGES.bump()
     elif value is MISSING:
-        delattr(owner, name)
+        object.__delattr__(owner, name)
     else:
-        setattr(owner, name, value)
+        object.__setattr__(owner, name, value)
 
 
 def attribute_of(owner: Any, name: str, value: Any) -> tuple[Attribute, list[Tensor]]:

@@ -37,6 +37,7 @@ from chainrule.tensors.facts import (
 )
 from chainrule.tensors.named import functions_of, operators_of
 from chainrule.tensors.state import STATE
+from chainrule.tensors.tensor import Tensor
 
 ALWAYS: list[type] = []
 """The classes that every trace watches: the base of all modules."""
@@ -165,7 +166,7 @@ class Reads:
         try:
             if is_set and name not in found.set:
                 found.set[name] = value_of(owner, name)
-                if name not in found.names:
+                if name not in found.names and self._tells(type(owner)):
                     found.set_first.add(name)
             if name not in found.names:
                 found.names.add(name)
@@ -189,14 +190,17 @@ class Reads:
                         found.names.add(each)
                         self._first(found, owner, each)
             return
-        if is_module(owner) and (name in STRUCTURE or name.endswith(HOOKS)):
+        of_module = is_module(owner)
+        if of_module and (name in STRUCTURE or name.endswith(HOOKS)):
             return
         value = value_of(owner, name)
         if value is MISSING:
             for function in functions_of(member_of(type(owner), name)):
                 if is_of_user(function.__module__):
                     self._follow(function)
-        if may_change(value) or not is_module(owner):
+        if of_module and (value is MISSING or type(value) in SIMPLE or isinstance(value, Tensor)):
+            return  # looked at when the count of changes moves
+        if not of_module or may_change(value):
             found.known[name] = found_facts(value, name)
         self.meet(value)
         self._keep(f"{type(owner).__name__}.{name}", value)

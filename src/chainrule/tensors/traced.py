@@ -87,7 +87,8 @@ class Ends:
         chosen = {}
         for key, bound in trace.bound.items():
             place = self.places.get(key)
-            if place is None or bound.gradient_of is not None or key in trace.names:
+            is_data = bound.tensor._node is None and bound.gradient_of is None and key not in trace.names
+            if place is None or not is_data:  # what is learned is known to its optimizer, too
                 continue
             owner = place.find()
             if (id(owner), place.name) in trace.moving and not is_named(bound.tensor, place, trace.reached.names):
