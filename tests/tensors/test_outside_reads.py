@@ -6,8 +6,10 @@ import copy
 import dataclasses
 import enum
 import functools
+import gc
 import threading
 import warnings
+import weakref
 from collections import UserDict
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -208,6 +210,7 @@ READ: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], A
     "by vars": (lambda: Part(s=2.0), lambda it: vars(it)["s"], set_s),
     "of a copy": (lambda: Part(s=2.0), lambda it: copy.copy(it).s, set_s),
     "of a deep copy": (lambda: Part(s=2.0), lambda it: copy.deepcopy(it).s, set_s),
+    "of a copy of what has slots": (lambda: Slots(2.0), lambda it: copy.copy(it).s, set_s),
     "as a dict": (Data, lambda it: dataclasses.asdict(it)["s"], set_s),
     "by replace": (Data, lambda it: dataclasses.replace(it, inner=1).s, set_s),
     "in a comparison": (Data, lambda it: 2 if it == Data() else 4, set_s),
@@ -371,3 +374,23 @@ def test_traces_in_two_threads_share_their_classes() -> None:
         thread.join()
     assert not wrong
     assert members(*kinds) == before
+
+
+def test_a_trace_keeps_nothing_alive_that_was_read_or_set() -> None:
+    class Big:
+        s = 1.0
+
+    held = Part(big=Big(), was=Big(), inner=Part(big=Big()))
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        held.was = None
+        return x * held.big.s * held.inner.big.s
+
+    finds = [weakref.ref(each) for each in (held.big, held.was, held.inner, held.inner.big)]
+    step(ONE)
+    gc.collect()
+    assert finds[1]() is None
+    held.inner = held.big = None
+    gc.collect()
+    assert [find() for find in finds] == [None] * 4

@@ -239,7 +239,7 @@ def value_of(owner: Any, name: str) -> Any:
     if name in own:
         return own[name]
     if name == "__dict__":
-        return tuple(own)
+        return own_names(owner)
     if PARTS[0] in own:
         for kind in PARTS:
             if name in own[kind]:
@@ -260,6 +260,12 @@ def own_members(kind: type) -> Mapping[str, Any]:
     held = vars(kind)
     before = {name: AROUND[kind, name] for name in TOLD_BY if (kind, name) in AROUND} if AROUND else {}
     return {name: x for name, x in {**held, **before}.items() if x is not MISSING} if before else held
+
+
+def own_names(owner: Any) -> tuple[str, ...]:
+    """Return the names under which an object itself holds something."""
+    slots = [name for name in _make_of(type(owner)).slots if hasattr(owner, name)]
+    return (*getattr(owner, "__dict__", ()), *slots)
 
 
 def member_of(kind: type, name: str) -> Any:

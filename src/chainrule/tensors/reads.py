@@ -32,6 +32,7 @@ from chainrule.tensors.facts import (
     may_change,
     member_of,
     own_members,
+    own_names,
     value_of,
     weakly,
 )
@@ -185,7 +186,7 @@ class Reads:
         if name in WHOLE:
             if not is_module(owner):
                 found.known["__dict__"] = found_facts(value_of(owner, "__dict__"), "__dict__")
-                for each in vars(owner):
+                for each in own_names(owner):
                     if each not in found.names:
                         found.names.add(each)
                         self._first(found, owner, each)
@@ -256,6 +257,14 @@ class Reads:
         """Return all attributes that are compared in another way or not at all, by the id of the object and name."""
         return {(key, name) for key, found in self._of.items() for name in found.apart}
 
+    def forget(self) -> None:
+        """Keep but which names were read: nothing that would keep an object alive."""
+        self._keep = self._follow = _nothing
+        for key, found in list(self._of.items()):
+            found.known, found.set = {}, {}
+            if not (found.is_old or isinstance(found.find, weakref.ref)):
+                del self._of[key]
+
     def _tells(self, kind: type) -> bool:
         """Say whether objects of a class told all that was read of them."""
         if kind in self._early:
@@ -281,6 +290,10 @@ class Reads:
             owner = found.find()
             if owner is not None and found.known:
                 yield owner, found
+
+
+def _nothing(*_: Any) -> None:
+    """Do nothing."""
 
 
 def found_facts(value: Any, name: str) -> dict[str, Any]:
