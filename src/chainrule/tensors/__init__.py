@@ -7,7 +7,9 @@ autograd      backward, grad; grad_mode: no_grad and its kin
 arithmetic, logic, reductions, orders, views, shaping, indexing, gathering, products, creation, conversion:
               the families of functions
 trace         a function as a graph; compile: the user's door to it
-guards        what a trace takes for granted of the world outside: guarded_names, facts; sources, reached, named: what its code reads
+guards        what a trace takes for granted of the world outside, as guarded_names, facts and plain_data compare it;
+              named, code_reads: what its code names; reads: what it really asks of objects; reached, sources: what it changes there;
+              attributes: tensors that it puts there
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from chainrule.tensors.tensor import Tensor
 PYTHON = Path(functools.__file__).parent  # where Python's own modules are
 SIMPLE = (bool, int, float, str, type(None))
 MISSING = object()  # in place of an attribute that is not there
+EXACT_VALUES = (bool, int, str, type(None))  # that are their own facts
 OWN_NAMES = ("_label", "_made_while_tracing")  # what tracing itself writes into a module
 BY_FACT = (set, frozenset, np.ndarray, bytearray, array)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
@@ -105,7 +106,10 @@ def _numbers_of(value: Any) -> Any:
 
 def is_still(known: Any, value: Any) -> bool:
     """Return whether ``known == fact(value)``."""
-    return known.is_about(value) if type(known) is Same else bool(known == fact(value))
+    if type(known) is Same:
+        return known.is_about(value)
+    kind = type(value)
+    return bool(known == ((kind, value) if kind in EXACT_VALUES else fact(value)))
 
 
 def is_long(value: Any) -> bool:

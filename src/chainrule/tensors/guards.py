@@ -111,7 +111,7 @@ class ModuleFacts(Facts):
             return False
         for name in self._names:
             known, value = self.known[name], value_of(module, name)
-            if not (is_still(known, value) if name not in PARTS else known == _fact_of_module(name, value)):
+            if not (_are_still(known, value) if name in PARTS else is_still(known, value)):
                 return False
         return True
 
@@ -125,6 +125,16 @@ def _fact_of_module(name: str, value: Any) -> Any:
     if name in PARTS:  # however many these are
         return (dict, [(key, fact(part)) for key, part in value.items()])
     return fact(value)
+
+
+def _are_still(known: Any, parts: Any) -> bool:
+    """Return whether a module has the same parts, by the same names."""
+    before = known[1]
+    if not isinstance(parts, dict) or len(parts) != len(before):
+        return False
+    return all(
+        name == key and is_still(was, part) for (name, was), (key, part) in zip(before, parts.items(), strict=True)
+    )
 
 
 def _is_own_member(kind: type, name: str) -> bool:
