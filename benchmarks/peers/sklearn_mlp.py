@@ -62,6 +62,7 @@ class Peer:
         self.classes = None
         if network.loss == "cross_entropy" and len(np.unique(self.y)) < network.outputs:
             self.classes = np.arange(network.outputs)
+            self.model.warm_start = False  # which refuses classes without a row; `partial_fit` goes on without it
             self.model.partial_fit(self.x, self.y, classes=self.classes)
             del self.model._optimizer  # begins anew, as in `fit`
         else:
