@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 
 from chainrule.tensors.facts import (
-    AROUND,
     EXACT,
     MISSING,
     SIMPLE,
     STRUCTURE,
-    TOLD_BY,
     container_of,
     fact,
     facts_of_object,
@@ -39,6 +36,7 @@ from chainrule.tensors.facts import (
 from chainrule.tensors.named import functions_of, operators_of
 from chainrule.tensors.state import STATE
 from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.watches import WATCHES, can_tell
 
 ALWAYS: list[type] = []
 """The classes that every trace watches: the base of all modules."""
@@ -46,7 +44,6 @@ ALL_NAMES = frozenset(("__dict__",))
 WHOLE = ("__dict__", "__reduce__", "__reduce_ex__", "__getstate__")  # what asks for all attributes at once
 ONE_NAME = ("chainrule", "functools")  # packages that look into ``__dict__`` for what they ask for by name anyway
 HOOKS = ("_hooks", "_kwargs", "_always_called")  # how the names of a module's containers of hooks end
-WRITTEN_IN_PYTHON, IMMUTABLE = 1 << 9, 1 << 8  # flags of a class: Py_TPFLAGS_HEAPTYPE and _IMMUTABLETYPE
 MOST_ENTRIES = 128  # of a container, whose classes are watched once it is read
 DEEPEST = 3  # containers inside each other
 
@@ -305,58 +302,3 @@ def found_facts(value: Any, name: str) -> dict[str, Any]:
 
 def _all_of_silent(value: Any, attributes: frozenset[str], depth: int) -> frozenset[str]:
     return frozenset() if can_tell(type(value)) else ALL_NAMES
-
-
-class Watches:
-    """The classes that are watched by some trace, of any thread, and what they had before."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[type, int] = {}
-
-    def add(self, kind: type) -> None:
-        """Let objects of a class tell what is read of them."""
-        with self._lock:
-            count = self._counts.get(kind, 0)
-            if count == 0:
-                for name in TOLD_BY:
-                    _put_around(kind, name)
-            self._counts[kind] = count + 1
-
-    def remove(self, kind: type) -> None:
-        """Let a class be what it was, if nobody else watches it."""
-        with self._lock:
-            self._counts[kind] -= 1
-            if self._counts[kind]:
-                return
-            del self._counts[kind]
-            for name in TOLD_BY:
-                before = AROUND[kind, name]
-                if before is MISSING:
-                    type.__delattr__(kind, name)
-                else:
-                    type.__setattr__(kind, name, before)
-                del AROUND[kind, name]
-
-
-WATCHES = Watches()
-
-
-def _put_around(kind: type, name: str) -> None:
-    """Put a function that notes who is asked for what around a method of a class."""
-    method: Any = getattr(kind, name)
-    is_set = name == "__setattr__"
-
-    def around(self: Any, attribute: str, *value: Any) -> Any:
-        reads = STATE.reads
-        if reads is not None:
-            reads.note(self, attribute, is_set=is_set)
-        return method(self, attribute, *value)
-
-    AROUND[kind, name] = vars(kind).get(name, MISSING)
-    type.__setattr__(kind, name, around)
-
-
-def can_tell(kind: type) -> bool:
-    """Say whether a class can be watched: whether it is written in Python."""
-    return bool(kind.__flags__ & WRITTEN_IN_PYTHON) and not kind.__flags__ & IMMUTABLE
