@@ -77,6 +77,26 @@ def test_a_callback_may_set_attributes_of_the_model_that_is_fitted() -> None:
     assert model.epoch == 12
 
 
+def test_a_loss_may_count_between_epochs_what_it_does_not_read() -> None:
+    class Loss:
+        def __init__(self) -> None:
+            self.k, self.calls, self.log = 1.0, 0, list[int]()
+
+        def __call__(self, output: Any, target: Any) -> Any:
+            return (output - target).square().mean() * self.k
+
+        def count(self, *_: Any) -> None:
+            self.calls += 1
+            self.log.append(self.calls)
+
+    loss = Loss()
+    X = np.random.default_rng(0).normal(size=(64, 1)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cr.fit(Net(), (X, X), loss=loss, optimizer="sgd", epochs=12, callbacks=[loss.count], progress=False)
+    assert loss.calls == 12
+
+
 def test_an_attribute_matters_where_it_is_read_and_not_where_another_object_has_one_of_that_name() -> None:
     class Training:
         def __init__(self) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from chainrule.run import NativeProgram, Origin
 
 ALIKE = (Tensor, np.ndarray)
+OF_USERS = "_of_users"  # an attribute of a function: others that it calls, which its own code does not name, and what these are given
 ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 
 
@@ -282,6 +283,8 @@ class Compiled:
         (_, (args, kwargs)) = call.given.form
         forms = by_name(self.parameters, args[1], kwargs[1])
         trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
+        for function, given in getattr(self.function, OF_USERS, ()):
+            trace.reached.note(function, given)
         try:
             with tracing(trace):
                 traced = self._run_in(trace, call)

@@ -12,11 +12,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from chainrule.nn import Module
 from chainrule.nn.utils import clip_grad_norm_
 from chainrule.optim import Optimizer
 from chainrule.tensors.autograd import no_grad
+from chainrule.tensors.compile import OF_USERS
 from chainrule.tensors.tensor import Tensor
 from chainrule.training import own_function
 
@@ -40,9 +42,6 @@ def training_step(
     """
 
     def step(X: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-        for function, what in ((objective, "the objective"), (penalty, "the penalty")):
-            if function is not None:
-                own_function.note(function, what)
         model.zero_grad()
         optimizer.zero_grad()  # also of what it improves outside of the model
         output = model(X)
@@ -54,7 +53,7 @@ def training_step(
         optimizer.step()
         return error.detach(), output.detach()
 
-    return step
+    return _with_code_of_users(step, objective, penalty)
 
 
 def validation_step(model: Module, objective: Objective) -> Step:
@@ -65,4 +64,14 @@ def validation_step(model: Module, objective: Objective) -> Step:
             output = model(X)
             return objective(output, y, weight), output
 
-    return look
+    return _with_code_of_users(look, objective, None)
+
+
+def _with_code_of_users(step: Step, objective: Any, penalty: Penalty | None) -> Step:
+    """Let a trace of a step know from the start which functions of the user's it will run."""
+    loss = getattr(objective, "loss", None)
+    functions = [(objective, "the objective"), (penalty, "the penalty"), (loss, "the loss")]
+    vars(step)[OF_USERS] = [
+        each for function, what in functions if function is not None for each in own_function.noted(function, what)
+    ]
+    return step
