@@ -16,14 +16,13 @@ from chainrule.errors import (
     nearest,
 )
 from chainrule.graph import Array
-from chainrule.graph.sizes import same_shape
 from chainrule.nn import hooks
 from chainrule.nn.hooks import Hook, RemovableHandle, call_with_hooks
 from chainrule.nn.parameter import Buffer, Parameter, replace_memory
 from chainrule.nn.place import locate
 from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
-from chainrule.tensors.attributes import is_traced
-from chainrule.tensors.autograd import fill_grad_with_zeros, no_grad
+from chainrule.tensors.attributes import holds_tensors
+from chainrule.tensors.autograd import fill_grad_with_zeros
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
 from chainrule.tensors.reads import ALWAYS
@@ -189,15 +188,8 @@ class Module:
         own = self.__dict__
         if own.get("_made_while_tracing", True):
             return True  # this call of the function made the module, and each call makes it anew
-        held = own.get("_buffers", {}).get(name)
-        if isinstance(value, Tensor) and not isinstance(value, Parameter):
-            if held is None and not value.requires_grad and _is_alike(own.get(name), value):
-                held = own[name]
-            if held is not None:
-                with no_grad():
-                    held.copy_(value)
-                return False
-        if is_traced(value) and not isinstance(value, Parameter) and not any(name in own[kind] for kind in KINDS):
+        is_part = name in own["_parameters"] or name in own["_modules"]
+        if not is_part and not isinstance(value, Parameter) and holds_tensors(value):
             return True  # each run will do it
         if name in own and own[name] is value:
             return False
@@ -560,17 +552,6 @@ def body(extra: Iterable[str], parts: Iterable[str]) -> str:
     if not rest and len(first) <= 1:
         return "".join(first)
     return "".join(f"\n  {line}" for line in [*first, *rest]) + "\n"
-
-
-def _is_alike(held: Any, value: Tensor) -> bool:
-    """Say whether a tensor that an attribute holds can take the numbers of another one."""
-    return (
-        isinstance(held, Tensor)
-        and not isinstance(held, Parameter)
-        and not held.requires_grad
-        and same_shape(tuple(held.shape), tuple(value.shape))
-        and held.dtype == value.dtype
-    )
 
 
 def _is_short(value: Any) -> bool:

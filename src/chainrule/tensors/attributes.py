@@ -20,21 +20,7 @@ from chainrule.tensors.reads import Reads
 from chainrule.tensors.tensor import Tensor
 
 NESTS = (list, tuple, dict)
-
-
-class Attribute(NamedTuple):
-    """An attribute that each run sets: whose it is, its name, and the form of its value, with this number of tensors in it."""
-
-    find: Any
-    name: str
-    form: Form
-    number: int
-
-    def put(self, tensors: list[Tensor], sizes: dict[str, int]) -> None:
-        """Set it, if the object still exists."""
-        owner = self.find()
-        if owner is not None:
-            _set(owner, self.name, rebuild(self.form, tensors, sizes))
+MADE, RESULT, FOUND = "made", "result", "found"
 
 
 class Place(NamedTuple):
@@ -48,6 +34,30 @@ class Place(NamedTuple):
         owner = self.find()
         value = None if owner is None else value_of(owner, self.name)
         return value if isinstance(value, Tensor) else None
+
+    def put(self, value: Any) -> None:
+        """Let it hold something else, if the object still exists."""
+        owner = self.find()
+        if owner is not None:
+            _set(owner, self.name, value)
+
+
+class Attribute(NamedTuple):
+    """An attribute that each run sets: where it is, and the form of its value, with the tensors that ``sources`` tell.
+
+    A source is the number of an output made for attributes, that of a result, or what finds a tensor from outside.
+    """
+
+    place: Place
+    form: Form
+    sources: tuple[tuple[str, Any], ...]
+
+    def value(self, made: list[Tensor], results: list[Tensor], given: list[Tensor], sizes: dict[str, int]) -> Any:
+        """Return what it is to hold after a run."""
+        tensors = []
+        for kind, which in self.sources:
+            tensors.append(made[which] if kind == MADE else results[which] if kind == RESULT else which(given))
+        return rebuild(self.form, tensors, sizes)
 
 
 class PlacedName(Name):
@@ -98,27 +108,39 @@ def _is_about(known: Any, x: Tensor) -> bool:
     return isinstance(known, (tuple, list)) and any(_is_about(part, x) for part in known)
 
 
-def is_traced(value: Any) -> bool:
-    """Say whether a value is a tensor without a value, or a nest that has one in it, and nothing that is no nest or simple."""
-    if isinstance(value, Tensor):
-        return value._value is None
-    if not isinstance(value, NESTS):
-        return False
-    return any(x._value is None for x in Results(value).tensors)
+def holds_tensors(value: Any) -> bool:
+    """Say whether a value is a tensor, or a nest that has some in it."""
+    return isinstance(value, Tensor) or (isinstance(value, NESTS) and bool(Results(value).tensors))
+
+
+def is_valueless(value: Any) -> bool:
+    """Say whether a value is a tensor of a trace, or a nest that has one in it."""
+    if isinstance(value, NESTS):
+        return any(x._value is None for x in Results(value).tensors)
+    return isinstance(value, Tensor) and value._value is None
 
 
 def take_out(reads: Reads) -> Iterator[tuple[Any, str, Any]]:
-    """Yield (object, name, value) of attributes that hold tensors without a value, and let them hold what they did before."""
+    """Yield (object, name, value) of attributes into which tensors were put, and let them hold what they did before."""
     for owner, name, now, before in reads.assigned():
-        if now is not before and is_traced(now):
+        if now is not before and holds_tensors(now):
             reads.forget_set(owner, name)
             _set(owner, name, before)
             yield owner, name, now
 
 
+def put_back(reads: Reads) -> None:
+    """Let all attributes that were set hold what they did before: the code will run again."""
+    for owner, name, now, before in reads.assigned():
+        if now is not before:
+            _set(owner, name, before)
+
+
 def _set(owner: Any, name: str, value: Any) -> None:
     """Put a value where one was found: past the methods of the object, which did what they do when it was traced."""
     held = getattr(owner, "__dict__", {})
+    if is_module(owner) and name in held["_buffers"]:
+        held = held["_buffers"]
     if name in held or member_of(type(owner), name) is None:
         if value is MISSING:
             held.pop(name, None)
@@ -130,9 +152,3 @@ def _set(owner: Any, name: str, value: Any) -> None:
         object.__delattr__(owner, name)
     else:
         object.__setattr__(owner, name, value)
-
-
-def attribute_of(owner: Any, name: str, value: Any) -> tuple[Attribute, list[Tensor]]:
-    """Return what sets an attribute at each run, and the tensors of this trace that it is to hold."""
-    results = Results(value)
-    return Attribute(weakly(owner), name, results.form, len(results.tensors)), results.tensors

@@ -9,8 +9,19 @@ from typing import Any, NamedTuple
 
 from chainrule.graph import Node
 from chainrule.tensors.arguments import Results
-from chainrule.tensors.attributes import Place, PlacedName, attribute_of, is_named, places_of, take_out
+from chainrule.tensors.attributes import (
+    FOUND,
+    MADE,
+    RESULT,
+    Attribute,
+    Place,
+    PlacedName,
+    is_named,
+    places_of,
+    take_out,
+)
 from chainrule.tensors.bindings import Grad
+from chainrule.tensors.facts import weakly
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
 from chainrule.tensors.trace import Trace
 
@@ -43,14 +54,15 @@ class Ends:
         self._trace = trace
         self._places = {id(x): k for k, x in enumerate(stand_ins)}
         results = Results(result)
-        set_by_run = [attribute_of(*found) for found in take_out(trace.reached.reads)]
+        put = list(take_out(trace.reached.reads))
         self.places = places_of(trace.reached.reads)  # of tensors from outside, by their ids
-        self._placed = self._place(trace)
+        self._placed = self._place(trace, {(id(owner), name) for owner, name, _ in put})
         self._returned = {id(x): k for k, x in enumerate(results.tensors)}
         self.form = results.form
         self.results = [self._node(x) for x in results.tensors]
-        self.attributes = [attribute for attribute, _ in set_by_run]
-        self.in_attributes = [self._node(x) for _, tensors in set_by_run for x in tensors]
+        self.in_attributes: list[Node] = []
+        self._made: dict[int, int] = {}  # by the tensor's id
+        self.attributes = [self._attribute(*found) for found in put]
         tape = trace.recording.keeps_gradients and not trace.backward_called
         self.cut_off = [tape and node.requires_grad for node in self.results]
         self.cut_off_in_attributes = [tape and node.requires_grad for node in self.in_attributes]
@@ -71,16 +83,38 @@ class Ends:
                 find = gradient_finder(self._finder(bound.gradient_of))
                 self.gradients.append(Read(find, bound.input, bound.node))
 
-    def _place(self, trace: Trace) -> dict[int, Place]:
-        """Return where tensors are found by their places, as others were there before; note that these are of account."""
+    def _attribute(self, owner: Any, name: str, value: Any) -> Attribute:
+        """Return what sets an attribute at each run."""
+        results = Results(value)
+        return Attribute(Place(weakly(owner), name), results.form, tuple([self._source(x) for x in results.tensors]))
+
+    def _source(self, x: Tensor) -> tuple[str, Any]:
+        """Return where a run has the tensor that the function put into an attribute."""
+        if id(x) in self._returned:
+            return RESULT, self._returned[id(x)]
+        place = self._places.get(id(x))
+        if place is not None and self._node(x) is self._trace.inputs[place]:
+            return FOUND, itemgetter(place)
+        if x._value is not None and not self._trace.is_fresh(x):
+            return FOUND, self._finder(x)
+        number = self._made.get(id(x))
+        if number is None:
+            number = self._made[id(x)] = len(self.in_attributes)
+            self.in_attributes.append(self._node(x))
+        return MADE, number
+
+    def _place(self, trace: Trace, put: set[tuple[int, str]]) -> dict[int, Place]:
+        """Return where tensors are found by their places, as others were there before, or will be; note that these are of account."""
         chosen = {}
         for key, bound in trace.bound.items():
             place = self.places.get(key)
-            is_data = bound.tensor._node is None and bound.gradient_of is None and key not in trace.names
+            node = bound.tensor._node
+            is_learned = node is not None and node.primitive is None
+            is_data = not is_learned and bound.gradient_of is None and key not in trace.names
             if place is None or not is_data:  # what is learned is known to its optimizer, too
                 continue
             owner = place.find()
-            if (id(owner), place.name) in trace.moving and not is_named(bound.tensor, place, trace.reached.names):
+            if (id(owner), place.name) in trace.moving | put and not is_named(bound.tensor, place, trace.reached.names):
                 trace.reached.reads.forget_read(owner, place.name)
                 text = f"{type(owner).__name__}.{place.name}"
                 trace.reached.names.append(PlacedName(id(owner), text, place.tensor))

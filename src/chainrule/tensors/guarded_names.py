@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import FunctionType
+from types import BuiltinMethodType, FunctionType
 from typing import Any
 
 from chainrule.tensors.facts import (
@@ -44,6 +45,18 @@ class Name:
     def value(self) -> Any:
         """Return the variable's value, now."""
         return self._find()
+
+    def again(self) -> Name:
+        """Return the same name with the value that it has now."""
+        return Name(self.place, self.text, self._find)
+
+    def put_back(self, before: Any) -> None:
+        """Let a variable be what it was."""
+        find = self._find
+        if isinstance(find, functools.partial) and isinstance(find.func, BuiltinMethodType):  # of globals
+            names = find.func.__self__
+            if isinstance(names, dict) and names.get(self.text, before) is not before:
+                names[self.text] = before
 
     def _fact(self) -> Any:
         value = self._find()

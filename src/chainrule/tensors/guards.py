@@ -195,9 +195,10 @@ class Guards:
         answers: list[tuple[str, Callable[[], Any], Any]],
         named: Mapping[int, tuple[str, Any]],
         reads: Reads,
+        left: list[Name],
     ) -> None:
-        """``modules`` ran, others were ``named`` (both by their ids)."""
-        self.names = _as_read(names, reads)
+        """``modules`` ran, others were ``named`` (both by their ids); ``left`` is what the code set, as it left it."""
+        self.names = [*_as_read(names, reads), *left]
         self.answers = answers
         self.facts: list[Facts] = []
         for module in {

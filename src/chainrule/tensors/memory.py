@@ -117,7 +117,12 @@ def _link(y: Tensor, x: Tensor, link: tuple[Primitive, dict[str, Any]]) -> Tenso
 def detach(x: Tensor) -> Tensor:
     """Return a tensor with the memory of ``x`` through which no gradient flows."""
     if STATE.mode == TRACE:
-        y = traced(STOP, (x,), NO_ATTRIBUTES)
+        trace = STATE.trace
+        if x._value is not None and trace is not None:
+            trace.check_certain(x)
+            y = trace.tensor(trace.recording.apply(STOP, (trace.node_without_tape(x),), NO_ATTRIBUTES))
+        else:
+            y = traced(STOP, (x,), NO_ATTRIBUTES)
     else:
         y = Tensor(x._value)
     return _link(y, x, (STOP, NO_ATTRIBUTES))

@@ -50,6 +50,7 @@ from chainrule.tensors.guarded_names import (
     Name,
     ObjectName,
 )
+from chainrule.tensors.plain_data import PLAIN, plain_data
 
 Find = Callable[[], Any]
 NOT_CALLED = """
@@ -139,7 +140,9 @@ class Named:
         names: list[Name] = []
         for (place, text), (_, find) in self.found.items():
             value = find()
-            if is_long(value):
+            if type(value) in PLAIN and value and plain_data(value) is not None:
+                names.append(ObjectName(place, text, find, named))
+            elif is_long(value):
                 names.append(LongName(place, text, find))
             elif not is_ordinary(value) or (isinstance(value, tuple) and all(type(part) in SIMPLE for part in value)):
                 names.append(Name(place, text, find))

@@ -9,6 +9,7 @@ are not chainrule's, and what it takes from iterators (see ``sources``).
 from __future__ import annotations
 
 import binascii
+import functools
 import operator
 from array import array
 from collections import deque
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import TraceError
+from chainrule.tensors.attributes import is_valueless, put_back
 from chainrule.tensors.facts import (
     DEEPEST,
     GROUPS,
@@ -156,6 +158,10 @@ class Reached:
         self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
         self._kept: dict[int, Kept] = {}
         self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
+        self._small: dict[
+            int, tuple[str, Any, dict[Any, Any]]
+        ] = {}  # dicts that may be changed, by id: place, and what was in them
+        self._variables: list[tuple[Name, Any]] = []  # and what they were
         self._given: list[Kept] = []  # containers that are arguments
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
         self._known: dict[Any, list[frozenset[str]]] = {}  # by place, the attributes that are compared there
@@ -186,6 +192,7 @@ class Reached:
                 continue
             known.append(name.attributes)
             self.names.append(name)
+            self._variables.append((name, name.value()))
             self._keep(name.text, name.value(), name.attributes, who)
 
     def _follow(self, function: Any) -> None:
@@ -196,6 +203,9 @@ class Reached:
     def _keep(self, place: str, value: Any, attributes: frozenset[str] = frozenset(), who: str = "") -> None:
         """Take down what is in the containers of a value, and the states of what things are taken from."""
         for inside, part in containers(place, value, attributes):
+            if isinstance(part, dict) and len(part) <= SHORT:
+                self._small.setdefault(id(part), (inside, part, dict(part)))
+                continue
             if GROUPS in getattr(part, "__dict__", ()):
                 self.note_optimizer(inside, part)
                 continue
@@ -257,6 +267,14 @@ class Reached:
                 expected="arguments that are read, or tensors that are written into",
                 fix="return it instead, or do it outside of the compiled function",
             )
+        for place, value in self.entries():
+            if is_valueless(value):
+                self.put_back()
+                raise TraceError(
+                    f"'{traced}' put a tensor into {place}, a dict from outside, while it was traced: Python would do so once, and never again",
+                    expected="tensors that are returned, or put into attributes (self.last = y)",
+                    fix=Kept.fix,
+                )
         changed = [kept for kept in self._kept.values() if kept.is_changed()]
         if not changed:
             return
@@ -276,22 +294,45 @@ class Reached:
         for kept in self._kept.values():
             if kept.is_changed():
                 kept.put_back()
+        for _, value, before in self._small.values():
+            if len(value) != len(before) or not all(map(operator.is_, dict.values(value), before.values())):
+                dict.clear(value)
+                dict.update(value, before)
+        for name, before in self._variables:
+            name.put_back(before)
+        put_back(self.reads)
+
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """Yield what the code put into small dicts, and where."""
+        for place, value, before in self._small.values():
+            for key, part in dict.items(value):
+                if key not in before or before[key] is not part:
+                    yield f"{place}[{'a tensor' if isinstance(key, Tensor) else repr(key)}]", part
+
+    def left(self) -> list[Name]:
+        """Return what the code set of variables and of small dicts, as it left them: where that is another thing now, it has to run again."""
+        found = [name.again() for name, before in self._variables if name.value() is not before]
+        for place, value, before in self._small.values():
+            for key, part in dict.items(value):
+                if key not in before or before[key] is not part:
+                    found.append(Name(id(value), f"{place}[{key!r}]", functools.partial(dict.get, value, key)))
+        return found
 
     def forget(self) -> None:
         """Let go of everything but the names."""
         self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
-        self._looked_at = {}
+        self._looked_at, self._small, self._variables = {}, {}, []
 
 
 def containers(
     place: str, value: Any, attributes: frozenset[str], depth: int = DEEPEST, seen: dict[int, int] | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what code may not change in a value, and where it is: containers (all but those of ``ObjectName`` alone), optimizers, sources."""
+    """Yield what code may change in a value, and where it is: containers, optimizers, sources."""
     kind = type(value)
     base = changeable_of(kind)
     is_array = base is np.ndarray and value.flags.writeable and value.nbytes <= MOST_SUMMED
     is_optimizer = GROUPS in getattr(value, "__dict__", ())
-    if is_optimizer or is_array or base in KINDS or (issubclass(kind, dict) and len(value) > SHORT) or is_source(value):
+    if is_optimizer or is_array or base in KINDS or issubclass(kind, dict) or is_source(value):
         yield place, value
     seen = {} if seen is None else seen
     if depth and is_ordinary(value) and not was_seen(value, depth, seen):

@@ -17,7 +17,9 @@ from typing import Any
 
 from chainrule.tensors.facts import (
     EXACT,
+    GROUPS,
     MISSING,
+    OF_GROUPS,
     SIMPLE,
     STRUCTURE,
     container_of,
@@ -164,7 +166,7 @@ class Reads:
         try:
             if is_set and name not in found.set:
                 found.set[name] = value_of(owner, name)
-                if name not in found.names and self._tells(type(owner)):
+                if name not in found.names and found.names.isdisjoint(WHOLE) and self._tells(type(owner)):
                     found.set_first.add(name)
             if name not in found.names:
                 found.names.add(name)
@@ -188,6 +190,8 @@ class Reads:
                         found.names.add(each)
                         self._first(found, owner, each)
             return
+        if name in OF_GROUPS and GROUPS in getattr(owner, "__dict__", ()):
+            return  # of an optimizer, which is looked at in other ways
         of_module = is_module(owner)
         if of_module and (name in STRUCTURE or name.endswith(HOOKS)):
             return

@@ -7,6 +7,7 @@ draw numbers) are inputs too, read again before each run.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -43,6 +44,10 @@ class Trace:
         self.asked = Asked(sizes or {}, calling_line)
         self.recording = Recording()
         self.inputs: list[Node] = []
+        self._without_tape: set[int] = (
+            set()
+        )  # tensors that were computed outside with a tape, and are used without, by id
+        self._fresh: dict[int, weakref.ref[Tensor]] = {}  # tensors with values that the code makes, by id
         self.made: list[Tensor] = []  # every tensor without a value, to be marked when the trace is over
         self.bound: dict[int, Bound] = {}
         self.storages: dict[Storage, str] = {}
@@ -111,7 +116,22 @@ class Trace:
                 for place, part in [("", value), *parts]:
                     if plain(part) is not part:
                         self.asked.note_left(plain(part), f"{name.text}{place}")
+            for owner, attribute, value, _ in self.reached.reads.assigned():
+                if plain(value) is not value:
+                    self.asked.note_left(plain(value), f"{type(owner).__name__}.{attribute}")
+            for place, value in self.reached.entries():
+                if plain(value) is not value:
+                    self.asked.note_left(plain(value), place)
         self.asked.check()
+
+    def note_fresh(self, x: Tensor) -> None:
+        """Note a tensor that the code makes of numbers: each run makes another one."""
+        self._fresh[id(x)] = weakref.ref(x)
+
+    def is_fresh(self, x: Tensor) -> bool:
+        """Say whether the code made a tensor with a value."""
+        found = self._fresh.get(id(x))
+        return found is not None and found() is x
 
     # -- tensors from outside -------------------------------------------------------------------------------------
 
@@ -140,6 +160,9 @@ class Trace:
         if node is None or not node.requires_grad:
             return False
         if node.primitive is not None:
+            if not self.recording.keeps_gradients:
+                self._without_tape.add(id(x))
+                return False
             raise TraceError(
                 f"{name} (shape {x._value.shape}) was computed outside of the compiled function '{self.name}', with a tape",
                 expected="tensors through which no gradient flows to the outside",
@@ -166,15 +189,25 @@ class Trace:
             self.leaves[node] = x
         return found
 
+    def node_without_tape(self, x: Tensor) -> Node:
+        """Return the node of a tensor from outside that is detached: what made it outside is of no account."""
+        before, self.recording.keeps_gradients = self.recording.keeps_gradients, False
+        try:
+            return self.node_of(x)
+        finally:
+            self.recording.keeps_gradients = before
+
     def node_of(self, x: Tensor) -> Node:
         """Return the node of a tensor from outside, as it is at this point of the function."""
         bound = self.bound.get(id(x))
         if bound is not None:
+            if id(x) in self._without_tape:
+                self._is_plain_leaf(x, "a tensor from outside")
             return bound.node
         if x._parent is None:
             return self.bind(x).node
         base = x
-        while base._parent is not None and id(base) not in self.bound:
+        while base._parent is not None and id(base) not in self.bound and not _is_cut_off(base):
             base = base._parent
         self.node_of(base)
         count = self.bound[id(base)].rebound
@@ -417,6 +450,14 @@ class Trace:
             self.grads[id(x)] = Grad(x, before, new, cleared=True)
         else:
             known.now = new
+
+
+def _is_cut_off(x: Tensor) -> bool:
+    """Say whether a tensor from outside is a detached view of one with a tape, which then is of no account."""
+    if x._parent is None or x._link is None or x._link[0] is not STOP:
+        return False
+    node = x._parent._node
+    return x._value is not None and node is not None and node.primitive is not None
 
 
 def _traced_node(x: Tensor) -> Node:

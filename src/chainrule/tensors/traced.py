@@ -65,8 +65,13 @@ class Traced:
         self._again: dict[tuple[int, ...], Again | None] = {}  # by sizes
         self._before, self._after = trace.calls_before, trace.calls_after
         name_inputs(trace)
+        apart = trace.reached.reads.apart()
+        self._reads_what_it_sets = any(
+            (id(attribute.place.find()), attribute.place.name) not in apart for attribute in self._ends.attributes
+        )
+        reached = trace.reached
         self.guards = Guards(
-            trace.reached.names, trace.modules, trace.answers, trace.reached.modules, trace.reached.reads
+            reached.names, trace.modules, trace.answers, reached.modules, reached.reads, reached.left()
         )
         trace.close()
 
@@ -197,7 +202,7 @@ class Traced:
             results[k]._grad = Tensor(_dense(outputs[at]))
             at += 1
         if self._attributes:
-            self._set_attributes(outputs[at:], sizes)
+            self._set_attributes(outputs[at:], results, tensors, sizes)
         for generator, count in self._draws:
             current_generator(generator).draw += count
         for call in self._after:
@@ -205,13 +210,16 @@ class Traced:
         self.runs += 1
         return rebuild(self._form, results, sizes)
 
-    def _set_attributes(self, outputs: list[Any], sizes: dict[str, int]) -> None:
+    def _set_attributes(
+        self, outputs: list[Any], results: list[Tensor], given: list[Tensor], sizes: dict[str, int]
+    ) -> None:
         """Put what was computed for attributes into them."""
         held_before = self.guards.held_at == CHANGES.count
-        made = iter([make(y) for make, y in zip(self._makers_for_attributes, outputs, strict=True)])
-        for attribute in self._attributes:
-            attribute.put([next(made) for _ in range(attribute.number)], sizes)
-        if held_before:  # what it itself did is no reason to look again
+        made = [make(y) for make, y in zip(self._makers_for_attributes, outputs, strict=True)]
+        values = [attribute.value(made, results, given, sizes) for attribute in self._attributes]
+        for attribute, value in zip(self._attributes, values, strict=True):
+            attribute.place.put(value)
+        if held_before and not self._reads_what_it_sets:  # what it itself did is no reason to look again
             self.guards.held_at = CHANGES.count
 
     def only_computes(self) -> bool:
