@@ -199,13 +199,13 @@ class WithProperty:
         return self._s
 
 
-def deep(value: Any, depth: int = 6) -> Any:
+def deep(value: Any, depth: int = 12) -> Any:
     for _ in range(depth):
         value = Part(inner=value, other=0)
     return value
 
 
-def at(value: Any, depth: int = 6) -> Any:
+def at(value: Any, depth: int = 12) -> Any:
     for _ in range(depth):
         value = value.inner
     return value
@@ -256,7 +256,7 @@ READ: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], A
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("depth", [0, 6])
+@pytest.mark.parametrize("depth", [0, 6, 12])
 @pytest.mark.parametrize(("make", "read", "change"), READ.values(), ids=READ)
 def test_what_is_read_is_noticed(make: Any, read: Any, change: Any, depth: int) -> None:
     COLORS.s = 2.0

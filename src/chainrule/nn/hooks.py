@@ -18,6 +18,7 @@ from chainrule.graph import Array, Node, Primitive, Spec, primitive
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.run import value_node
 from chainrule.tensors.apply import apply
+from chainrule.tensors.attributes import in_attributes
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.shaping import cat
 from chainrule.tensors.state import STATE, TRACE
@@ -158,7 +159,7 @@ def _keeps(result: Any, before: int, made: list[Tensor]) -> bool:
     In an attribute it may be: each run puts one there.
     """
     shown = [id(x._parent) for x in made if x._parent is not None]
-    shown += [id(value) for _, _, value, _ in STATE.reads.assigned()] if STATE.reads is not None else []
+    shown += [] if STATE.reads is None else [id(x) for x in in_attributes(STATE.reads)]
     held = sys.getrefcount(result) - before - shown.count(id(result))
     return held > 1 or any(sys.getrefcount(x) > ALONE + shown.count(id(x)) for x in made)
 

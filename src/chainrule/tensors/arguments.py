@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from chainrule.graph.size_in_code import plain
 from chainrule.graph.sizes import Size as Dim
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.tensors.dtypes import FROM_NUMPY, to_numpy_dtype
-from chainrule.tensors.facts import is_ordinary
+from chainrule.tensors.facts import is_ordinary, own_names
 from chainrule.tensors.tensor import Size, Tensor
 
 Form = tuple[Any, ...]  # ("tensor", place), ("value", type, value, …), ("named" or a type, parts): see rebuild
@@ -29,6 +30,8 @@ class Nest(ABC):
 
     Two nests have equal forms if they differ in nothing but their tensors, and the same tensors stand twice in both.
     """
+
+    opens_dataclasses = False  # an argument is told by which one it is
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
@@ -53,6 +56,13 @@ class Nest(ABC):
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             parts = zip(value._fields, value, strict=True)
             return ("named", kind, tuple([self.flatten(part, f"{name}.{field}") for field, part in parts]))
+        if self.opens_dataclasses and is_dataclass(kind):
+            parts_of_it = [(field, getattr(value, field)) for field in own_names(value)]
+            return (
+                "data",
+                kind,
+                tuple([(field, self.flatten(part, f"{name}.{field}")) for field, part in parts_of_it]),
+            )
         return self.leaf(value, name)
 
     @abstractmethod
@@ -135,7 +145,9 @@ def check_array(array: Any, name: str) -> None:
 
 
 class Results(Nest):
-    """What a function returned. What is neither a tensor nor a nest is returned by every run as it is."""
+    """What a function returned. What is neither a tensor, a nest nor a dataclass is returned by every run as it is."""
+
+    opens_dataclasses = True
 
     def __init__(self, value: Any) -> None:
         super().__init__()
@@ -147,6 +159,11 @@ class Results(Nest):
         if isinstance(value, Dim):
             return ("size", Dim, plain(value))
         return ("value", type(value), value)
+
+
+def may_hold_tensors(value: Any) -> bool:
+    """Say whether a value is a nest, or a dataclass."""
+    return isinstance(value, (list, tuple, dict)) or (is_dataclass(value) and not isinstance(value, type))
 
 
 def rebuild(form: Form, tensors: list[Any], sizes: dict[str, int]) -> Any:
@@ -162,6 +179,11 @@ def rebuild(form: Form, tensors: list[Any], sizes: dict[str, int]) -> Any:
         return np.array(form[1])
     if kind == "named":
         return form[1](*[rebuild(part, tensors, sizes) for part in form[2]])
+    if kind == "data":
+        made = object.__new__(form[1])
+        for field, part in form[2]:
+            object.__setattr__(made, field, rebuild(part, tensors, sizes))
+        return made
     if kind in MAPPINGS:
         return kind([(key, rebuild(part, tensors, sizes)) for key, part in form[1]])
     return kind([rebuild(part, tensors, sizes) for part in form[1]])

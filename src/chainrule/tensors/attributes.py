@@ -12,28 +12,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from chainrule.tensors.arguments import Form, Results, rebuild
+from chainrule.tensors.arguments import Form, Results, may_hold_tensors, rebuild
 from chainrule.tensors.changes import CHANGES
-from chainrule.tensors.facts import MISSING, PARTS, Same, is_module, member_of, value_of, weakly
+from chainrule.tensors.facts import MISSING, PARTS, STRUCTURE, Same, is_module, member_of, value_of, weakly
 from chainrule.tensors.guarded_names import Name
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.tensor import Tensor
 
-NESTS = (list, tuple, dict)
 MADE, RESULT, FOUND = "made", "result", "found"
 
 
 class Place(NamedTuple):
-    """An attribute that holds a tensor: whose it is, and its name."""
+    """An attribute that holds a tensor, or several: whose it is, and its name."""
 
     find: Callable[[], Any]
     name: str
+    which: int = 0  # of the tensors in it
+
+    def value(self) -> Any:
+        """Return what is there now; None if the object is gone."""
+        owner = self.find()
+        return None if owner is None else value_of(owner, self.name)
+
+    def number(self) -> int:
+        """Return how many tensors are there now."""
+        value = self.value()
+        return len(Results(value).tensors) if may_hold_tensors(value) else int(isinstance(value, Tensor))
 
     def tensor(self) -> Tensor | None:
         """Return the tensor that is there now; None if there is none."""
-        owner = self.find()
-        value = None if owner is None else value_of(owner, self.name)
-        return value if isinstance(value, Tensor) else None
+        value = self.value()
+        if isinstance(value, Tensor):
+            return value
+        tensors = Results(value).tensors if may_hold_tensors(value) else []
+        return tensors[self.which] if self.which < len(tensors) else None
 
     def put(self, value: Any) -> None:
         """Let it hold something else, if the object still exists."""
@@ -66,11 +78,13 @@ class PlacedName(Name):
     __slots__ = ()
 
     def _fact(self) -> Any:
-        x = self._find()
-        if not isinstance(x, Tensor):
+        value = self._find()
+        if isinstance(value, Tensor):
+            return _kind(value)
+        if not may_hold_tensors(value):
             return None
-        value = x._value
-        return (x._node is not None, value.shape, value.dtype, value.flags.c_contiguous)
+        found = Results(value)
+        return found.form, [_kind(x) for x in found.tensors]
 
     def holds(self) -> bool:
         return bool(self.known == self._fact())
@@ -79,22 +93,39 @@ class PlacedName(Name):
         return f"{self.text} has another shape or dtype, or is none"
 
 
+def _kind(x: Tensor) -> tuple[Any, ...]:
+    value = x._value
+    return (x._node is not None, value.shape, value.dtype, value.flags.c_contiguous)
+
+
 def places_of(reads: Reads) -> dict[int, Place]:
     """Return in which attribute each tensor was found, by its id; not those that were found in two, nor parameters."""
     found: dict[int, Place | None] = {}
     for owner, name in reads.read():
         value = value_of(owner, name)
-        if isinstance(value, Tensor) and name not in getattr(owner, "__dict__", {}).get(PARTS[0], ()):
-            found[id(value)] = None if id(value) in found else Place(weakly(owner), name)
+        if name in getattr(owner, "__dict__", {}).get(PARTS[0], ()) or name in STRUCTURE:
+            continue
+        if isinstance(value, Tensor):
+            tensors = [value]
+        elif may_hold_tensors(value):
+            tensors = Results(value).tensors
+        else:
+            continue
+        for which, x in enumerate(tensors):
+            found[id(x)] = None if id(x) in found else Place(weakly(owner), name, which)
     return {key: place for key, place in found.items() if place is not None}
 
 
 def is_named(x: Tensor, place: Place, names: Iterable[Name]) -> bool:
     """Say whether code knows a tensor by another name than that of the attribute, too."""
+    owner = id(place.find())
     for name in names:
+        if (name.place, name.text.rpartition(".")[2]) == (owner, place.name):
+            continue
         known = name.known
         if isinstance(known, dict):
-            facts = [was for path, was in known.items() if not path.endswith(f".{place.name}")]
+            own = f".{place.name}"
+            facts = [was for path, was in known.items() if not path.endswith(own) and f"{own}[" not in path]
         else:
             facts = [known]
         if any(_is_about(was, x) for was in facts):
@@ -110,14 +141,23 @@ def _is_about(known: Any, x: Tensor) -> bool:
 
 def holds_tensors(value: Any) -> bool:
     """Say whether a value is a tensor, or a nest that has some in it."""
-    return isinstance(value, Tensor) or (isinstance(value, NESTS) and bool(Results(value).tensors))
+    return isinstance(value, Tensor) or (may_hold_tensors(value) and bool(Results(value).tensors))
 
 
 def is_valueless(value: Any) -> bool:
     """Say whether a value is a tensor of a trace, or a nest that has one in it."""
-    if isinstance(value, NESTS):
+    if may_hold_tensors(value):
         return any(x._value is None for x in Results(value).tensors)
     return isinstance(value, Tensor) and value._value is None
+
+
+def in_attributes(reads: Reads) -> Iterator[Tensor]:
+    """Yield the tensors that were put into attributes so far."""
+    for _, _, value, _ in reads.assigned():
+        if isinstance(value, Tensor):
+            yield value
+        elif may_hold_tensors(value):
+            yield from Results(value).tensors
 
 
 def take_out(reads: Reads) -> Iterator[tuple[Any, str, Any]]:
@@ -127,6 +167,13 @@ def take_out(reads: Reads) -> Iterator[tuple[Any, str, Any]]:
             reads.forget_set(owner, name)
             _set(owner, name, before)
             yield owner, name, now
+    # what was kept in other ways: by vars(), or by cached_property, which then makes it anew
+    for owner, name in list(reads.read()):
+        value = value_of(owner, name)
+        if is_valueless(value):
+            _set(owner, name, MISSING)
+            if reads.names_of(owner) is None:
+                yield owner, name, value
 
 
 def put_back(reads: Reads) -> None:

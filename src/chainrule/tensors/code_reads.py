@@ -13,7 +13,9 @@ AS_TEXT, AS_HASH, AS_EQUAL = (
     ("__eq__",),
 )  # methods that make texts, hash, compare
 ERRORS = ("Error", "Exception", "Exit", "Warning")  # how the names of what is raised end
-ASK_BY_TEXT = frozenset(("getattr", "hasattr", "attrgetter", "__dict__", "vars"))  # what asks for attributes by a text
+ASK_BY_TEXT = frozenset(
+    ("getattr", "hasattr", "attrgetter", "__dict__", "vars", "__getattribute__", "getattr_static")
+)  # what asks for attributes by a text
 
 
 @functools.cache

@@ -105,21 +105,34 @@ class Ends:
 
     def _place(self, trace: Trace, put: set[tuple[int, str]]) -> dict[int, Place]:
         """Return where tensors are found by their places, as others were there before, or will be; note that these are of account."""
-        chosen = {}
+        wanted: dict[tuple[int, str], dict[int, Place]] = {}
         for key, bound in trace.bound.items():
             place = self.places.get(key)
-            node = bound.tensor._node
-            is_learned = node is not None and node.primitive is None
-            is_data = not is_learned and bound.gradient_of is None and key not in trace.names
-            if place is None or not is_data:  # what is learned is known to its optimizer, too
+            if place is not None and bound.gradient_of is None:
+                where = (id(place.find()), place.name)
+                if where in trace.moving | put:
+                    wanted.setdefault(where, {})[key] = place
+        chosen: dict[int, Place] = {}
+        for (owner, name), places in wanted.items():
+            whole = {
+                key: place for key, place in self.places.items() if (id(place.find()), place.name) == (owner, name)
+            }
+            if len(whole) < next(iter(places.values())).number() or not all(
+                self._is_data(trace, key, place) for key, place in places.items()
+            ):
                 continue
-            owner = place.find()
-            if (id(owner), place.name) in trace.moving | put and not is_named(bound.tensor, place, trace.reached.names):
-                trace.reached.reads.forget_read(owner, place.name)
-                text = f"{type(owner).__name__}.{place.name}"
-                trace.reached.names.append(PlacedName(id(owner), text, place.tensor))
-                chosen[key] = place
+            place = next(iter(places.values()))
+            trace.reached.reads.forget_read(place.find(), name)
+            text = f"{type(place.find()).__name__}.{name}"
+            trace.reached.names.append(PlacedName(owner, text, place.value))
+            chosen |= whole
         return chosen
+
+    def _is_data(self, trace: Trace, key: int, place: Place) -> bool:
+        """Say whether a tensor is nothing that is learned, which its optimizer knows too, and known by its place alone."""
+        x = trace.bound[key].tensor
+        is_learned = x._node is not None and x._node.primitive is None
+        return not is_learned and key not in trace.names and not is_named(x, place, trace.reached.names)
 
     def _node(self, x: Tensor) -> Node:
         self._trace.check_certain(x)

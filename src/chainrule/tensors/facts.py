@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import sys
+import threading
 import weakref
 from array import array
 from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
@@ -39,7 +40,8 @@ BASES: tuple[Any, ...] = (*SEQUENCES, tuple, dict, MappingProxyType)  # of conta
 WRAPPERS = {UserDict: "data", UserList: "data", ChainMap: "maps", type(os.environ): "_data"}  # and where these are
 SHORT = 32  # entries of a container, of any kind, that are compared at each call
 SHORT_MAPPING = 128  # of a dict
-DEEPEST = 6  # objects and containers inside each other whose entries are
+DEEPEST_FACT = 8  # containers inside each other, of one that may be in itself
+DEEPEST = 10  # objects and containers inside each other whose entries are
 LONGEST = (
     1000  # entries of a container that are compared at each call if they are simple values; of others, which they are
 )
@@ -76,7 +78,7 @@ class Same:
         return value is not None and self._find() is value and self._kind == id(type(value))
 
 
-def fact(value: Any) -> Any:
+def fact(value: Any, depth: int = DEEPEST_FACT) -> Any:
     """Return what can be compared of a value: numbers and texts themselves, contents of containers, else identity.
 
     >>> fact([1, True]) == fact([1, 1]), fact([1, 2.0]) == fact([1, 2.0])
@@ -87,10 +89,10 @@ def fact(value: Any) -> Any:
         if kind is float and not (value < 0 or value > 0):
             return (float, "nan") if value != 0 else (float, value, math.copysign(1, value))
         return (kind, value)
-    if isinstance(value, (list, tuple)) and len(value) <= LONGEST:
-        return (kind, [fact(part) for part in value])
-    if isinstance(value, dict) and len(value) <= LONGEST:
-        return (kind, [(key, fact(part)) for key, part in value.items()])
+    if isinstance(value, (list, tuple)) and len(value) <= LONGEST and depth:
+        return (kind, [fact(part, depth - 1) for part in value])
+    if isinstance(value, dict) and len(value) <= LONGEST and depth:
+        return (kind, [(key, fact(part, depth - 1)) for key, part in value.items()])
     if isinstance(value, (set, frozenset)) and len(value) <= SHORT and all(type(part) in SIMPLE for part in value):
         return (kind, {fact(part) for part in value})
     if isinstance(value, np.ndarray) and value.nbytes <= MOST_BYTES:
@@ -360,6 +362,8 @@ def _makes_ordinary(kind: type, has_slots: bool) -> bool:
     tops = [base.__module__.partition(".")[0] for base in kind.__mro__]
     if tops[0] in ("chainrule", "numpy", "builtins"):
         return False
+    if issubclass(kind, threading.local):
+        return True
     is_users = is_of_user(kind.__module__)
     if any("__call__" in vars(base) for base in kind.__mro__) and (not is_users or "chainrule" in tops):
         return False

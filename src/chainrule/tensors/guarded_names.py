@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import BuiltinMethodType, FunctionType
+from types import FunctionType
 from typing import Any
 
 from chainrule.tensors.facts import (
@@ -33,14 +32,20 @@ class Name:
     Of a list or dict it matters which one it is, not what is in it.
     """
 
-    __slots__ = ("_find", "known", "place", "text")
+    __slots__ = ("_find", "_put", "known", "place", "text")
     attributes: frozenset[str] = frozenset()
 
     def __init__(self, place: int, text: str, find: Callable[[], Any]) -> None:
         self.place = place
         self.text = text
         self._find = find
+        self._put = getattr(find, "put", None)
         self.known = self._fact()
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether it is a variable, which code may set."""
+        return self._put is not None
 
     def value(self) -> Any:
         """Return the variable's value, now."""
@@ -52,11 +57,8 @@ class Name:
 
     def put_back(self, before: Any) -> None:
         """Let a variable be what it was."""
-        find = self._find
-        if isinstance(find, functools.partial) and isinstance(find.func, BuiltinMethodType):  # of globals
-            names = find.func.__self__
-            if isinstance(names, dict) and names.get(self.text, before) is not before:
-                names[self.text] = before
+        if self._put is not None:
+            self._put(before)
 
     def _fact(self) -> Any:
         value = self._find()

@@ -371,8 +371,7 @@ class Named:
                 value = vars(base)[name]
                 if type(value) in (*SIMPLE, tuple) or may_change(value):
                     text = f"{kind.__name__}.{name}"
-                    find = functools.partial(_class_attribute, weakref.ref(kind), name)
-                    self.found.setdefault((id(kind), text), (text, find))
+                    self.found.setdefault((id(kind), text), (text, OfClass(kind, name)))
 
 
 def _is_itself(value: Any) -> bool:
@@ -417,11 +416,6 @@ def _attribute(find: Find, name: str) -> Any:
     return getattr(find(), "__dict__", {}).get(name)
 
 
-def _class_attribute(find: Callable[[], type | None], name: str) -> Any:
-    kind = find()
-    return None if kind is None else member_of(kind, name)
-
-
 def plain_function(function: Any) -> FunctionType | None:
     """Return the Python function behind a method, a partial or a module; None if there is none."""
     while True:
@@ -444,10 +438,10 @@ def _variables(function: FunctionType) -> Iterator[tuple[int, str, Find]]:
     names = function.__globals__
     for text in globals_of(function.__code__):
         if text in names:
-            yield id(names), text, functools.partial(names.get, text)
+            yield id(names), text, Global(names, text)
     cells = function.__closure__ or ()
     for k, (text, cell) in enumerate(zip(function.__code__.co_freevars, cells, strict=True)):
-        yield id(cell), text, functools.partial(_contents, weakref.ref(function), k)
+        yield id(cell), text, Cell(function, k)
 
 
 def _defaults(function: FunctionType) -> Iterator[tuple[str, Find]]:
@@ -471,15 +465,64 @@ def _default(find: Callable[[], FunctionType | None], place: int | str) -> Any:
         return None
 
 
-def _contents(find: Callable[[], FunctionType | None], k: int) -> Any:
-    """Return what is in a cell of a function, which may be a hook that is gone, with all that it held."""
-    function = find()
-    if function is None or function.__closure__ is None:
-        return None
-    try:
-        return function.__closure__[k].cell_contents
-    except ValueError:  # not assigned yet
-        return None
+class Global:
+    """A variable of a module: called, what it is."""
+
+    __slots__ = ("_names", "_text")
+
+    def __init__(self, names: dict[str, Any], text: str) -> None:
+        self._names, self._text = names, text
+
+    def __call__(self) -> Any:
+        return self._names.get(self._text)
+
+    def put(self, value: Any) -> None:
+        """Let it be something else."""
+        self._names[self._text] = value
+
+
+class Cell:
+    """A variable of an enclosing function: called, what it is. The function may be a hook that is gone, with all that it held."""
+
+    __slots__ = ("_find", "_number")
+
+    def __init__(self, function: FunctionType, number: int) -> None:
+        self._find, self._number = weakref.ref(function), number
+
+    def _cell(self) -> Any:
+        function = self._find()
+        return None if function is None or function.__closure__ is None else function.__closure__[self._number]
+
+    def __call__(self) -> Any:
+        try:
+            return getattr(self._cell(), "cell_contents", None)
+        except ValueError:  # not assigned yet
+            return None
+
+    def put(self, value: Any) -> None:
+        """Let it be something else."""
+        cell = self._cell()
+        if cell is not None:
+            cell.cell_contents = value
+
+
+class OfClass:
+    """An attribute of a class: called, what it is."""
+
+    __slots__ = ("_find", "_name")
+
+    def __init__(self, kind: type, name: str) -> None:
+        self._find, self._name = weakref.ref(kind), name
+
+    def __call__(self) -> Any:
+        kind = self._find()
+        return None if kind is None else member_of(kind, self._name)
+
+    def put(self, value: Any) -> None:
+        """Let it be something else."""
+        kind = self._find()
+        if kind is not None:
+            setattr(kind, self._name, value)
 
 
 def _asked_for(function: FunctionType) -> list[Any]:

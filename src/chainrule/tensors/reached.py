@@ -40,6 +40,7 @@ from chainrule.tensors.sources import Source, global_sources, source_of
 from chainrule.tensors.tensor import Tensor
 
 KINDS = (list, deque, set, bytearray, array)
+PAST_CLASSES = ("__getattribute__", "getattr_static")  # what reads attributes so that no class can tell
 MOST_COPIED = 1 << 26  # bytes of an array that is kept while tracing, to be put back
 MOST_SUMMED = 1 << 30  # of one that is looked at
 
@@ -182,6 +183,8 @@ class Reached:
         if found.imports_more:
             self._importing.append((key, function, given))
         self._looked_at |= found.functions
+        if not found.attributes.isdisjoint(PAST_CLASSES):
+            self.reads.asks_past_classes = True
         for value in found.met.values():
             self.reads.meet(value, depth=0)
         for place, module in found.modules():
@@ -192,7 +195,10 @@ class Reached:
                 continue
             known.append(name.attributes)
             self.names.append(name)
-            self._variables.append((name, name.value()))
+            if name.is_variable:
+                self._variables.append((name, name.value()))
+            if not self.reads.is_open:
+                self.reads.meet(name.value())
             self._keep(name.text, name.value(), name.attributes, who)
 
     def _follow(self, function: Any) -> None:
@@ -267,11 +273,17 @@ class Reached:
                 expected="arguments that are read, or tensors that are written into",
                 fix="return it instead, or do it outside of the compiled function",
             )
-        for place, value in self.entries():
+        kept_in = [(f"{place}, a dict from outside", value) for place, value in self.entries()]
+        kept_in += [
+            (f"'{name.text}', a variable from outside", name.value())
+            for name, before in self._variables
+            if name.value() is not before
+        ]
+        for place, value in kept_in:
             if is_valueless(value):
                 self.put_back()
                 raise TraceError(
-                    f"'{traced}' put a tensor into {place}, a dict from outside, while it was traced: Python would do so once, and never again",
+                    f"'{traced}' put a tensor into {place}, while it was traced: Python would do so once, and never again",
                     expected="tensors that are returned, or put into attributes (self.last = y)",
                     fix=Kept.fix,
                 )
@@ -299,7 +311,8 @@ class Reached:
                 dict.clear(value)
                 dict.update(value, before)
         for name, before in self._variables:
-            name.put_back(before)
+            if name.value() is not before:
+                name.put_back(before)
         put_back(self.reads)
 
     def entries(self) -> Iterator[tuple[str, Any]]:

@@ -46,8 +46,9 @@ ALL_NAMES = frozenset(("__dict__",))
 WHOLE = ("__dict__", "__reduce__", "__reduce_ex__", "__getstate__")  # what asks for all attributes at once
 ONE_NAME = ("chainrule", "functools")  # packages that look into ``__dict__`` for what they ask for by name anyway
 HOOKS = ("_hooks", "_kwargs", "_always_called")  # how the names of a module's containers of hooks end
-MOST_ENTRIES = 128  # of a container, whose classes are watched once it is read
-DEEPEST = 3  # containers inside each other
+SIMPLE_KINDS = frozenset(SIMPLE)
+MOST_ENTRIES = 1 << 12  # of a container, whose classes are watched once it is read
+DEEPEST = 6  # containers inside each other
 
 
 class ReadObject:
@@ -81,7 +82,8 @@ class Reads:
         self._early: weakref.WeakSet[type] = weakref.WeakSet()
         self._watched: set[type] = set()
         self._late: set[type] = set()
-        self._is_open = False
+        self.is_open = False
+        self.asks_past_classes = False  # code has object.__getattribute__, or the like
 
     # -- noting ----------------------------------------------------------------------------------------------------
 
@@ -89,7 +91,7 @@ class Reads:
         """Begin to note."""
         for kind in ALWAYS:
             self._watch(kind)
-        self._is_open = True
+        self.is_open = True
         STATE.reads = self
 
     def close(self) -> None:
@@ -108,7 +110,7 @@ class Reads:
             return False
         WATCHES.add(kind)
         self._watched.add(kind)
-        if not self._is_open:
+        if not self.is_open:
             self._early.add(kind)
         return True
 
@@ -133,7 +135,7 @@ class Reads:
             parts = []
             if not self._watch(kind):
                 parts = list(getattr(value, "__dict__", {}).values())
-            elif self._is_open and kind not in self._late and is_of_user(kind.__module__):
+            elif self.is_open and kind not in self._late and is_of_user(kind.__module__):
                 self._late.add(kind)
                 for function in operators_of(kind):
                     self._follow(function)
@@ -141,7 +143,7 @@ class Reads:
             parts = []
         if container_of(kind) is not None and len(value) <= MOST_ENTRIES:
             parts += value.values() if hasattr(value, "values") else value
-        if depth:
+        if depth and not {*map(type, parts)} <= SIMPLE_KINDS:
             for part in parts:
                 self.meet(part, depth - 1)
 
@@ -268,6 +270,8 @@ class Reads:
 
     def _tells(self, kind: type) -> bool:
         """Say whether objects of a class told all that was read of them."""
+        if self.asks_past_classes:
+            return False
         if kind in self._early:
             return True
         for base in kind.__mro__:
