@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -288,3 +289,38 @@ def test_twenty_children_forked_after_a_native_call_train_on(problem: Problem) -
     at_once(made.step, problem)
     assert answers == [hashlib.sha256(made.bits()).digest()] * 20
     assert_native(made.step.report())
+
+
+def test_a_child_runs_what_another_thread_was_running_when_the_process_was_forked(problem: Problem) -> None:
+    threads.set_num_threads(1)
+    made = build(problem, dropout=0.0)
+    at_once(made.step, problem)
+    goes_on = True
+
+    def work() -> None:
+        while goes_on:
+            at_once(made.step, problem)
+
+    running = threading.Thread(target=work)
+    running.start()
+    answers = []
+    try:
+        for k in range(6):
+            read, write = os.pipe()
+            number = os.fork()
+            if number == 0:
+                try:
+                    signal.alarm(20)  # ends the child where it hangs
+                    at_once(made.step, problem)
+                    fresh = cr.compile(lambda x: x * (k + 0.5) + 1)  # noqa: B023 - compiled here and now
+                    os.write(write, str(fresh(cr.ones(5)).sum().item()).encode())
+                finally:
+                    os._exit(0)
+            os.close(write)
+            answers.append(os.read(read, 32).decode())
+            os.waitpid(number, 0)
+            os.close(read)
+    finally:
+        goes_on = False
+        running.join()
+    assert answers == [str(5 * (k + 0.5) + 5) for k in range(6)]

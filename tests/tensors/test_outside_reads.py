@@ -270,8 +270,8 @@ def test_what_is_read_is_noticed(make: Any, read: Any, change: Any, depth: int) 
 
 
 def test_an_object_in_the_middle_that_is_replaced_is_noticed() -> None:
-    held = deep(Part(s=2.0))
-    step = cr.compile(lambda x: x * at(held).s)
+    held = deep(Part(s=2.0), 6)
+    step = cr.compile(lambda x: x * at(held, 6).s)
     assert step(ONE).item() == 2
     held.inner.inner.inner.inner.inner = Part(inner=Part(s=4.0))
     assert step(ONE).item() == 4

@@ -113,6 +113,14 @@ def test_names_have_rates_of_their_own() -> None:
     assert cr.Trainer(network(), optimizer="sgd", lr=0.5).optimizer.param_groups[0]["lr"] == 0.5
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_weight_decay_of_zero_is_zero_and_none_is_the_optimizers_own(name: str) -> None:
+    own = OPTIMIZERS[name](network().parameters(), lr=0.1).param_groups[0]["weight_decay"]
+    for given, expected in ((None, own), (0.0, 0.0), (0.25, 0.25)):
+        made = cr.Trainer(network(), optimizer=name, weight_decay=given).optimizer
+        assert made.param_groups[0]["weight_decay"] == expected
+
+
 def test_an_optimizer_of_other_parameters_is_refused() -> None:
     with pytest.raises(ArgumentError, match="the SGD improves no parameter of the model"):
         cr.Trainer(network(), optimizer=optim.SGD(network().parameters(), lr=0.1))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from chainrule.compiler.forks import UNDISTURBED
 from chainrule.compiler.target import Target
 from chainrule.errors import NativeError
 
@@ -31,7 +32,11 @@ def object_code(ir: str, target: Target) -> bytes:
     Raises:
         NativeError: the text is not LLVM's language, with its lines at fault; or there is no llvmlite.
     """
-    llvm = _llvm(target.machine)
+    with UNDISTURBED:
+        return _object_code(_llvm(target.machine), ir, target)
+
+
+def _object_code(llvm: Any, ir: str, target: Target) -> bytes:
     with _parsed(llvm, ir) as module, _machine(llvm, target, module) as machine, _options(llvm):
         code: bytes = machine.emit_object(module)
     return code
@@ -40,14 +45,14 @@ def object_code(ir: str, target: Target) -> bytes:
 def assembly(ir: str, target: Target) -> str:
     """Return the same code as text of the target's assembler."""
     llvm = _llvm(target.machine)
-    with _parsed(llvm, ir) as module, _machine(llvm, target, module) as machine, _options(llvm):
+    with UNDISTURBED, _parsed(llvm, ir) as module, _machine(llvm, target, module) as machine, _options(llvm):
         text: str = machine.emit_assembly(module)
     return text
 
 
 def verify(ir: str) -> None:
     """Raise NativeError if a text is not LLVM's language or breaks its rules."""
-    with _parsed(_llvm(), ir):
+    with UNDISTURBED, _parsed(_llvm(), ir):
         pass
 
 

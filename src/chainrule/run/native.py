@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from chainrule import compiler
 from chainrule.compiler.array_call import address
 from chainrule.compiler.cache import load_or_build
+from chainrule.compiler.forks import lock_of_process
 from chainrule.compiler.graph_key import graph_key
 from chainrule.compiler.interface import ARENA, FIRST_INPUT, RUN, STATUS, TermList, as_number
 from chainrule.compiler.llvm import assembly
@@ -78,7 +78,7 @@ class Ready:
         # Of the batches to gather, also of those that are not made yet.
         self.batch_bytes: dict[int, int] = {} if beside is None else beside.batch_bytes
         self.listed: Ready | None = None  # the layout beside this one whose products read lists of terms
-        self.lock = threading.Lock()  # of the arena and the frame: one run at a time
+        self.lock = lock_of_process()  # of the arena and the frame: one run at a time
         self.frame_at = ctypes.c_void_p(self.frame.ctypes.data)
         self.records_at = ctypes.c_void_p(self.records.ctypes.data)
 

@@ -167,13 +167,9 @@ def take_out(reads: Reads) -> Iterator[tuple[Any, str, Any]]:
             reads.forget_set(owner, name)
             _set(owner, name, before)
             yield owner, name, now
-    # what was kept in other ways: by vars(), or by cached_property, which then makes it anew
-    for owner, name in list(reads.read()):
-        value = value_of(owner, name)
-        if is_valueless(value):
+    for owner, name in list(reads.read()):  # what cached_property keeps: it makes another one when asked for
+        if is_valueless(value_of(owner, name)):
             _set(owner, name, MISSING)
-            if reads.names_of(owner) is None:
-                yield owner, name, value
 
 
 def put_back(reads: Reads) -> None:

@@ -106,12 +106,10 @@ class Ends:
     def _place(self, trace: Trace, put: set[tuple[int, str]]) -> dict[int, Place]:
         """Return where tensors are found by their places, as others were there before, or will be; note that these are of account."""
         wanted: dict[tuple[int, str], dict[int, Place]] = {}
-        for key, bound in trace.bound.items():
-            place = self.places.get(key)
-            if place is not None and bound.gradient_of is None:
-                where = (id(place.find()), place.name)
-                if where in trace.moving | put:
-                    wanted.setdefault(where, {})[key] = place
+        for key, place in self.places.items():
+            where = (id(place.find()), place.name)
+            if where in put or (where in trace.moving and key in trace.bound):
+                wanted.setdefault(where, {})[key] = place
         chosen: dict[int, Place] = {}
         for (owner, name), places in wanted.items():
             whole = {
@@ -130,9 +128,14 @@ class Ends:
 
     def _is_data(self, trace: Trace, key: int, place: Place) -> bool:
         """Say whether a tensor is nothing that is learned, which its optimizer knows too, and known by its place alone."""
+        if key not in trace.bound:
+            return True  # nothing is made of it
         x = trace.bound[key].tensor
         is_learned = x._node is not None and x._node.primitive is None
-        return not is_learned and key not in trace.names and not is_named(x, place, trace.reached.names)
+        is_gradient = trace.bound[key].gradient_of is not None
+        return (
+            not (is_learned or is_gradient) and key not in trace.names and not is_named(x, place, trace.reached.names)
+        )
 
     def _node(self, x: Tensor) -> Node:
         self._trace.check_certain(x)

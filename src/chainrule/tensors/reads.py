@@ -56,11 +56,12 @@ class ReadObject:
 
     ``known``   what was there when it was first asked for, as facts, by name
     ``set``     what was there before it was set, by name; ``set_first`` has the names that nobody had read before
+    ``whole``   all that it held when its ``__dict__`` was asked for, which can be written into
     ``apart``   names that are compared in another way, or not at all
     ``is_old``  whether it was there before the trace
     """
 
-    __slots__ = ("apart", "find", "is_old", "known", "names", "set", "set_first")
+    __slots__ = ("apart", "find", "is_old", "known", "names", "set", "set_first", "whole")
 
     def __init__(self, owner: Any) -> None:
         self.find = weakly(owner)
@@ -69,6 +70,7 @@ class ReadObject:
         self.set: dict[str, Any] = {}
         self.set_first: set[str] = set()
         self.apart: set[str] = set()
+        self.whole: dict[str, Any] | None = None
         self.is_old = False
 
 
@@ -185,6 +187,8 @@ class Reads:
 
     def _first(self, found: ReadObject, owner: Any, name: str) -> None:
         if name in WHOLE:
+            if found.whole is None:
+                found.whole = dict(getattr(owner, "__dict__", {}))
             if not is_module(owner):
                 found.known["__dict__"] = found_facts(value_of(owner, "__dict__"), "__dict__")
                 for each in own_names(owner):
@@ -215,14 +219,20 @@ class Reads:
         """Yield (object, name, what it is now, what it was) of all that was set of what was there before."""
         for found in list(self._of.values()):
             owner = found.find()
-            if owner is not None and found.set and self._is_outside(found, owner):
+            if owner is None or not self._is_outside(found, owner):
+                continue
+            if found.set:
                 for name, before in list(found.set.items()):
                     yield owner, name, value_of(owner, name), before
+            if found.whole is not None:
+                for name, now in list(getattr(owner, "__dict__", {}).items()):
+                    if name not in found.set and now is not found.whole.get(name, MISSING):
+                        yield owner, name, now, found.whole.get(name, MISSING)
 
     def forget_set(self, owner: Any, name: str) -> None:
         """Take it that an attribute was not set, nor read first: each run sets it."""
         found = self._of[id(owner)]
-        del found.set[name]
+        found.set.pop(name, None)
         if name in found.set_first:
             found.apart.add(name)
 
@@ -264,7 +274,7 @@ class Reads:
         """Keep but which names were read: nothing that would keep an object alive."""
         self._keep = self._follow = _nothing
         for key, found in list(self._of.items()):
-            found.known, found.set = {}, {}
+            found.known, found.set, found.whole = {}, {}, None
             if not (found.is_old or isinstance(found.find, weakref.ref)):
                 del self._of[key]
 

@@ -204,7 +204,7 @@ class Trace:
             if id(x) in self._without_tape:
                 self._is_plain_leaf(x, "a tensor from outside")
             return bound.node
-        if x._parent is None:
+        if x._parent is None or _is_cut_off(x):
             return self.bind(x).node
         base = x
         while base._parent is not None and id(base) not in self.bound and not _is_cut_off(base):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
+from chainrule.compiler.forks import lock_of_process
 from chainrule.tensors.facts import AROUND, MISSING, TOLD_BY
 from chainrule.tensors.state import STATE
 
@@ -15,7 +15,7 @@ class Watches:
     """The classes that are watched by some trace, of any thread, and what they had before."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = lock_of_process()
         self._counts: dict[type, int] = {}
 
     def add(self, kind: type) -> None:

@@ -49,11 +49,14 @@ MakeSchedule = Callable[[Optimizer], LRScheduler]
 
 
 def make_optimizer(
-    model: Module, optimizer: str | Optimizer | MakeOptimizer, lr: float | None, weight_decay: float
+    model: Module, optimizer: str | Optimizer | MakeOptimizer, lr: float | None, weight_decay: float | None
 ) -> Optimizer:
-    """Return the optimizer for a name or a function, over the model's parameters that require grad; or the one given."""
+    """Return the optimizer for a name or a function, over the model's parameters that require grad; or the one given.
+
+    None leaves a rate or a weight decay to the optimizer's own default (0.01 for AdamW).
+    """
     if isinstance(optimizer, Optimizer):
-        if lr is not None or weight_decay:
+        if lr is not None or weight_decay is not None:
             raise ArgumentError("lr or weight_decay beside an Optimizer", fix="set them when creating the optimizer")
         own = set(model.parameters())
         if not any(parameter in own for group in optimizer.param_groups for parameter in group["params"]):
@@ -67,7 +70,7 @@ def make_optimizer(
         raise ArgumentError(
             f"{type(model).__name__} has no parameter that requires grad", expected="something to learn"
         )
-    options: dict[str, Any] = {"weight_decay": weight_decay} if weight_decay else {}
+    options: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}
     if isinstance(optimizer, str):
         check_optimizer(optimizer)
         rate = RATES.get(optimizer, 1e-3) if lr is None else lr

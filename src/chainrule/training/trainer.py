@@ -58,7 +58,7 @@ class Trainer:
     """Trains one model. Every argument has a value that can be read back from the object.
 
     ``loss``          a name, a loss module or a function (output, y); None: by the targets
-    ``optimizer``     a name, an Optimizer, or its class; ``lr`` and ``weight_decay`` are for names and classes
+    ``optimizer``     a name, an Optimizer, or its class; ``lr`` and ``weight_decay`` are for names and classes, None for their own defaults
     ``batch_size``    rows per update; None takes all rows at once; a single row left over joins the batch before it
     ``epochs``        at most this many
     ``metrics``       names or functions (targets, outputs), computed after each epoch on the validation rows (without
@@ -94,7 +94,7 @@ class Trainer:
         loss: str | Callable[..., Tensor] | None = None,
         optimizer: str | Optimizer | MakeOptimizer = "adam",
         lr: float | None = None,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
         batch_size: int | None = 32,
         epochs: int = 20,
         metrics: Sequence[str | Metric | Callable[..., float]] = (),

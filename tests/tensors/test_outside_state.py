@@ -1,0 +1,512 @@
+"""State that code keeps in attributes, in every way in which people write that: beside the same code run eagerly, after every call."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.errors import GradientError, TraceError
+
+CALLS = 8
+
+
+class Holder:
+    """An object with attributes."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+
+def numbers_of(value: Any) -> Any:
+    """Return what can be compared of a value with tensors in it."""
+    if isinstance(value, cr.Tensor):
+        return value.detach().tolist()
+    if isinstance(value, (list, tuple)):
+        return [numbers_of(part) for part in value]
+    if isinstance(value, dict):
+        return {key: numbers_of(part) for key, part in value.items()}
+    return value
+
+
+def compare(make: Callable[[], Any], run: Callable[[Any, Any], Any], inputs: list[Any], traces: int = 3) -> Any:
+    """Let one object be used eagerly, another by compiled code; results and attributes have to be the same after each call."""
+    found = []
+    for wrap in (lambda f: f, cr.compile):
+        cr.manual_seed(0)
+        it = make()
+        call = wrap(it if isinstance(it, nn.Module) else functools.partial(run, it))
+        rows = []
+        for x in inputs:
+            y = call(x)
+            kept = {name: numbers_of(part) for name, part in vars(it).items() if name[:1] != "_"}
+            if isinstance(it, nn.Module):
+                kept |= {name: numbers_of(part) for name, part in it.named_buffers()}
+            rows.append((numbers_of(y), kept))
+        found.append(rows)
+    for expected, ours in zip(*found, strict=True):
+        np.testing.assert_equal(ours, expected)
+    assert len(call.graphs) <= traces, call.report()
+    return call
+
+
+# -- ways to keep a state: each is a function of the holder (a module or an object) and x -----------------------------------
+
+
+def starts_as_none(s: Any, x: Any) -> Any:
+    if s.h is None:
+        s.h = cr.zeros(3)
+    s.h = s.h + x.mean(0)
+    return s.h * 1
+
+
+def asks_whether_it_is_there(s: Any, x: Any) -> Any:
+    if not hasattr(s, "cache"):
+        s.cache = x.mean(0) * 2
+    return s.cache + x
+
+
+def asks_by_getattr(s: Any, x: Any) -> Any:
+    if getattr(s, "cache", None) is None:
+        s.cache = x.mean(0) * 2
+    return s.cache + x
+
+
+def asks_the_dict(s: Any, x: Any) -> Any:
+    if "cache" not in s.__dict__:
+        s.cache = x.mean(0) * 2
+    return s.cache + x
+
+
+def asks_by_vars(s: Any, x: Any) -> Any:
+    if "cache" not in vars(s):
+        s.cache = x.mean(0) * 2
+    return s.cache + x
+
+
+def writes_into_vars(s: Any, x: Any) -> Any:
+    vars(s)["last"] = x * 2
+    return x * 3
+
+
+def tries(s: Any, x: Any) -> Any:
+    try:
+        cache = s.cache
+    except AttributeError:
+        cache = s.cache = x.mean(0) * 2
+    return cache + x
+
+
+def keeps_two_in_a_tuple(s: Any, x: Any) -> Any:
+    h, c = (cr.zeros(3), cr.zeros(3)) if s.pair is None else s.pair
+    c = c * 0.5 + x.mean(0)
+    h = h + c
+    s.pair = (h, c)
+    return h * 1
+
+
+def keeps_a_dict(s: Any, x: Any) -> Any:
+    s.stats = {"mean": x.mean(0), "rows": x.shape[0], "parts": [x * 2, {"sum": x.sum()}]}
+    return x * 1
+
+
+def keeps_a_list(s: Any, x: Any) -> Any:
+    s.list = [h * 0.5 + x.mean(0) * k for k, h in enumerate(s.list)]
+    return sum(s.list)
+
+
+def uses_the_old_one_after(s: Any, x: Any) -> Any:
+    old = s.h0
+    s.h0 = old * 0.5 + x.mean(0)
+    return x - old
+
+
+def differs_from_before(s: Any, x: Any) -> Any:
+    before = s.h0
+    s.h0 = x.sum(0)
+    return s.h0 - before
+
+
+def swaps(s: Any, x: Any) -> Any:
+    s.h0, s.h1 = s.h1, s.h0
+    return x + s.h0 * 10 + s.h1
+
+
+def puts_back(s: Any, x: Any) -> Any:
+    old = s.h0
+    s.h0 = x.mean(0)
+    y = x + s.h0
+    s.h0 = old
+    return y
+
+
+def grows(s: Any, x: Any) -> Any:
+    s.seen = x if s.seen is None else cr.cat([s.seen, x])
+    return s.seen.sum(0)
+
+
+def detaches_at_use(s: Any, x: Any) -> Any:
+    s.h0 = cr.tanh(x.mean(0) * s.weight + s.h0.detach())
+    return s.h0 * 1
+
+
+def makes_it_of_numbers(s: Any, x: Any) -> Any:
+    s.total = cr.tensor(0.0)
+    s.total += x.mean()
+    s.total += x.mean()
+    return x * 1
+
+
+def keeps_the_argument(s: Any, x: Any) -> Any:
+    s.input = x
+    return x * 2
+
+
+def keeps_the_result(s: Any, x: Any) -> Any:
+    s.last = x * 2
+    return s.last
+
+
+def keeps_the_best(s: Any, x: Any) -> Any:
+    s.best = cr.minimum(s.best, x.mean())
+    return x * 1
+
+
+WAYS = [
+    starts_as_none, asks_whether_it_is_there, asks_by_getattr, asks_the_dict, asks_by_vars, tries,
+    keeps_two_in_a_tuple, keeps_a_dict, keeps_a_list, uses_the_old_one_after, differs_from_before, swaps, puts_back,
+    detaches_at_use, makes_it_of_numbers, keeps_the_argument, keeps_the_result, keeps_the_best,
+]  # fmt: skip
+
+
+def start() -> dict[str, Any]:
+    return {
+        "h": None, "pair": None, "seen": None, "list": [cr.zeros(3), cr.ones(3)], "h0": cr.zeros(3), "h1": cr.ones(3),
+        "best": cr.tensor(1e9),
+    }  # fmt: skip
+
+
+def module(way: Callable[[Any, Any], Any], buffers: tuple[str, ...] = ()) -> Any:
+    class Stateful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(cr.full((3,), 0.5))
+            for name, value in start().items():
+                if name in buffers:
+                    self.register_buffer(name, value)
+                else:
+                    setattr(self, name, value)
+
+        def forward(self, x: Any) -> Any:
+            return way(self, x)
+
+    return Stateful
+
+
+INPUTS = [cr.tensor(np.full((4, 3), k + 1, np.float32)) for k in range(CALLS)]
+
+
+@pytest.mark.parametrize("kind", ["module", "buffers", "object"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_state_is_what_it_is_in_eager_mode(way: Any, kind: str) -> None:
+    if kind == "object":
+        compare(lambda: Holder(weight=cr.full((3,), 0.5), **start()), way, INPUTS)
+    else:
+        compare(module(way, ("h0", "h1") if kind == "buffers" else ()), way, INPUTS)
+
+
+@pytest.mark.parametrize("kind", ["module", "object"])
+@pytest.mark.parametrize("way", [grows, writes_into_vars], ids=lambda way: way.__name__)
+def test_a_state_that_is_another_each_time_ends_uncompiled(way: Any, kind: str) -> None:
+    make = module(way) if kind == "module" else lambda: Holder(**start())
+    with pytest.warns(UserWarning, match=r"traced 8 times"):
+        compare(make, way, INPUTS * 2, traces=8)
+
+
+@pytest.mark.parametrize("kind", ["module", "object"])
+def test_batches_of_other_sizes_share_a_state(kind: str) -> None:
+    inputs = [cr.tensor(np.full((n, 3), n, np.float32)) for n in (4, 5, 4, 7, 1, 4, 3)]
+    make = module(keeps_two_in_a_tuple) if kind == "module" else lambda: Holder(**start())
+    compare(make, keeps_two_in_a_tuple, inputs, traces=5)
+
+
+@pytest.mark.parametrize(
+    "way", [starts_as_none, uses_the_old_one_after, keeps_two_in_a_tuple], ids=lambda way: way.__name__
+)
+def test_over_and_repeat_keep_a_state_as_calls_do(way: Any) -> None:
+    rows = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+    found = []
+    for run in ("calls", "over", "repeat"):
+        model = module(way)()
+        call = cr.compile(model)
+        if run == "calls":
+            outputs = [call(rows[k : k + 4]).tolist() for k in range(0, 24, 4)]
+        elif run == "over":
+            outputs = call.over(rows, batch_size=4).tolist()
+        else:
+            twin = module(way)()
+            expected = [twin(cr.tensor(rows[:4])).tolist() for _ in range(6)]
+            np.testing.assert_allclose(call.repeat(rows[:4], times=6).tolist(), expected, rtol=1e-5, atol=1e-6)
+            continue
+        found.append((outputs, numbers_of(model.h), numbers_of(model.h0), numbers_of(model.pair)))
+    np.testing.assert_equal(found[0], found[1])
+
+
+def test_states_that_begin_as_one_tensor_go_their_own_ways() -> None:
+    def run(wrap: Any) -> Any:
+        zero = cr.zeros(3)
+        cells = [module(uses_the_old_one_after)() for _ in range(2)]
+        for cell in cells:
+            cell.h0 = zero
+        call = wrap(lambda x: cells[0](x) * 2 + cells[1](x * 3))
+        rows = []
+        for k, x in enumerate(INPUTS):
+            if k == 4:
+                cells[0].h0 = cells[1].h0 = zero  # a new sequence
+            rows.append([call(x).tolist(), *[cell.h0.tolist() for cell in cells], zero.tolist()])
+        return rows
+
+    np.testing.assert_equal(run(cr.compile), run(lambda f: f))
+
+
+def test_what_was_in_an_attribute_is_left_alone() -> None:
+    data = np.ones((8, 3), np.float32)
+    model = module(uses_the_old_one_after)()
+    call = cr.compile(model)
+    seen = []
+    model.h0 = cr.from_numpy(data)[0]
+    for x in INPUTS[:4]:
+        seen.append(model.h0)
+        call(x)
+    assert data.sum() == 24
+    assert len({id(h) for h in seen}) == 4
+    assert seen[1].tolist() != seen[2].tolist()
+
+
+def test_an_eager_call_may_come_first() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+            self.h = None
+
+        def forward(self, x: Any) -> Any:
+            y = self.linear(x)
+            self.last = y.detach()
+            self.attention = y * 2
+            self.h = (y.mean(0) if self.h is None else self.h.detach() + y.mean(0)).detach()
+            return y + self.h
+
+    outputs = []
+    for wrap in (lambda f: f, cr.compile):
+        cr.manual_seed(0)
+        model = Model()
+        eager = model(INPUTS[0])
+        before = eager.tolist()
+        call = wrap(model)
+        outputs.append([call(x).tolist() for x in INPUTS] + [model.last.tolist(), model.attention.tolist()])
+        assert eager.tolist() == before
+        with cr.no_grad():
+            outputs[-1].append(call(INPUTS[0]).tolist())
+    for ours, expected in zip(outputs[1], outputs[0], strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_tape_from_outside_is_refused_where_a_gradient_would_flow_into_it() -> None:
+    w = cr.ones(3, requires_grad=True)
+    holder = Holder(h=w * 2)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        first = holder.h.detach() + x
+        return (first * holder.h).sum()
+
+    with pytest.raises(TraceError, match="computed outside of the compiled function 'step', with a tape"):
+        step(cr.ones(3))
+
+
+@dataclass
+class State:
+    h: Any
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Output:
+    logits: Any
+    hidden: tuple[Any, ...]
+
+
+def test_dataclasses_with_tensors_are_returned_and_kept() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.state = State(cr.zeros(3))
+
+        def forward(self, x: Any) -> Any:
+            self.state = replace(self.state, h=self.state.h * 0.5 + x.mean(0))
+            return Output(x * 2, (self.state.h, x))
+
+    eager, model = Model(), Model()
+    call = cr.compile(model)
+    for x in INPUTS:
+        ours, expected = call(x), eager(x)
+        assert type(ours) is Output
+        assert numbers_of([ours.logits, *ours.hidden]) == numbers_of([expected.logits, *expected.hidden])
+        assert numbers_of(model.state.h) == numbers_of(eager.state.h)
+    assert len(call.graphs) <= 3
+
+
+def test_the_same_tensor_in_two_attributes_is_one() -> None:
+    holder = Holder()
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        holder.a = holder.b = h = x * 2
+        holder.x = x
+        holder.y = y = h + 1
+        return y
+
+    x = cr.ones(3)
+    for _ in range(3):
+        y = step(x)
+        assert holder.a is holder.b
+        assert holder.x is x
+        assert holder.y is y
+
+
+@pytest.mark.parametrize("kind", ["tuple", "dict", "nested"])
+def test_a_hook_may_keep_several_in_an_attribute(kind: str) -> None:
+    forms = {"tuple": lambda y: (y, y.mean()), "dict": lambda y: {"y": y}, "nested": lambda y: [{"y": (y,)}]}
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    model[0].register_forward_hook(lambda layer, _, y: setattr(layer, "kept", forms[kind](y.detach())))
+    call = cr.compile(model)
+    for x in INPUTS[:4]:
+        call(x)
+        kept = numbers_of(model[0].kept)
+        model[0](x)
+        np.testing.assert_equal(kept, numbers_of(model[0].kept))
+
+
+# -- code that is traced twice, or fails ------------------------------------------------------------------------------------
+
+TOTAL = 0
+
+
+def test_what_code_counts_it_counts_once_also_where_it_is_traced_again_for_a_size() -> None:
+    global TOTAL
+    TOTAL, inside = 0, 0
+    holder = Holder(n=0, total=0, turn=0, h=cr.zeros(3), log={"n": 0})
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        global TOTAL
+        nonlocal inside
+        holder.n += 1
+        TOTAL += 1
+        inside += 1
+        holder.log["n"] += 1
+        holder.total += x.shape[0]
+        holder.turn = 1 - holder.turn
+        holder.h = holder.h + x.sum(0)
+        return holder.h * (1.0 if holder.turn else 2.0) * (2 if x.shape[0] == 4 else 3)
+
+    def calls() -> None:
+        h = np.zeros(3)
+        for k in range(10):
+            h = h + 4 + k % 2
+            expected = h * (2.0 if k % 2 else 1.0) * (3 if k % 2 else 2)
+            assert step(cr.ones(4 + k % 2, 3)).tolist() == expected.tolist()
+            assert holder.n == TOTAL == inside == holder.log["n"] == k + 1
+            assert type(holder.total) is int
+
+    with pytest.warns(UserWarning, match="traced 8 times"):
+        calls()
+    assert holder.total == 45
+
+
+def test_a_size_that_is_left_in_a_dict_or_attribute_is_a_number() -> None:
+    holder = Holder(d={}, n=0, shape=None)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        holder.d["n"] = x.shape[0]
+        holder.n = x.shape[0] + 1
+        holder.shape = x.shape
+        return x * 1
+
+    for n in (4, 5, 4, 6):
+        step(cr.ones(n, 3))
+        assert (holder.d["n"], holder.n, holder.shape) == (n, n + 1, (n, 3))
+        assert type(holder.d["n"]) is int
+
+
+CACHE: Any = None
+
+
+def test_a_tensor_in_a_variable_is_refused_by_name_and_the_variable_left_alone() -> None:
+    def step(x: Any) -> Any:
+        global CACHE
+        if CACHE is None:
+            CACHE = cr.ones(3)
+        return x * CACHE
+
+    for _ in range(2):
+        with pytest.raises(TraceError, match=r"put a tensor into 'CACHE', a variable from outside"):
+            cr.compile(step)(cr.ones(3))
+        assert CACHE is None
+
+
+def test_a_cached_property_gives_a_tensor_with_a_value_afterwards() -> None:
+    class Mask:
+        @functools.cached_property
+        def mask(self) -> Any:
+            return cr.ones(3).cumsum(0)
+
+    it = Mask()
+    step = cr.compile(lambda x: x * it.mask)
+    for _ in range(3):
+        assert step(cr.ones(3)).tolist() == [1, 2, 3]
+    assert it.mask.tolist() == [1, 2, 3]
+    assert step(cr.ones(3)).tolist() == [1, 2, 3]
+
+
+def test_backward_through_a_kept_tensor_says_where_its_tape_stayed() -> None:
+    model = nn.Linear(3, 1)
+    holder = Holder()
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        holder.loss = model(x).sum()
+        return holder.loss * 2
+
+    step(cr.ones(4, 3))
+    with pytest.raises(GradientError, match="its tape stayed inside"):
+        holder.loss.backward()
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("count", [50, 300, 2000])
+def test_objects_and_numbers_in_large_containers_are_noticed(count: int, depth: int) -> None:
+    row: Any = [Holder(v=float(k)) for k in range(count)]
+    by_name: Any = {f"k{k}": {"v": float(k)} for k in range(count // 4)}
+    for _ in range(depth - 1):
+        row, by_name = [row], {"in": by_name}
+
+    def inner(value: Any, key: Any) -> Any:
+        for _ in range(depth - 1):
+            value = value[key]
+        return value
+
+    step = cr.compile(lambda x: x * inner(row, 0)[7].v + inner(by_name, "in")["k3"]["v"])
+    assert step(cr.ones(1)).item() == 10
+    inner(row, 0)[7].v = 9.0
+    assert step(cr.ones(1)).item() == 12
+    inner(by_name, "in")["k3"]["v"] = 1.0
+    assert step(cr.ones(1)).item() == 10
