@@ -74,11 +74,18 @@ class Ends:
         self.arguments = [Read(itemgetter(k), trace.inputs[k], self._node(x)) for k, x in enumerate(stand_ins)]
         self.outside: list[Read] = []
         self.placed: list[Read] = []
+        self.placed_at: dict[tuple[int, str], Read] = {}  # those that are alone in their attribute
         self.gradients = []
         for bound in trace.bound.values():
             if bound.gradient_of is None:
                 found = Read(self._finder(bound.tensor), bound.input, bound.node, bound.tensor._value)
-                (self.placed if id(bound.tensor) in self._placed else self.outside).append(found)
+                place = self._placed.get(id(bound.tensor))
+                if place is None:
+                    self.outside.append(found)
+                    continue
+                self.placed.append(found)
+                if isinstance(place.value(), Tensor):
+                    self.placed_at[id(place.find()), place.name] = found
             else:
                 find = gradient_finder(self._finder(bound.gradient_of))
                 self.gradients.append(Read(find, bound.input, bound.node))

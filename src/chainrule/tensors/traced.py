@@ -11,8 +11,10 @@ import numpy as np
 from chainrule import run as engines
 from chainrule.errors import GradientError, InPlaceError
 from chainrule.graph import Graph, Node, Primitive, primitive
-from chainrule.tensors.again import Again, again
+from chainrule.graph.sizes import same_shape
+from chainrule.tensors.again import ONE_TENSOR, Again, again
 from chainrule.tensors.arguments import rebuild
+from chainrule.tensors.attributes import MADE, Place
 from chainrule.tensors.bindings import current_generator
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.ends import Ends, kind_of_gradient
@@ -127,6 +129,9 @@ class Traced:
         self.memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
+        self._carried = _carried(ends, place)
+        at = len(outputs) - len(ends.in_attributes)
+        targets |= {at + number: k for number, k in self._carried.items()}
         self.program, self.reason = engines.choose(self.graph, targets, sizes)
         del self._ends
 
@@ -170,6 +175,8 @@ class Traced:
             if x is None:
                 return None
             values.append(x._value)
+        for k in self._carried.values():
+            values[k] = np.array(values[k], order="C")
         return values
 
     def run(self, tensors: list[Tensor], values: list[Any], sizes: dict[str, int]) -> Any:
@@ -275,6 +282,10 @@ class Traced:
         program = cast("engines.NativeProgram", self.program)
         return [*program.report(), *engines.measure(program).lines()]
 
+    def attributes(self) -> list[tuple[Place, Any]]:
+        """Return the attributes that a run sets, and what they hold now."""
+        return [(attribute.place, attribute.place.value()) for attribute in self._attributes]
+
     def written(self, tensors: list[Tensor]) -> list[Tensor]:
         """Return the tensors that a run with these arguments writes into."""
         return [x for find in self._written if (x := find(tensors)) is not None]
@@ -301,11 +312,10 @@ class Traced:
 
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
-        calls = (
-            self._before or self._after or self._new or self._of_results or self._attributes or self._written_arguments
-        )
+        calls = self._before or self._after or self._new or self._of_results or self._written_arguments
         kept = any(now is not None and now is not NOT_KEPT for _, now in self._assigned)
-        return not self.reason and not calls and not kept
+        are_carried = len(self._attributes) == len(self._carried)
+        return not self.reason and not calls and not kept and are_carried
 
     def run_steps(
         self,
@@ -368,6 +378,8 @@ class Traced:
             x = find(tensors)
             if x is not None:
                 x._grad = now
+        if self._attributes:
+            self._set_attributes([values[k] for _, k in sorted(self._carried.items())], [], tensors, sizes)
         for generator, count in self._draws:
             current_generator(generator).draw += count * done
         self.runs += done
@@ -403,6 +415,24 @@ class Traced:
                     f"the compiled function '{self.name}' writes to its argument {k}, which shares memory with another one",
                     fix="pass a clone() of one of them",
                 )
+
+
+def _carried(ends: Ends, place: Mapping[Node, int]) -> dict[int, int]:
+    """Return which outputs for attributes take the place of an input: of a state that is found there, and is like the new one.
+
+    A run works on a copy of such an input, which then is what the attribute holds; many runs in one call leave it there.
+    """
+    found: dict[int, int] = {}
+    for attribute in ends.attributes:
+        read = ends.placed_at.get((id(attribute.place.find()), attribute.place.name))
+        if read is None or attribute.form != ONE_TENSOR or attribute.sources[0][0] != MADE:
+            continue
+        number = attribute.sources[0][1]
+        before, node = read.before, ends.in_attributes[number]
+        is_alike = same_shape(before.shape, node.shape) and before.dtype == node.dtype
+        if is_alike and read.after is before and before in place and number not in found:
+            found[number] = place[before]
+    return found
 
 
 def _dense(value: Any) -> Any:

@@ -33,6 +33,7 @@ class Watch:
     def __init__(self, traced: Traced, tensors: list[Tensor]) -> None:
         self.written = traced.written(tensors)
         self.values = [x._value.copy() for x in self.written]
+        self.attributes = traced.attributes()
         self.generators = [(generator, generator.get_state()) for generator in traced.generators()]
 
     def is_fine(self, results: Iterable[Any]) -> bool:
@@ -44,6 +45,9 @@ class Watch:
         """Let everything be as it was."""
         for x, value in zip(self.written, self.values, strict=True):
             overwrite(x, value)
+        for place, held in self.attributes:
+            if place.value() is not held:
+                place.put(held)
         for generator, state in self.generators:
             generator.set_state(state)
 
