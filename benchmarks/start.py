@@ -198,6 +198,7 @@ began = time.process_time()
 step(x, t)
 now()
 times.append(times[-2] + time.process_time() - began)
+assert "not native" not in step.report(), step.report()
 """
 )
 EAGER = {"compile": "", "fused": ""}
