@@ -566,3 +566,103 @@ def test_where_a_run_is_not_finite_the_state_is_what_it_was() -> None:
     for k in range(5):
         twin(cr.tensor(rows[4 * k : 4 * k + 4]))
     np.testing.assert_allclose(model.h0.numpy(), twin.h0.numpy(), rtol=1e-6)
+
+
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "detached": lambda base: base[0].clone().detach(),
+    "a row": lambda base: base[0],
+    "a part": lambda base: base.reshape(-1)[:3],
+    "another shape": lambda base: base[:1].reshape(3),
+}
+
+
+@pytest.mark.parametrize("kind", ["module", "buffers", "object"])
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize(
+    "way", [uses_the_old_one_after, keeps_two_in_a_tuple, swaps, puts_back], ids=lambda way: way.__name__
+)
+def test_a_state_may_begin_as_a_view_that_others_hold(way: Any, view: Any, kind: str) -> None:
+    kept: list[Any] = []
+
+    def begin(it: Any) -> Any:
+        base = cr.full((4, 3), 0.25)
+        it.h0, it.h1 = view(base), view(base * 2)
+        kept.append((base, it.h0, it.h1))
+        return it
+
+    if kind == "object":
+        compare(lambda: begin(Holder(**start())), way, INPUTS)
+    else:
+        compare(lambda: begin(module(way, ("h0", "h1") if kind == "buffers" else ())()), way, INPUTS)
+    for base, *_ in kept:
+        assert base.flatten().tolist() == [0.25] * 12
+
+
+def test_one_state_in_two_attributes_with_its_history_kept() -> None:
+    def keeps_it_twice(s: Any, x: Any) -> Any:
+        s.h0 = (s.h0 * 0.5 + x.mean(0)).detach()
+        s.last = s.h0
+        s.log = {"h": s.h0}
+        return s.last * 2
+
+    history: list[Any] = []
+    outputs = []
+    for wrap in (lambda f: f, cr.compile):
+        model = Holder(h0=cr.zeros(3))
+        call = wrap(functools.partial(keeps_it_twice, model))
+        for x in INPUTS:
+            outputs.append(call(x).tolist())
+            history.append(model.last)
+    np.testing.assert_allclose(outputs[:CALLS], outputs[CALLS:], rtol=1e-5)
+    assert len(call.graphs) <= 2, call.report()
+
+
+def test_what_is_detached_of_a_weight_sees_what_becomes_of_it() -> None:
+    layer, holder = nn.Linear(3, 1), Holder()
+    optimizer = cr.optim.SGD(layer.parameters(), lr=0.1)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = layer(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        holder.w = layer.weight.detach()
+        return loss
+
+    for x in INPUTS[:3]:
+        step(x * 0.1)
+        assert holder.w.tolist() == layer.weight.tolist()
+    with cr.no_grad():
+        layer.weight.zero_()
+    assert holder.w.tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_fit_counts_and_begins_with_what_was_there(compiled: bool) -> None:
+    class Loss:
+        n = 0
+
+        def __call__(self, output: Any, target: Any) -> Any:
+            self.n += 1
+            return (output - target).square().mean() * min(1.0, self.n / 4)
+
+    class Bank(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 1)
+            self.register_buffer("bank", cr.zeros(4, 3))
+            self.seen: Any = None
+
+        def forward(self, x: Any) -> Any:
+            self.bank = cr.cat([self.bank, x.detach()])[-4:]
+            self.seen = x.mean(0) if self.seen is None else self.seen + x.mean(0)
+            return self.linear(x)
+
+    X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+    loss, model = Loss(), Bank()
+    cr.fit(model, (X, X[:, :1]), loss=loss, epochs=1, batch_size=4, compile=compiled, progress=False)
+    assert loss.n == 6
+    banked = {tuple(row) for row in model.bank.tolist()}
+    assert len(banked & {tuple(row) for row in X.tolist()}) == 4
+    np.testing.assert_allclose(model.seen.numpy(), X.sum(0) / 4, rtol=1e-4, atol=1e-5)

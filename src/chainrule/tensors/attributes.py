@@ -101,7 +101,7 @@ def _kind(x: Tensor) -> tuple[Any, ...]:
 def places_of(reads: Reads) -> dict[int, Place]:
     """Return in which attribute each tensor was found, by its id; not those that were found in two, nor parameters."""
     found: dict[int, Place | None] = {}
-    for owner, name in reads.read():
+    for owner, name in reads.read(was_read=True):
         value = value_of(owner, name)
         if name in getattr(owner, "__dict__", {}).get(PARTS[0], ()) or name in STRUCTURE:
             continue

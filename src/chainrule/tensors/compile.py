@@ -191,7 +191,7 @@ class Compiled:
             call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
             if call.family in self._traces.given_up or self._traces.are_many(call):
                 return None
-            self._trace(call, self._traces.why(call))
+            self._trace(call, self._traces.why(call), is_run=False)
             found = self.traced_for(*args)
         return found
 
@@ -249,11 +249,11 @@ class Compiled:
         args, kwargs = rebuild(call.given.form, tensors, {})
         return self.function(*args, **kwargs)
 
-    def _trace(self, call: Call, reason: str) -> Traced:
+    def _trace(self, call: Call, reason: str, *, is_run: bool = True) -> Traced:
         call.check_batch_axis()
         traced: Traced | None = None
         try:
-            traced = self._traced(call)
+            traced = self._traced(call, is_run=is_run)
         except UndecidedSize as undecided:
             if not call.sizes:
                 raise
@@ -273,13 +273,14 @@ class Compiled:
             key = call.key
             call.fix_sizes(decided)
             reason = call.decided
-            traced = self._traced(call)
+            traced = self._traced(call, is_run=is_run)
             self._traces.decided[key] = decided
         self._traces.add(traced, call, reason)
         return traced
 
-    def _traced(self, call: Call) -> Traced:
+    def _traced(self, call: Call, *, is_run: bool) -> Traced:
         trace = Trace(self.name, call.sizes, self._traces.moving)
+        trace.is_run = is_run
         (_, (args, kwargs)) = call.given.form
         forms = by_name(self.parameters, args[1], kwargs[1])
         trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])

@@ -22,7 +22,8 @@ from chainrule.tensors.attributes import (
 )
 from chainrule.tensors.bindings import Grad
 from chainrule.tensors.facts import weakly
-from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node
+from chainrule.tensors.memory import detach, root
+from chainrule.tensors.tensor import NOT_KEPT, STOP, Tensor, current_node
 from chainrule.tensors.trace import Trace
 
 Find = Callable[
@@ -56,6 +57,7 @@ class Ends:
         results = Results(result)
         put = list(take_out(trace.reached.reads))
         self.places = places_of(trace.reached.reads)  # of tensors from outside, by their ids
+        self._bases = {id(root(x)) for x, _, _ in trace.views.values()}
         self._placed = self._place(trace, {(id(owner), name) for owner, name, _ in put})
         self._returned = {id(x): k for k, x in enumerate(results.tensors)}
         self.form = results.form
@@ -104,6 +106,10 @@ class Ends:
             return FOUND, itemgetter(place)
         if x._value is not None and not self._trace.is_fresh(x):
             return FOUND, self._finder(x)
+        base = x._parent
+        if base is not None and base._value is not None and x._link is not None and x._link[0] is STOP:
+            find = self._finder(base)  # detached of a tensor from outside: it sees what becomes of that
+            return FOUND, lambda tensors: _detached(find(tensors))
         number = self._made.get(id(x))
         if number is None:
             number = self._made[id(x)] = len(self.in_attributes)
@@ -135,6 +141,8 @@ class Ends:
 
     def _is_data(self, trace: Trace, key: int, place: Place) -> bool:
         """Say whether a tensor is nothing that is learned, which its optimizer knows too, and known by its place alone."""
+        if key in trace.views or key in self._bases:
+            return False  # the memory is used by another tensor
         if key not in trace.bound:
             return True  # nothing is made of it
         x = trace.bound[key].tensor
@@ -187,6 +195,10 @@ class Ends:
 def kind_of_gradient(gradient: Any) -> Any:
     """Return what a trace depends on of a gradient: whether there is none, one that was not kept, or a tensor."""
     return gradient if gradient is None or gradient is NOT_KEPT else Tensor
+
+
+def _detached(x: Tensor | None) -> Tensor | None:
+    return None if x is None else detach(x)
 
 
 def finder(x: Tensor) -> Find:

@@ -210,7 +210,6 @@ class Guards:
             read = reads.names_of(module)
             if read is None or read:
                 self.facts.append(ModuleFacts(text, module, read))
-        reads.forget()
         self.held_at = CHANGES.count
         self._failed_at = -1
 

@@ -333,6 +333,7 @@ class Reached:
 
     def forget(self) -> None:
         """Let go of everything but the names."""
+        self.reads.forget()
         self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
         self._looked_at, self._small, self._variables = {}, {}, []
 

@@ -236,12 +236,12 @@ class Reads:
         if name in found.set_first:
             found.apart.add(name)
 
-    def read(self) -> Iterator[tuple[Any, str]]:
-        """Yield (object, name) of all that was read of what was there before."""
+    def read(self, *, was_read: bool = False) -> Iterator[tuple[Any, str]]:
+        """Yield (object, name) of all that was read, or set, of what was there before; ``was_read``: before it was set."""
         for found in list(self._of.values()):
             owner = found.find()
             if owner is not None and self._is_outside(found, owner):
-                for name in found.names:
+                for name in found.names - found.set_first if was_read else found.names:
                     yield owner, name
 
     def forget_read(self, owner: Any, name: str) -> None:

@@ -39,6 +39,7 @@ class Trace:
         self, name: str, sizes: Mapping[str, int] | None = None, moving: Iterable[tuple[int, str]] = ()
     ) -> None:
         """``moving`` are attributes, by the id of the object and name, that held other tensors before."""
+        self.is_run = True  # once it is made
         self.name = name
         self.moving = frozenset(moving)
         self.asked = Asked(sizes or {}, calling_line)

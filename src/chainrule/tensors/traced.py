@@ -75,6 +75,8 @@ class Traced:
         self.guards = Guards(
             reached.names, trace.modules, trace.answers, reached.modules, reached.reads, reached.left()
         )
+        if not trace.is_run:  # Python has done nothing yet
+            reached.put_back()
         trace.close()
 
     def settle(self, sizes: dict[str, int]) -> None:

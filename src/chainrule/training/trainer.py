@@ -16,7 +16,9 @@ from chainrule.nn.utils import l1_penalty, l2_penalty
 from chainrule.optim import Optimizer
 from chainrule.optim.lr_scheduler import LRScheduler
 from chainrule.run import Origin
+from chainrule.tensors.attributes import holds_tensors
 from chainrule.tensors.autograd import no_grad
+from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.generator import Generator, drawing_from
 from chainrule.tensors.tensor import Tensor
 from chainrule.training import checkpoint as files
@@ -431,7 +433,7 @@ class Trainer:
     def _resolve(self, batches: Batches) -> None:
         """Look at a few rows' outputs: what loss fits, whether the targets do, and in which dtypes the model takes them."""
         X, y = batches.first()
-        with self._in_use():
+        with _left_as_it_is(self.model), self._in_use():
             output = self._outputs(X[:2])
         if self.objective is None:
             self.objective = objective_for(self.loss, y, output)
@@ -474,3 +476,19 @@ class Trainer:
             for module, mode in modes:
                 if module.training is not mode:
                     module.training = mode
+
+
+@contextmanager
+def _left_as_it_is(model: Module) -> Iterator[None]:
+    """Let tensors that a look at some rows puts into attributes and buffers, a state of the model, be taken out again."""
+    held = [(own, dict(own)) for module in model.modules() for own in (vars(module), module._buffers)]
+    try:
+        yield
+    finally:
+        for own, before in held:
+            for name in [name for name, x in own.items() if x is not before.get(name) and holds_tensors(x)]:
+                if name in before:
+                    own[name] = before[name]
+                else:
+                    del own[name]
+        CHANGES.bump()
