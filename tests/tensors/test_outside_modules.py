@@ -260,3 +260,45 @@ def test_attributes_of_a_module_that_another_one_refers_to_are_noticed() -> None
     assert step(ONE).item() == 2
     parent.k = 4.0
     assert step(ONE).item() == 4
+
+
+@pytest.mark.parametrize("how", ["clear", "pop", "item", "update", "popitem"])
+def test_what_is_written_into_the_dicts_of_a_module_is_noticed(how: str) -> None:
+    model = nn.Sequential(nn.Identity(), nn.Identity())
+    handle = model[0].register_forward_hook(lambda layer, _, y: y * 2)
+    step = cr.compile(lambda x: model(x))
+    assert step(ONE).item() == step(ONE).item() == 2
+    if how == "clear":
+        model[0]._forward_hooks.clear()
+    elif how == "pop":
+        model[0]._forward_hooks.pop(handle.id)
+    elif how == "popitem":
+        model._modules.popitem(last=False)
+    elif how == "item":
+        model._modules["0"] = nn.Identity()
+    else:
+        model[0]._forward_hooks.update({handle.id: lambda layer, _, y: y})
+    assert step(ONE).item() == model(ONE).item() == 1
+
+
+def test_a_method_of_a_base_that_is_asked_by_super_may_be_replaced() -> None:
+    class Base(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x
+
+        def loss(self, x: Any) -> Any:
+            return x
+
+    class Derived(Base):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) + 1
+
+        def loss(self, x: Any) -> Any:
+            return super().loss(x) + 1
+
+    model = nn.Sequential(Derived())
+    forward, loss = cr.compile(model), cr.compile(lambda x: model[0].loss(x))
+    assert forward(ONE).item() == loss(ONE).item() == 2
+    Base.forward = lambda self, x: x * 5  # type: ignore[method-assign]
+    Base.loss = lambda self, x: x * 5  # type: ignore[method-assign]
+    assert forward(ONE).item() == loss(ONE).item() == 6

@@ -23,7 +23,7 @@ from chainrule.nn.place import locate
 from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
 from chainrule.tensors.attributes import holds_tensors
 from chainrule.tensors.autograd import fill_grad_with_zeros
-from chainrule.tensors.changes import CHANGES
+from chainrule.tensors.changes import CHANGES, CountedDict
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
 from chainrule.tensors.reads import ALWAYS
 from chainrule.tensors.state import STATE, TRACE
@@ -81,16 +81,16 @@ class Module:
     def __init__(self) -> None:
         self.__dict__.update(
             training=True,
-            _parameters={},
-            _buffers={},
-            _modules={},
+            _parameters=CountedDict(),
+            _buffers=CountedDict(),
+            _modules=CountedDict(),
             _non_persistent_buffers_set=set(),
             _hooked=False,
             _made_while_tracing=STATE.mode == TRACE,
-            _forward_pre_hooks=OrderedDict(),
-            _forward_hooks=OrderedDict(),
-            _backward_pre_hooks=OrderedDict(),
-            _backward_hooks=OrderedDict(),
+            _forward_pre_hooks=CountedDict(),
+            _forward_hooks=CountedDict(),
+            _backward_pre_hooks=CountedDict(),
+            _backward_hooks=CountedDict(),
             _forward_pre_hooks_with_kwargs={},
             _forward_hooks_with_kwargs={},
             _forward_hooks_always_called={},

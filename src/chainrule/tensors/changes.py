@@ -8,6 +8,11 @@ default dtype is set; never when only numbers in tensors change.
 
 from __future__ import annotations
 
+import functools
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
 
 class Changes:
     """Counts the changes to all modules of the process."""
@@ -23,3 +28,32 @@ class Changes:
 
 
 CHANGES = Changes()
+
+
+class CountedDict(OrderedDict[Any, Any]):
+    """A dict of a module (its parts, its hooks): who writes into it past the module is counted, too."""
+
+
+def _counted(name: str) -> Callable[..., Any]:
+    method = getattr(OrderedDict, name)
+
+    @functools.wraps(method)
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        CHANGES.bump()
+        return method(self, *args, **kwargs)
+
+    return counted
+
+
+for _name in (
+    "__setitem__",
+    "__delitem__",
+    "__ior__",
+    "clear",
+    "move_to_end",
+    "pop",
+    "popitem",
+    "setdefault",
+    "update",
+):
+    setattr(CountedDict, _name, _counted(_name))

@@ -335,6 +335,8 @@ class Named:
                         continue  # the first are written by a dataclass
                     if is_users:
                         found.add(name)
+                        if base is not kind:  # which code may ask by super()
+                            self._classes.setdefault(base, set()).add(name)
                     if name in MAKE or name in TELL:
                         self._only_read.add(id(function))
                     self._pending.append(function)
