@@ -8,7 +8,7 @@ arithmetic, logic, reductions, orders, views, shaping, indexing, gathering, prod
               the families of functions
 trace         a function as a graph; compile: the user's door to it
 guards        what a trace takes for granted of the world outside, as guarded_names, facts and plain_data compare it;
-              named, code_reads: what its code names; reads: what it really asks of objects; reached, sources: what it changes there;
+              named, code_reads, code_variables: what its code names; reads: what it really asks of objects; reached, sources: what it changes there;
               attributes: tensors that it puts there
 """
 

@@ -22,9 +22,9 @@ from chainrule.tensors.code_reads import (
     attributes_of,
     attributes_read,
     first_of_getattr,
-    globals_of,
     imports_of,
 )
+from chainrule.tensors.code_variables import OfClass, defaults, variables
 from chainrule.tensors.facts import (
     DEEPEST,
     OF_GROUPS,
@@ -35,7 +35,6 @@ from chainrule.tensors.facts import (
     is_ordinary,
     is_source,
     may_change,
-    member_of,
     own_members,
     parts_of_object,
     was_seen,
@@ -183,9 +182,9 @@ class Named:
             self.attributes |= named
             if id(plain) not in self._forwards:
                 self._of_others |= named
-            for place, text, find in _variables(plain):
+            for place, text, find in variables(plain):
                 self._meet(place, text, find, plain)
-            for text, find in _defaults(plain):
+            for text, find in defaults(plain):
                 if may_change(find()):
                     self.found[id(plain), text] = (text, find)
                 self._objects.append((text, find()))
@@ -435,101 +434,9 @@ def plain_function(function: Any) -> FunctionType | None:
             return None
 
 
-def _variables(function: FunctionType) -> Iterator[tuple[int, str, Find]]:
-    """Yield (identity of the place, name, getter) of the variables from outside that exist now."""
-    names = function.__globals__
-    for text in globals_of(function.__code__):
-        if text in names:
-            yield id(names), text, Global(names, text)
-    cells = function.__closure__ or ()
-    for k, (text, cell) in enumerate(zip(function.__code__.co_freevars, cells, strict=True)):
-        yield id(cell), text, Cell(function, k)
-
-
-def _defaults(function: FunctionType) -> Iterator[tuple[str, Find]]:
-    """Yield name and getter of the parameters that have a default."""
-    code, defaults = function.__code__, function.__defaults__ or ()
-    find = weakref.ref(function)
-    for k, name in enumerate(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]):
-        yield name, functools.partial(_default, find, k)
-    for name in function.__kwdefaults__ or ():
-        yield name, functools.partial(_default, find, name)
-
-
-def _default(find: Callable[[], FunctionType | None], place: int | str) -> Any:
-    function = find()
-    if function is None:
-        return None
-    held: Any = function.__defaults__ if isinstance(place, int) else function.__kwdefaults__
-    try:
-        return held[place]
-    except (TypeError, LookupError):
-        return None
-
-
-class Global:
-    """A variable of a module: called, what it is."""
-
-    __slots__ = ("_names", "_text")
-
-    def __init__(self, names: dict[str, Any], text: str) -> None:
-        self._names, self._text = names, text
-
-    def __call__(self) -> Any:
-        return self._names.get(self._text)
-
-    def put(self, value: Any) -> None:
-        """Let it be something else."""
-        self._names[self._text] = value
-
-
-class Cell:
-    """A variable of an enclosing function: called, what it is. The function may be a hook that is gone, with all that it held."""
-
-    __slots__ = ("_find", "_number")
-
-    def __init__(self, function: FunctionType, number: int) -> None:
-        self._find, self._number = weakref.ref(function), number
-
-    def _cell(self) -> Any:
-        function = self._find()
-        return None if function is None or function.__closure__ is None else function.__closure__[self._number]
-
-    def __call__(self) -> Any:
-        try:
-            return getattr(self._cell(), "cell_contents", None)
-        except ValueError:  # not assigned yet
-            return None
-
-    def put(self, value: Any) -> None:
-        """Let it be something else."""
-        cell = self._cell()
-        if cell is not None:
-            cell.cell_contents = value
-
-
-class OfClass:
-    """An attribute of a class: called, what it is."""
-
-    __slots__ = ("_find", "_name")
-
-    def __init__(self, kind: type, name: str) -> None:
-        self._find, self._name = weakref.ref(kind), name
-
-    def __call__(self) -> Any:
-        kind = self._find()
-        return None if kind is None else member_of(kind, self._name)
-
-    def put(self, value: Any) -> None:
-        """Let it be something else."""
-        kind = self._find()
-        if kind is not None:
-            setattr(kind, self._name, value)
-
-
 def _asked_for(function: FunctionType) -> list[Any]:
     """Return the values of variables from outside whose attributes a function asks for by getattr; None for others."""
-    outside = {text: find() for _, text, find in _variables(function)}
+    outside = {text: find() for _, text, find in variables(function)}
     return [outside.get(name) for name in first_of_getattr(function.__code__)]
 
 
