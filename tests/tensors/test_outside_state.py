@@ -666,3 +666,70 @@ def test_fit_counts_and_begins_with_what_was_there(compiled: bool) -> None:
     banked = {tuple(row) for row in model.bank.tolist()}
     assert len(banked & {tuple(row) for row in X.tolist()}) == 4
     np.testing.assert_allclose(model.seen.numpy(), X.sum(0) / 4, rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_whose_memory_another_attribute_shows_is_known_by_itself() -> None:
+    def run(wrap: Any) -> Any:
+        it = Holder(h=cr.zeros(3))
+        it.first = it.h[:1]
+
+        def step(x: Any) -> Any:
+            y = it.h + x + it.first
+            it.h = it.h + 1
+            return y
+
+        call = wrap(step)
+        return [call(x).tolist() for x in INPUTS]
+
+    assert_alike(run(cr.compile), run(lambda f: f))
+
+
+def test_states_that_become_one_tensor_share_what_is_written() -> None:
+    def run(wrap: Any) -> Any:
+        it = Holder(h=cr.zeros(3), c=cr.zeros(3))
+
+        def step(x: Any) -> Any:
+            it.h.add_(x.mean(0))
+            y = it.c * 2
+            it.c = it.c + 1
+            return y + it.h
+
+        call, rows = wrap(step), []
+        for k, x in enumerate(INPUTS):
+            it.h, it.c = cr.full((3,), float(k)), cr.full((3,), 2.0 * k)
+            if k >= 4:
+                it.c = it.h.clone() if k % 2 else it.c
+            rows.append(call(x).tolist())
+        it.h = it.c = cr.ones(3)
+        try:
+            rows.append(call(INPUTS[0]).tolist())
+        except TraceError:
+            rows.append("refused")
+        return rows
+
+    expected, ours = run(lambda f: f), run(cr.compile)
+    assert_alike(ours[:-1], expected[:-1])
+    assert ours[-1] in (expected[-1], "refused")
+
+
+FLAG = False
+
+
+def test_what_code_sets_in_dicts_and_variables_it_sets_again() -> None:
+    global FLAG
+    log: dict[str, Any] = {}
+    inside = 0
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        global FLAG
+        nonlocal inside
+        FLAG, inside = True, 7
+        log["on"] = True
+        return x * 2
+
+    for _ in range(4):
+        FLAG, inside = False, 0
+        log.clear()
+        step(cr.ones(3))
+        assert (FLAG, inside, log) == (True, 7, {"on": True})
