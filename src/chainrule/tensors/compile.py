@@ -376,6 +376,9 @@ def compile(
     ``np.random.randn()``, a generator), which would be the same in every call: draw with ``cr.rand``, or pass them as
     arguments. And ``next(it)`` on an iterator from outside: pass the item.
 
+    What it returns are tensors of its own, copies of arguments and parameters too. Their tape stays inside: ``backward()`` belongs
+    there; outside it raises GradientError.
+
     The size of the batch may be any number: what decides on it (``n == 8``, ``range(n)``, ``table[n]``, ``f"{n}"``) is traced
     again for each. Only ``n is 8`` and ``type(n) is int`` cannot be seen, and are False.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import weakref
 from collections.abc import Callable
 from operator import itemgetter
@@ -48,6 +49,14 @@ class Assigned(NamedTuple):
     now: Any
 
 
+class Kind(enum.Enum):
+    """How a tensor that a run makes hangs on a tape: not at all, as one that asks for its gradient, or on one that stayed inside."""
+
+    PLAIN = enum.auto()
+    LEAF = enum.auto()
+    CUT_OFF = enum.auto()
+
+
 class Ends:
     """Where a trace ends: what the function returned, wrote and assigned, in terms of nodes. It keeps no tensor alive."""
 
@@ -65,12 +74,12 @@ class Ends:
         self.in_attributes: list[Node] = []
         self._made: dict[int, int] = {}  # by the tensor's id
         self.attributes = [self._attribute(*found) for found in put]
-        tape = trace.recording.keeps_gradients and not trace.backward_called
-        self.cut_off = [tape and node.requires_grad for node in self.results]
-        self.cut_off_in_attributes = [tape and node.requires_grad for node in self.in_attributes]
+        self.kinds = [self._kind(node) for node in self.results]
+        self.kinds_in_attributes = [self._kind(node) for node in self.in_attributes]
         self.expected: list[tuple[Find, Any]] = []  # gradients that were read, and which kind of them there was
         self.assigned: list[Assigned] = []
-        self.of_results: list[tuple[int, Node]] = []
+        self.of_results: list[tuple[int, Node]] = []  # gradients of what each run makes anew
+        self.of_attributes: list[tuple[int, Node]] = []
         for grad in trace.grads.values():
             self._sort(grad, keep_gradients)
         self.arguments = [Read(itemgetter(k), trace.inputs[k], self._node(x)) for k, x in enumerate(stand_ins)]
@@ -152,6 +161,15 @@ class Ends:
             not (is_learned or is_gradient) and key not in trace.names and not is_named(x, place, trace.reached.names)
         )
 
+    def _kind(self, node: Node) -> Kind:
+        """Return how a tensor that each run makes hangs on a tape."""
+        trace = self._trace
+        made = trace.leaves.get(node)
+        if made is not None and made._value is None and id(made) not in self._places:
+            return Kind.LEAF
+        tape = trace.recording.keeps_gradients and not trace.backward_called
+        return Kind.CUT_OFF if tape and node.requires_grad else Kind.PLAIN
+
     def _node(self, x: Tensor) -> Node:
         self._trace.check_certain(x)
         node: Any = current_node(x)
@@ -169,8 +187,9 @@ class Ends:
         """Note what becomes of ``x.grad``."""
         x, before, now = grad.tensor, grad.before, grad.now
         if x._value is None and id(x) not in self._places:  # of a tensor that each run makes anew
-            if id(x) in self._returned and now is not None:
-                self.of_results.append((self._returned[id(x)], self._node(now)))
+            for numbers, gradients in ((self._returned, self.of_results), (self._made, self.of_attributes)):
+                if id(x) in numbers and now is not None:
+                    gradients.append((numbers[id(x)], self._node(now)))
             return
         find = self._finder(x)
         if not grad.cleared:

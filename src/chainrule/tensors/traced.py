@@ -17,7 +17,7 @@ from chainrule.tensors.arguments import rebuild
 from chainrule.tensors.attributes import MADE, Place
 from chainrule.tensors.bindings import current_generator
 from chainrule.tensors.changes import CHANGES
-from chainrule.tensors.ends import Ends, kind_of_gradient
+from chainrule.tensors.ends import Ends, Kind, kind_of_gradient
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.guards import Guards, label_of
 from chainrule.tensors.memory import refresh, settle
@@ -53,7 +53,7 @@ class Traced:
     """One trace of a function, ready to run once ``settle`` was called.
 
     The outputs of its graph, in this order: what is returned; what is written in place; new gradients that are kept;
-    gradients of what is returned; what is put into attributes.
+    gradients of what is returned; what is put into attributes, and gradients of that.
     """
 
     def __init__(self, trace: Trace, stand_ins: list[Tensor], result: Any, *, keep_gradients: bool) -> None:
@@ -108,7 +108,8 @@ class Traced:
         new = [a for a in ends.assigned if a.node is not None]
         outputs = [*ends.results, *[read.after for read in written], *[a.node for a in new if a.node is not None]]
         outputs += [node for _, node in ends.of_results]
-        outputs += ends.in_attributes
+        first_in_attributes = len(outputs)
+        outputs += [*ends.in_attributes, *[node for _, node in ends.of_attributes]]
         numbers = [node for nodes, _ in self._numbers for node in nodes]
         # What is written stays an input where nothing reads it: many runs in one call leave it there.
         whole = Graph([*[read.before for read in found], *numbers], outputs, self.name)
@@ -118,22 +119,22 @@ class Traced:
         self.read = [read.find for read in found if read.before in place]
         self._argument_inputs = {k: place[read.before] for k, read in enumerate(ends.arguments) if read.before in place}
         self._numbers = [(nodes, ask) for nodes, ask in self._numbers if nodes[0] in place]
-        self._form, self._cut_off = ends.form, ends.cut_off
+        self._form, self._kinds = ends.form, ends.kinds
         self._makers = self.result_makers()
         self._attributes = ends.attributes
-        self._makers_for_attributes = self._makers_of(ends.cut_off_in_attributes)
+        self._makers_for_attributes = self._makers_of(ends.kinds_in_attributes)
         self._written = [read.find for read in written]
         self._written_arguments = [k for k, read in enumerate(ends.arguments) if read.after is not read.before]
         self._new = [a.find for a in new]
         self._assigned = [(a.find, a.now) for a in ends.assigned if a.node is None]
         self._of_results = [k for k, _ in ends.of_results]
+        self._of_attributes = [k for k, _ in ends.of_attributes]
         self._expected = ends.expected
         self.memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
         self._carried = _carried(ends, place)
-        at = len(outputs) - len(ends.in_attributes)
-        targets |= {at + number: k for number, k in self._carried.items()}
+        targets |= {first_in_attributes + number: k for number, k in self._carried.items()}
         self.program, self.reason = engines.choose(self.graph, targets, sizes)
         del self._ends
 
@@ -193,7 +194,7 @@ class Traced:
         for _, ask in self._numbers:
             values += ask()
         outputs = self.program.run(values, sizes)
-        at = len(self._cut_off)
+        at = len(self._kinds)
         results = [make(y) for make, y in zip(self._makers, outputs, strict=False)]
         for find in self._written:
             x = find(tensors)
@@ -224,7 +225,9 @@ class Traced:
     ) -> None:
         """Put what was computed for attributes into them."""
         held_before = self.guards.held_at == CHANGES.count
-        made = [make(y) for make, y in zip(self._makers_for_attributes, outputs, strict=True)]
+        made = [make(y) for make, y in zip(self._makers_for_attributes, outputs, strict=False)]
+        for k, gradient in zip(self._of_attributes, outputs[len(made) :], strict=True):
+            made[k]._grad = Tensor(_dense(gradient))
         values = [attribute.value(made, results, given, sizes) for attribute in self._attributes]
         for attribute, value in zip(self._attributes, values, strict=True):
             attribute.place.put(value)
@@ -250,10 +253,11 @@ class Traced:
 
     def result_makers(self) -> list[Callable[[Any], Tensor]]:
         """Return the functions that make the results of arrays."""
-        return self._makers_of(self._cut_off)
+        return self._makers_of(self._kinds)
 
-    def _makers_of(self, cut_off: list[bool]) -> list[Callable[[Any], Tensor]]:
-        return [self._cut_off_result if is_cut_off else Tensor for is_cut_off in cut_off]
+    def _makers_of(self, kinds: list[Kind]) -> list[Callable[[Any], Tensor]]:
+        makers = {Kind.PLAIN: Tensor, Kind.LEAF: _leaf, Kind.CUT_OFF: _cut_off}
+        return [makers[kind] for kind in kinds]
 
     def engine(self) -> list[str]:
         """Say in lines what runs it, or why that is not native code."""
@@ -314,7 +318,8 @@ class Traced:
 
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
-        calls = self._before or self._after or self._new or self._of_results or self._written_arguments
+        calls = self._before or self._after or self._new or self._written_arguments
+        calls = calls or self._of_results or self._of_attributes
         kept = any(now is not None and now is not NOT_KEPT for _, now in self._assigned)
         are_carried = len(self._attributes) == len(self._carried)
         return not self.reason and not calls and not kept and are_carried
@@ -395,10 +400,7 @@ class Traced:
     @property
     def num_results(self) -> int:
         """How many tensors the function returns."""
-        return len(self._cut_off)
-
-    def _cut_off_result(self, value: Any) -> Tensor:
-        return Tensor(value, Result(CUT_OFF, None, {}, value.shape, value.dtype, True))
+        return len(self._kinds)
 
     def _check_arguments(self, tensors: list[Tensor]) -> None:
         """Raise if an argument that the function writes to cannot be written, or shares memory with another one."""
@@ -417,6 +419,14 @@ class Traced:
                     f"the compiled function '{self.name}' writes to its argument {k}, which shares memory with another one",
                     fix="pass a clone() of one of them",
                 )
+
+
+def _leaf(value: Any) -> Tensor:
+    return Tensor(value).requires_grad_()
+
+
+def _cut_off(value: Any) -> Tensor:
+    return Tensor(value, Result(CUT_OFF, None, {}, value.shape, value.dtype, True))
 
 
 def _carried(ends: Ends, place: Mapping[Node, int]) -> dict[int, int]:
