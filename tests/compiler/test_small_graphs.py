@@ -146,7 +146,7 @@ def test_a_number_set_into_as_many_rows_as_are_left_needs_no_answer_how_many_the
 LONG_SUMS = [
     ((5, 40), (0,)), ((255, 40), (0,)), ((1025, 40), (0,)), ((4096, 33), (0,)), ((20000, 3), (0,)), ((5000, 17), (0,)),
     ((5000, 2), (0, 1)), ((20000, 10), (0, 1)), ((2, 5000, 3), (1, 2)), ((1025, 3, 5), (0, 2)), ((300, 2, 300), (0, 2)),
-    ((100_000,), (0,)), ((7, 4097), (1,)), ((3, 700, 2, 5), (1,)),
+    ((100_000,), (0,)), ((7, 4097), (1,)), ((3, 700, 2, 5), (1,)), ((40, 40, 40, 2), (0, 1, 2)), ((21, 48, 4), (0, 1)),
 ]  # fmt: skip
 
 
@@ -162,6 +162,20 @@ def test_a_long_sum_is_off_by_little(shape: tuple[int, ...], axes: tuple[int, ..
     exact = x.sum(axes, dtype=np.float64)
     for found in (native.run([x], sizes)[0], Program(native.graph).run([x], sizes)[0]):
         assert (np.abs(found - exact) <= 1e-6 * exact).all()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("shape", "axis"), [((20_000,), 0), ((5000, 3), 0), ((2, 5000), 1)])
+def test_running_sums_are_those_of_double_precision_rounded_once(
+    shape: tuple[int, ...], axis: int, reverse: bool
+) -> None:
+    x = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+    native = beside(lambda x: op.cumsum(x, axis=axis, reverse=reverse), x, batch=shape[0])
+    sizes = {"n": shape[0]}
+    turned = np.flip(x, axis) if reverse else x
+    exact = np.cumsum(turned, axis, dtype=np.float64).astype(np.float32)
+    for found in (native.run([x], sizes)[0], Program(native.graph).run([x], sizes)[0]):
+        np.testing.assert_array_equal(np.flip(found, axis) if reverse else found, exact)
 
 
 def test_the_gradient_of_a_layer_is_let_go_once_its_weights_are_updated() -> None:

@@ -47,7 +47,7 @@ class Ways:
         self.patch.setattr(straight, "WORTH_MAKING", worth)
         program.notes.clear()
         copies = [np.array(x, dtype, order="C") for x, dtype in zip(inputs, program.dtypes, strict=True)]
-        done, results = Steps(program, dict(sizes or {}), wanted).run(copies, feed, steps)
+        done, results, *_ = Steps(program, dict(sizes or {}), wanted).run(copies, feed, steps)
         return done, [x.tobytes() for x in copies], {k: y[:done].tobytes() for k, y in results.items()}
 
     def same(self, program: NativeProgram, inputs: Sequence[Any], steps: int, **rest: Any) -> Bits:

@@ -11,7 +11,7 @@ from chainrule.compiler.index import STILL, At, Index, operand
 from chainrule.compiler.interface import Items
 from chainrule.compiler.kernel_emitter import KERNEL, KernelEmitter
 from chainrule.compiler.plan import Work
-from chainrule.compiler.value import I64, LANES, Value
+from chainrule.compiler.value import F32, F64, I64, LANES, Value
 from chainrule.graph.sizes import Dim, Shape, numel, surely_same
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def _sweep(build: Build, field: Sweep, place: int) -> None:
     loops = Loops(build, outer, lanes=False)
     e, ev = loops.e, loops.ev
     size = x.shape[field.axis]
+    wide = F64 if field.kind == "sum" and x.dtype == F32 else x.dtype
 
     def body() -> None:
         def turn(i: Value, *carry: Value) -> list[Value]:
@@ -190,20 +191,20 @@ def _sweep(build: Build, field: Sweep, place: int) -> None:
             def one() -> list[Value]:
                 value = ev.value(x, index)
                 if field.kind == "sum":
-                    result = [carry[0] + value]
+                    result = [carry[0] + e.cast(value, wide)]
                 else:
                     not_worse = value >= carry[0] if field.kind == "argmax" else value <= carry[0]
                     if value.dtype.kind == "f":
                         not_worse = not_worse | e.is_nan(value)
                     takes = not_worse | e.eq(i, 0)
                     result = [e.select(takes, value, carry[0]), e.select(takes, at, carry[1])]
-                ev.memory.store(result[-1], field, index)
+                ev.memory.store(e.cast(result[-1], field.dtype), field, index)
                 return result
 
             found: list[Value] = ev.turn(field.axis, at, one)
             return found
 
-        start = [e.constant(0, x.dtype)]
+        start = [e.constant(0, wide)]
         if field.kind != "sum":
             start.append(e.index(0))
         e.loop(0, e.size(size), 1, turn, start)

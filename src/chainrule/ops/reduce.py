@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,17 +33,28 @@ def restore(g: Node, x: Node, axes: Axes) -> Node:
     return op.expand(op.reshape(g, shape=with_ones(x.shape, axes)), shape=x.shape)
 
 
-# Terms that are added one after the other, as NumPy does along all but the last axis; then what the parts give.
+# Terms that are added one after the other, as NumPy does unless they lie side by side; then what the parts give.
 PART = 32
 
 
 def added(x: Array, axes: Axes) -> Any:
     """Return Σ x over axes; long sums of floats in parts, so that a term meets few roundings."""
-    if x.dtype.kind == "f" and axes and x.ndim - 1 not in axes and x.flags.c_contiguous:
-        axis = max(axes, key=lambda axis: x.shape[axis])
-        while x.shape[axis] > 2 * PART:
-            x = _parts(x, axis)
+    is_long = x.dtype.kind == "f" and math.prod([x.shape[axis] for axis in axes]) > 2 * PART
+    if is_long and not (x.flags.c_contiguous and x.ndim - 1 in axes):
+        return _added_in_parts(x, axes)
     return np.add.reduce(x, axis=axes, dtype=x.dtype)
+
+
+def _added_in_parts(x: Array, axes: Axes) -> Any:
+    in_memory = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    left = [axis for axis in in_memory if axis not in axes]
+    x = x.transpose(in_memory)
+    for place in reversed(range(x.ndim)):
+        if in_memory[place] in axes:
+            while x.shape[place] > 2 * PART and x.strides[place] != x.itemsize:
+                x = _parts(x, place)
+            x = np.add.reduce(x, axis=place, dtype=x.dtype)
+    return x.transpose([left.index(axis) for axis in sorted(left)])
 
 
 def _parts(x: Array, axis: int) -> Array:
@@ -315,7 +327,7 @@ class All_(Primitive):
 
 
 class Cumsum(Primitive):
-    """yᵢ = Σ xⱼ over j ≤ i along axis (j ≥ i with ``reverse``)"""
+    """yᵢ = Σ xⱼ over j ≤ i along axis (j ≥ i with ``reverse``); float32 is added up in float64, as in PyTorch"""
 
     name = "cumsum"
     reads = ("",)
@@ -324,9 +336,9 @@ class Cumsum(Primitive):
         return Spec(x.shape, x.dtype)
 
     def evaluate(self, x: Array, *, axis: int, reverse: bool) -> Array:
-        if reverse:
-            return np.array(np.flip(np.cumsum(np.flip(x, axis), axis=axis, dtype=x.dtype), axis), order="C")
-        return np.cumsum(x, axis=axis, dtype=x.dtype)
+        in_order = np.flip(x, axis) if reverse else x
+        y = np.cumsum(in_order, axis=axis, dtype=np.float64 if x.dtype == np.float32 else x.dtype)
+        return np.ascontiguousarray(np.flip(y, axis) if reverse else y, x.dtype)
 
     def lower(self, e: Any, x: Any, *, axis: int, reverse: bool) -> Any:
         return e.sweep("sum", x, axis, reverse=reverse)

@@ -46,8 +46,9 @@ def can_gather(array: Array, dtype: Any) -> bool:
 class ManyCall:
     """The frame of a call of ``steps`` steps, filled input by input, and the records of a step.
 
-    ``moves``  slots of the frame, and by how many bytes their addresses go on after each step
-    ``kept``   what the frame has addresses of: to be alive as long as the call takes
+    ``moves``    slots of the frame, and by how many bytes their addresses go on after each step
+    ``batches``  by input: where its rows are gathered
+    ``kept``     what the frame has addresses of: to be alive as long as the call takes
     """
 
     def __init__(self, program: NativeProgram, ready: Ready, feed: Feed, steps: int) -> None:
@@ -60,6 +61,7 @@ class ManyCall:
             order = np.concatenate([order, np.zeros(AHEAD, np.int64)])
         self.frame[self.order_slot] = order.ctypes.data
         self.moves = [(self.order_slot, 8 * self.size)]
+        self.batches: dict[int, Array] = {}
         self.kept: list[Any] = [feed, order]
         self._gathers: list[tuple[int, int, int]] = []  # records
         self._makers: list[tuple[int, int, int]] = []  # those that make lists of terms
@@ -92,6 +94,7 @@ class ManyCall:
         kernel = gather_kernel(rows.dtype, dtype, scaled=scaling is not None, marked=bool(lists))
         self._gathers.append((kernel, args.ctypes.data, self.size))
         self._rows[k] = Rows(slot, rows.dtype, scaling)
+        self.batches[k] = batch
         self.kept += [rows, batch, args]
 
     def give_numbers(self, k: int) -> None:
@@ -111,10 +114,11 @@ class ManyCall:
         if k in self._replaced:
             self._written[k] = x
 
-    def make_results(self, wanted: Sequence[int]) -> dict[int, Array]:
-        """Return arrays for the outputs that are wanted of every step, and let all have a place."""
+    def make_results(self, wanted: Sequence[int]) -> tuple[dict[int, Array], dict[int, Array]]:
+        """Return arrays for the outputs that are wanted of every step, and those that each step writes anew."""
         program = self.program
         results: dict[int, Array] = {}
+        others: dict[int, Array] = {}
         for k, shape in enumerate(self.ready.shapes):
             if k in program.over:
                 continue
@@ -124,7 +128,9 @@ class ManyCall:
             if k in wanted:
                 results[k] = y
                 self.moves.append((program.slots[k], y[:1].nbytes))
-        return results
+            else:
+                others[k] = y
+        return results, others
 
     def given(self) -> Given:
         """Return what straight-line code is written for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,14 +27,31 @@ FIRST_STRAIGHT_STEPS = 1 << 14  # before it is known how long one takes
 ANEW = 64  # calls after which it is measured again how many threads are fastest
 
 
-class Steps:
-    """Runs a program many times. ``wanted`` says which outputs are kept for every step; others keep the last."""
+class Ran(NamedTuple):
+    """What many steps did.
 
-    def __init__(self, program: NativeProgram, sizes: dict[str, int], wanted: Sequence[int]) -> None:
+    ``done``     how many were done whole
+    ``results``  by output: what is wanted of every step, with one entry per step
+    ``left``     by output: what the last step left; nothing if not all were done
+    ``batches``  by input: the rows of the last step
+    """
+
+    done: int
+    results: dict[int, Array]
+    left: dict[int, Array]
+    batches: dict[int, Array]
+
+
+class Steps:
+    """Runs a program many times. ``wanted`` says which outputs are kept for every step, ``left`` which of the last one."""
+
+    def __init__(
+        self, program: NativeProgram, sizes: dict[str, int], wanted: Sequence[int], left: Sequence[int] = ()
+    ) -> None:
         self.program = program
         self.ready = program.ready(sizes)
         self.sizes = sizes
-        self.wanted = list(wanted)
+        self.wanted, self.left = list(wanted), list(left)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(program.library[RUN_TEAM])
         self._straight = Straight(program, sizes, wanted)
         self._known: tuple[dict[int, float], dict[int, float]] = {}, {}  # without lists of terms, and with them:
@@ -65,20 +82,17 @@ class Steps:
         rest = steps - trial * len(others)
         return [*others, (0, rest)] if rest else others
 
-    def run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
-        """Run ``steps`` steps on these inputs (those that ``feed`` gives are ignored).
-
-        Returns how many were done whole, and for each wanted output an array with one entry per step.
-        """
+    def run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> Ran:
+        """Run ``steps`` steps on these inputs (those that ``feed`` gives are ignored)."""
         with self.ready.lock:
             return self._run(inputs, feed, steps)
 
-    def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> tuple[int, dict[int, Array]]:
+    def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> Ran:
         program, ready = self.program, self.ready
         program.last = ready
         others = min(self._seconds.values(), default=SECONDS_OF_KERNEL * ready.count)
         seconds = steps * self._seconds.get(1, others)
-        lists = self._lists.of(feed, seconds) if self._straight.is_out else []
+        lists = self._lists.of(feed, seconds) if self.left or self._straight.is_out else []
         if lists:
             program, ready = self._lists.made()
         self._seconds = self._known[bool(lists)]
@@ -92,13 +106,16 @@ class Steps:
                 call.give_numbers(k)
             else:
                 call.give(k, x)
-        results = call.make_results(self.wanted)
-        straight = None if lists else self._straight.function(call.given(), steps, seconds)
+        results, each_anew = call.make_results(self.wanted)
+        straight = None if lists or self.left else self._straight.function(call.given(), steps, seconds)
         if straight is not None:
-            return self._run_straight(straight, call.frame, call.moves, steps), results
+            return Ran(self._run_straight(straight, call.frame, call.moves, steps), results, {}, {})
         done = self._run_team(call.frame, call.table(), np.array(call.moves, np.int64), steps)
         ready.status[0] = 0
-        return done, results
+        if done < steps or not self.left:
+            return Ran(done, results, {}, {})
+        left = {k: np.array(results[k][-1]) if k in results else each_anew[k] for k in self.left}
+        return Ran(done, results, left, {k: np.array(batch) for k, batch in call.batches.items()})
 
     def _run_straight(self, function: Function, frame: Array, moves: Sequence[tuple[int, int]], steps: int) -> int:
         """Let straight-line code do the steps, with a look at Ctrl-C now and then; return how many were done whole."""

@@ -9,7 +9,7 @@ zeros(…)`` before each sequence, later traces find it by its place, and ask fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from chainrule.tensors.arguments import Form, Results, may_hold_tensors, rebuild
@@ -19,7 +19,8 @@ from chainrule.tensors.guarded_names import Name
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.tensor import Tensor
 
-MADE, RESULT, FOUND = "made", "result", "found"
+Numbered = Mapping[int, Tensor]
+MADE, RESULT, GIVEN, FOUND = "made", "result", "given", "found"
 
 
 class Place(NamedTuple):
@@ -57,18 +58,22 @@ class Place(NamedTuple):
 class Attribute(NamedTuple):
     """An attribute that each run sets: where it is, and the form of its value, with the tensors that ``sources`` tell.
 
-    A source is the number of an output made for attributes, that of a result, or what finds a tensor from outside.
+    A source is the number of an output made for attributes, of a result or of an argument, or what finds a tensor from outside.
     """
 
     place: Place
     form: Form
     sources: tuple[tuple[str, Any], ...]
 
-    def value(self, made: list[Tensor], results: list[Tensor], given: list[Tensor], sizes: dict[str, int]) -> Any:
+    def is_made_of(self, made: Numbered, results: Numbered, given: Numbered) -> bool:
+        """Say whether all that it holds is there."""
+        there = {MADE: made, RESULT: results, GIVEN: given}
+        return all(kind == FOUND or which in there[kind] for kind, which in self.sources)
+
+    def value(self, made: Numbered, results: Numbered, given: Numbered, sizes: dict[str, int]) -> Any:
         """Return what it is to hold after a run."""
-        tensors = []
-        for kind, which in self.sources:
-            tensors.append(made[which] if kind == MADE else results[which] if kind == RESULT else which(given))
+        there = {MADE: made, RESULT: results, GIVEN: given}
+        tensors = [which() if kind == FOUND else there[kind][which] for kind, which in self.sources]
         return rebuild(self.form, tensors, sizes)
 
 

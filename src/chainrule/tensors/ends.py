@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import weakref
 from collections.abc import Callable
 from operator import itemgetter
@@ -12,6 +13,7 @@ from chainrule.graph import Node
 from chainrule.tensors.arguments import Results
 from chainrule.tensors.attributes import (
     FOUND,
+    GIVEN,
     MADE,
     RESULT,
     Attribute,
@@ -74,6 +76,8 @@ class Ends:
         self.in_attributes: list[Node] = []
         self._made: dict[int, int] = {}  # by the tensor's id
         self.attributes = [self._attribute(*found) for found in put]
+        read = {(id(owner), name) for owner, name in trace.reached.reads.read(was_read=True)}
+        self.are_read = [(id(owner), name) in read for owner, name, _ in put]  # before they are set
         self.kinds = [self._kind(node) for node in self.results]
         self.kinds_in_attributes = [self._kind(node) for node in self.in_attributes]
         self.expected: list[tuple[Find, Any]] = []  # gradients that were read, and which kind of them there was
@@ -112,13 +116,13 @@ class Ends:
             return RESULT, self._returned[id(x)]
         place = self._places.get(id(x))
         if place is not None and self._node(x) is self._trace.inputs[place]:
-            return FOUND, itemgetter(place)
+            return GIVEN, place
         if x._value is not None and not self._trace.is_fresh(x):
-            return FOUND, self._finder(x)
+            return FOUND, functools.partial(self._finder(x), [])
         base = x._parent
         if base is not None and base._value is not None and x._link is not None and x._link[0] is STOP:
             find = self._finder(base)  # detached of a tensor from outside: it sees what becomes of that
-            return FOUND, lambda tensors: _detached(find(tensors))
+            return FOUND, lambda: _detached(find([]))
         number = self._made.get(id(x))
         if number is None:
             number = self._made[id(x)] = len(self.in_attributes)

@@ -14,7 +14,7 @@ from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.sizes import same_shape
 from chainrule.tensors.again import ONE_TENSOR, Again, again
 from chainrule.tensors.arguments import rebuild
-from chainrule.tensors.attributes import MADE, Place
+from chainrule.tensors.attributes import GIVEN, MADE, RESULT, Place
 from chainrule.tensors.bindings import current_generator
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.ends import Ends, Kind, kind_of_gradient
@@ -135,6 +135,12 @@ class Traced:
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
         self._carried = _carried(ends, place)
         targets |= {first_in_attributes + number: k for number, k in self._carried.items()}
+        self._first_in_attributes, self._num_in_attributes = first_in_attributes, len(outputs) - first_in_attributes
+        self._are_lasting = all(
+            (not is_read or all(kind == MADE and which in self._carried for kind, which in attribute.sources))
+            and all(kind != GIVEN or which in self._argument_inputs for kind, which in attribute.sources)
+            for attribute, is_read in zip(ends.attributes, ends.are_read, strict=True)
+        )
         self.program, self.reason = engines.choose(self.graph, targets, sizes)
         del self._ends
 
@@ -212,7 +218,8 @@ class Traced:
             results[k]._grad = Tensor(_dense(outputs[at]))
             at += 1
         if self._attributes:
-            self._set_attributes(outputs[at:], results, tensors, sizes)
+            made = dict(enumerate(outputs))
+            self._set_attributes(made, dict(enumerate(results)), dict(enumerate(tensors)), sizes)
         for generator, count in self._draws:
             current_generator(generator).draw += count
         for call in self._after:
@@ -221,18 +228,34 @@ class Traced:
         return rebuild(self._form, results, sizes)
 
     def _set_attributes(
-        self, outputs: list[Any], results: list[Tensor], given: list[Tensor], sizes: dict[str, int]
+        self,
+        outputs: Mapping[int, Any],
+        results: Mapping[int, Tensor],
+        given: Mapping[int, Tensor],
+        sizes: dict[str, int],
     ) -> None:
-        """Put what was computed for attributes into them."""
+        """Put what was computed for attributes into them; one whose outputs are not there stays what it was."""
         held_before = self.guards.held_at == CHANGES.count
-        made = [make(y) for make, y in zip(self._makers_for_attributes, outputs, strict=False)]
-        for k, gradient in zip(self._of_attributes, outputs[len(made) :], strict=True):
-            made[k]._grad = Tensor(_dense(gradient))
-        values = [attribute.value(made, results, given, sizes) for attribute in self._attributes]
-        for attribute, value in zip(self._attributes, values, strict=True):
+        first = self._first_in_attributes
+        made = {
+            k: make(outputs[first + k]) for k, make in enumerate(self._makers_for_attributes) if first + k in outputs
+        }
+        for at, k in enumerate(self._of_attributes, first + len(self._makers_for_attributes)):
+            if at in outputs:
+                made[k]._grad = Tensor(_dense(outputs[at]))
+        there = [attribute for attribute in self._attributes if attribute.is_made_of(made, results, given)]
+        values = [attribute.value(made, results, given, sizes) for attribute in there]
+        for attribute, value in zip(there, values, strict=True):
             attribute.place.put(value)
         if held_before and not self._reads_what_it_sets:  # what it itself did is no reason to look again
             self.guards.held_at = CHANGES.count
+
+    def _left_for_attributes(self) -> list[int]:
+        """Return which outputs the last of many runs has to leave: those for attributes that are not carried."""
+        first = self._first_in_attributes
+        of_attributes = [first + k for k in range(self._num_in_attributes) if k not in self._carried]
+        sources = [source for attribute in self._attributes for source in attribute.sources]
+        return [*of_attributes, *{which for kind, which in sources if kind == RESULT}]
 
     def only_computes(self) -> bool:
         """Say whether a run does nothing but compute results from arguments and what is outside, and asks nobody anything."""
@@ -318,11 +341,9 @@ class Traced:
 
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
-        calls = self._before or self._after or self._new or self._written_arguments
-        calls = calls or self._of_results or self._of_attributes
+        calls = self._before or self._after or self._new or self._of_results or self._written_arguments
         kept = any(now is not None and now is not NOT_KEPT for _, now in self._assigned)
-        are_carried = len(self._attributes) == len(self._carried)
-        return not self.reason and not calls and not kept and are_carried
+        return not self.reason and not calls and not kept and self._are_lasting
 
     def run_steps(
         self,
@@ -375,8 +396,9 @@ class Traced:
         scaled = {places[k]: scaling for k, scaling in (scalings or {}).items() if k in places}
         runner = self._steps.get(key)
         if runner is None:
-            runner = self._steps[key] = engines.Steps(cast("engines.NativeProgram", self.program), sizes, wanted)
-        done, results = runner.run(values, engines.Feed(gathered, numbers, order, scaled), steps)
+            program = cast("engines.NativeProgram", self.program)
+            runner = self._steps[key] = engines.Steps(program, sizes, wanted, self._left_for_attributes())
+        done, results, left, batches = runner.run(values, engines.Feed(gathered, numbers, order, scaled), steps)
         for find in self._written:
             x = find(tensors)
             if x is not None:
@@ -386,7 +408,11 @@ class Traced:
             if x is not None:
                 x._grad = now
         if self._attributes:
-            self._set_attributes([values[k] for _, k in sorted(self._carried.items())], [], tensors, sizes)
+            left |= {self._first_in_attributes + number: values[k] for number, k in self._carried.items()}
+            found = {k: make(left[k]) for k, make in enumerate(self._makers) if k in left}
+            given = {k: x for k, x in enumerate(tensors) if places.get(k) not in gathered}
+            given |= {k: Tensor(batches[place]) for k, place in places.items() if place in batches}
+            self._set_attributes(left, found, given, sizes)
         for generator, count in self._draws:
             current_generator(generator).draw += count * done
         self.runs += done
