@@ -68,7 +68,7 @@ def _parts(x: Array, axis: int) -> Array:
     start = (slice(None),) * axis
     first = x[(*start, slice(count * PART))].reshape(*before, count, PART, *after)
     np.add.reduce(first, axis=axis + 1, out=y[(*start, slice(count))])
-    np.add.reduce(x[(*start, slice(count * PART, None))], axis=axis, out=y[(*start, count)])
+    np.add.reduce(x[(*start, slice(count * PART, None))], axis=axis, out=y[(*start, slice(count, None))], keepdims=True)
     return y
 
 
@@ -369,7 +369,7 @@ class Softmax(Primitive):
     def evaluate(self, x: Array, *, axis: int) -> Array:
         y = below_maximum(x, axis)
         np.exp(y, out=y)
-        y /= np.add.reduce(y, axis=axis, keepdims=True)
+        y /= np.expand_dims(added(y, (axis,)), axis)
         return y
 
     def lower(self, e: Any, x: Any, *, axis: int) -> Any:
@@ -393,7 +393,7 @@ class LogSoftmax(Primitive):
 
     def evaluate(self, x: Array, *, axis: int) -> Array:
         y = below_maximum(x, axis)
-        y -= np.log(np.add.reduce(np.exp(y), axis=axis, keepdims=True))
+        y -= np.log(np.expand_dims(added(np.exp(y), (axis,)), axis))
         return y
 
     def lower(self, e: Any, x: Any, *, axis: int) -> Any:

@@ -68,6 +68,7 @@ class ManyCall:
         self._rows: dict[int, Rows] = {}
         self._replaced = set(program.over.values())
         self._written: dict[int, Array] = {}
+        self._copied: list[tuple[Array, Array]] = []  # what is written over, and does not lie in one piece
 
     def _rows_of_a_batch(self) -> int:
         """Return how many rows are gathered for a step: a trace made for one size alone has no symbol that tells."""
@@ -108,11 +109,18 @@ class ManyCall:
         """Let input ``k`` be the same at each step, but for what a step writes over it."""
         dtype = self.program.dtypes[k]
         if type(x) is not np.ndarray or x.dtype != dtype or not x.flags.c_contiguous:
-            x = np.ascontiguousarray(x, dtype=dtype)
+            was, x = x, np.ascontiguousarray(x, dtype=dtype)
+            if k in self._replaced:
+                self._copied.append((was, x))
         self.frame[FIRST_INPUT + k] = x.ctypes.data
         self.kept.append(x)
         if k in self._replaced:
             self._written[k] = x
+
+    def put_back(self) -> None:
+        """Bring what was written to where it belongs, when the steps are done."""
+        for x, copy in self._copied:
+            np.copyto(x, copy)
 
     def make_results(self, wanted: Sequence[int]) -> tuple[dict[int, Array], dict[int, Array]]:
         """Return arrays for the outputs that are wanted of every step, and those that each step writes anew."""

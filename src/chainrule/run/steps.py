@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ class Ran(NamedTuple):
 
     ``done``     how many were done whole
     ``results``  by output: what is wanted of every step, with one entry per step
-    ``left``     by output: what the last step left; nothing if not all were done
+    ``left``     by output: what the last step left; nothing if a check of the one after it failed
     ``batches``  by input: the rows of the last step
     """
 
@@ -82,12 +82,15 @@ class Steps:
         rest = steps - trial * len(others)
         return [*others, (0, rest)] if rest else others
 
-    def run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> Ran:
-        """Run ``steps`` steps on these inputs (those that ``feed`` gives are ignored)."""
-        with self.ready.lock:
-            return self._run(inputs, feed, steps)
+    def run(self, inputs: Sequence[Any], feed: Feed, steps: int, stop: Callable[[], bool] = lambda: False) -> Ran:
+        """Run ``steps`` steps on these inputs (those that ``feed`` gives are ignored).
 
-    def _run(self, inputs: Sequence[Any], feed: Feed, steps: int) -> Ran:
+        ``stop`` is asked now and then, after about a tenth of a second, whether to come back with fewer.
+        """
+        with self.ready.lock:
+            return self._run(inputs, feed, steps, stop)
+
+    def _run(self, inputs: Sequence[Any], feed: Feed, steps: int, stop: Callable[[], bool]) -> Ran:
         program, ready = self.program, self.ready
         program.last = ready
         others = min(self._seconds.values(), default=SECONDS_OF_KERNEL * ready.count)
@@ -108,19 +111,25 @@ class Steps:
                 call.give(k, x)
         results, each_anew = call.make_results(self.wanted)
         straight = None if lists or self.left else self._straight.function(call.given(), steps, seconds)
-        if straight is not None:
-            return Ran(self._run_straight(straight, call.frame, call.moves, steps), results, {}, {})
-        done = self._run_team(call.frame, call.table(), np.array(call.moves, np.int64), steps)
-        ready.status[0] = 0
-        if done < steps or not self.left:
+        try:
+            if straight is not None:
+                done = self._run_straight(straight, call.frame, call.moves, steps, stop)
+                return Ran(done, results, {}, {})
+            done, failed = self._run_team(call.frame, call.table(), np.array(call.moves, np.int64), steps, stop)
+        finally:
+            call.put_back()
+            ready.status[0] = 0
+        if failed or not self.left:
             return Ran(done, results, {}, {})
-        left = {k: np.array(results[k][-1]) if k in results else each_anew[k] for k in self.left}
+        left = {k: np.array(results[k][done - 1]) if k in results else each_anew[k] for k in self.left}
         return Ran(done, results, left, {k: np.array(batch) for k, batch in call.batches.items()})
 
-    def _run_straight(self, function: Function, frame: Array, moves: Sequence[tuple[int, int]], steps: int) -> int:
+    def _run_straight(
+        self, function: Function, frame: Array, moves: Sequence[tuple[int, int]], steps: int, stop: Callable[[], bool]
+    ) -> int:
         """Let straight-line code do the steps, with a look at Ctrl-C now and then; return how many were done whole."""
         done, at_once = 0, FIRST_STRAIGHT_STEPS
-        while done < steps:
+        while done < steps and not stop():
             some = min(at_once, steps - done)
             start = time.perf_counter()
             whole = function(frame.ctypes.data, some)
@@ -132,8 +141,10 @@ class Steps:
                 frame[slot] += whole * length
         return done
 
-    def _run_team(self, frame: Array, table: Array, moves: Array, steps: int) -> int:
-        """Let one thread or several run the records; return how many steps were done whole.
+    def _run_team(
+        self, frame: Array, table: Array, moves: Array, steps: int, stop: Callable[[], bool]
+    ) -> tuple[int, bool]:
+        """Let one thread or several run the records; return how many steps were done whole, and whether the next one failed.
 
         After about a tenth of a second Python has a look: at Ctrl-C.
         """
@@ -142,17 +153,19 @@ class Steps:
             count = threads or min(self._seconds, key=self._seconds.__getitem__)
             left = some
             while left:
+                if done and stop():
+                    return done, False
                 known = self._seconds.get(count)
                 at_once = min(left, FIRST_STEPS if known is None else max(int(LOOK_AFTER / known), 1))
                 start = time.perf_counter()
                 whole = self._some_steps(frame, table, moves, at_once, count)
                 done += whole
                 if whole < at_once:
-                    return done
+                    return done, True
                 seconds = (time.perf_counter() - start) / at_once
                 self._seconds[count] = min(seconds, 1.1 * self._seconds.get(count, seconds))
                 left -= at_once
-        return done
+        return done, False
 
     def _some_steps(self, frame: Array, table: Array, moves: Array, steps: int, threads: int) -> int:
         frames = np.tile(frame, (threads, 1))

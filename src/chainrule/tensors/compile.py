@@ -19,6 +19,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, neare
 from chainrule.graph import Graph, show
 from chainrule.graph.size_in_code import SizeInCode
 from chainrule.graph.sizes import UndecidedSize
+from chainrule.interrupts import held
 from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
 from chainrule.tensors.call import BatchAxis, Call
@@ -180,7 +181,7 @@ class Compiled:
             call.fix_sizes(decided)
         tensors = call.given.tensors
         for entry in self._traces.by_key.get(call.key, ()):
-            if entry.traced.holds(tensors):
+            if entry.traced.holds(tensors) and entry.traced.finds_all(tensors):
                 return entry.traced, tensors, call.sizes
         return None
 
@@ -279,26 +280,27 @@ class Compiled:
         return traced
 
     def _traced(self, call: Call, *, is_run: bool) -> Traced:
-        trace = Trace(self.name, call.sizes, self._traces.moving)
-        trace.is_run = is_run
-        (_, (args, kwargs)) = call.given.form
-        forms = by_name(self.parameters, args[1], kwargs[1])
-        trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
-        for function, given in getattr(self.function, OF_USERS, ()):
-            trace.reached.note(function, given)
-        try:
-            with tracing(trace):
-                traced = self._run_in(trace, call)
-        except (TraceError, TypeError) as error:  # of a size too: it is traced again then
-            if call.sizes or isinstance(error, TraceError):
-                trace.reached.put_back()
-            raise
-        finally:
-            trace.close()
+        with held() as ctrl_c:
+            trace = Trace(self.name, call.sizes, self._traces.moving)
+            trace.is_run = is_run
+            (_, (args, kwargs)) = call.given.form
+            forms = by_name(self.parameters, args[1], kwargs[1])
+            trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
+            for function, given in getattr(self.function, OF_USERS, ()):
+                trace.reached.note(function, given)
+            try:
+                with tracing(trace):
+                    traced = self._run_in(trace, call, ctrl_c)
+            except (TraceError, TypeError) as error:  # of a size too: it is traced again then
+                if call.sizes or isinstance(error, TraceError):
+                    trace.reached.put_back()
+                raise
+            finally:
+                trace.close()
         traced.settle(call.sizes)
         return traced
 
-    def _run_in(self, trace: Trace, call: Call) -> Traced:
+    def _run_in(self, trace: Trace, call: Call, ctrl_c: held) -> Traced:
         given = call.given
         stand_ins = [
             trace.argument(x, shape, name)
@@ -307,7 +309,8 @@ class Compiled:
         args, kwargs = rebuild(given.form, stand_ins, {})
         trace.reached.note_arguments(by_name(self.parameters, args, kwargs.items()))
         try:
-            result = self.function(*args, **kwargs)
+            with ctrl_c.let_through():
+                result = self.function(*args, **kwargs)
             trace.reached.reads.close()
             trace.check_sizes()
         finally:

@@ -14,6 +14,7 @@ import numpy as np
 from chainrule import run as engines
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.graph import Array
+from chainrule.interrupts import held
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.tensor import Tensor
 from chainrule.tensors.watch import Watch, run_watched
@@ -46,11 +47,12 @@ def run_over(
             is_like = steps > 1 and count >= batch_size  # then the first rows tell as much, and are not copied
             batch = [Tensor(x[:batch_size] if is_like else x.take(some, axis=0)) for x in arrays]
             watch = _watch(compiled, batch) if check_finite else None
-            done = _at_once(compiled, batch, arrays, taken[start:], steps, found)
-            if not done:
-                if is_like:
-                    batch = [Tensor(x.take(some, axis=0)) for x in arrays]
-                done = found.one(compiled(*batch))
+            with held() as ctrl_c:
+                done = _at_once(compiled, batch, arrays, taken[start:], steps, found, ctrl_c)
+                if not done:
+                    if is_like:
+                        batch = [Tensor(x.take(some, axis=0)) for x in arrays]
+                    done = _once(compiled, batch, found, ctrl_c)
             if watch is not None and not watch.is_fine(found.parts[-1]):
                 watch.put_back()
                 before = sum(len(part[0]) for part in found.parts[:-1])
@@ -67,9 +69,10 @@ def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
     found = Stacked(compiled.name)
     done = 0
     while done < times:
-        done += _at_once(compiled, list(args), [], np.zeros(0, np.int64), times - done, found) or found.one(
-            compiled(*args)
-        )
+        with held() as ctrl_c:
+            done += _at_once(compiled, list(args), [], np.zeros(0, np.int64), times - done, found, ctrl_c) or _once(
+                compiled, list(args), found, ctrl_c
+            )
     return found.result()
 
 
@@ -119,7 +122,17 @@ def _numbers_of_rows(name: str, order: Any) -> Array:
     return once
 
 
-def _at_once(compiled: Compiled, args: list[Any], arrays: list[Any], order: Any, steps: int, found: Stacked) -> int:
+def _once(compiled: Compiled, args: list[Any], found: Stacked, ctrl_c: held) -> int:
+    """Run once, and return that; Ctrl-C has to wait where a trace does so, not where the function is traced, or runs as it is."""
+    if compiled.traced_for(*args) is not None:
+        return found.one(compiled(*args))
+    with ctrl_c.let_through():
+        return found.one(compiled(*args))
+
+
+def _at_once(
+    compiled: Compiled, args: list[Any], arrays: list[Any], order: Any, steps: int, found: Stacked, ctrl_c: held
+) -> int:
     """Run ``steps`` times in one native call, on batches of ``arrays`` if there are any; return how often: 0 if it cannot be."""
     served = compiled.traced_for(*args) if steps > 1 else None
     if served is None or not served[0].can_run_steps():
@@ -129,7 +142,8 @@ def _at_once(compiled: Compiled, args: list[Any], arrays: list[Any], order: Any,
     if arrays and not (len(arrays) == len(tensors) and all(engines.can_gather(x, t._value.dtype) for x, t in fits)):
         return 0
     wanted = range(traced.num_results)
-    done, results = traced.run_steps(tensors, dict(enumerate(arrays)), order, sizes, steps, wanted)
+    rows = dict(enumerate(arrays))
+    done, results = traced.run_steps(tensors, rows, order, sizes, steps, wanted, stop=lambda: ctrl_c.is_heard)
     if done:
         found.form = traced.form
         found.several([results[k][:done] for k in wanted])

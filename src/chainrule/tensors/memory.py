@@ -328,6 +328,10 @@ def _renewed(x: Tensor) -> Node:
 def overwrite(x: Tensor, value: Any) -> None:
     """Replace the data of eager ``x`` (an optimizer's step): a write that the gradient does not see."""
     if value is not x._value:
+        if not x._value.flags.writeable:
+            if np.array_equal(x._value, value, equal_nan=value.dtype.kind == "f"):
+                return
+            raise InPlaceError("a write in place to memory that is read-only", fix="clone() the tensor first")
         np.copyto(x._value, value)
     if x._storage is not None:
         x._storage.version += 1

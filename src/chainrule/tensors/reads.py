@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 
+from chainrule.interrupts import held
 from chainrule.tensors.facts import (
     EXACT,
     GROUPS,
@@ -110,8 +111,9 @@ class Reads:
             return True
         if not can_tell(kind):
             return False
-        WATCHES.add(kind)
-        self._watched.add(kind)
+        with held():
+            WATCHES.add(kind)
+            self._watched.add(kind)
         if not self.is_open:
             self._early.add(kind)
         return True

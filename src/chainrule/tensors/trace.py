@@ -483,5 +483,5 @@ class tracing:  # noqa: N801 - a context, like no_grad
         return self.trace
 
     def __exit__(self, *_: object) -> None:
-        self.trace.reached.reads.close()
         STATE.mode, STATE.trace = self.before
+        self.trace.reached.reads.close()

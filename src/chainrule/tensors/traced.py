@@ -133,6 +133,10 @@ class Traced:
         self.memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
+        given = {read.before for read in ends.arguments}
+        self._written_outside = [
+            place[read.before] for read in written if read.before in place and read.before not in given
+        ]
         self._carried = _carried(ends, place)
         targets |= {first_in_attributes + number: k for number, k in self._carried.items()}
         self._first_in_attributes, self._num_in_attributes = first_in_attributes, len(outputs) - first_in_attributes
@@ -157,6 +161,10 @@ class Traced:
                 return False
         return self.guards.hold()
 
+    def finds_all(self, tensors: list[Tensor]) -> bool:
+        """Return whether all that a run reads from outside is still there."""
+        return all(find(tensors) is not None for find in self.read)
+
     def _share_memory(self, tensors: list[Tensor]) -> bool:
         """Say whether tensors that are found by their places have the memory of others."""
         seen = {x._storage for x in tensors}
@@ -177,13 +185,25 @@ class Traced:
         }
 
     def inputs(self, tensors: list[Tensor]) -> list[Any] | None:
-        """Return the arrays to run with on these arguments; None if a tensor from outside is gone."""
+        """Return the arrays to run with on these arguments; None if a tensor from outside is gone.
+
+        Raises InPlaceError if one cannot be written that a run writes to.
+        """
         values = []
         for find in self.read:
             x = find(tensors)
             if x is None:
                 return None
             values.append(x._value)
+        for k in self._written_outside:
+            flags = values[k].flags
+            if not (flags.writeable and (flags.c_contiguous or has_own_elements(values[k]))):
+                name = self.graph.inputs[k].attributes.get("name", "a tensor from outside")
+                raise InPlaceError(
+                    f"the compiled function '{self.name}' writes to {name}, whose memory is read-only or shared by several of "
+                    "its elements",
+                    fix="let it be a clone() of what it is",
+                )
         for k in self._carried.values():
             values[k] = np.array(values[k], order="C")
         return values
@@ -355,11 +375,13 @@ class Traced:
         wanted: Sequence[int],
         between: Callable[[int], Any] | None = None,
         scalings: Mapping[int, engines.Scaling] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> tuple[int, dict[int, Any]]:
         """Run ``steps`` times on batches of rows (by argument), and write what each run assigns.
 
         ``tensors`` are arguments of the right shapes, ``order`` the rows of all batches, ``wanted`` the results to keep of
-        every run; ``between`` is called once per run, and may change rates; ``scalings`` says how rows (by argument) are scaled.
+        every run; ``between`` is called once per run, and may change rates; ``scalings`` says how rows (by argument) are scaled;
+        ``stop`` is asked now and then whether to come back with fewer.
         Returns how many runs were done, and the arrays of these results.
         """
         key = (tuple(sizes.items()), tuple(wanted))
@@ -398,7 +420,8 @@ class Traced:
         if runner is None:
             program = cast("engines.NativeProgram", self.program)
             runner = self._steps[key] = engines.Steps(program, sizes, wanted, self._left_for_attributes())
-        done, results, left, batches = runner.run(values, engines.Feed(gathered, numbers, order, scaled), steps)
+        feed = engines.Feed(gathered, numbers, order, scaled)
+        done, results, left, batches = runner.run(values, feed, steps, stop)
         for find in self._written:
             x = find(tensors)
             if x is not None:
@@ -432,9 +455,7 @@ class Traced:
         """Raise if an argument that the function writes to cannot be written, or shares memory with another one."""
         for k in self._written_arguments:
             value = tensors[k]._value
-            if not value.flags.writeable or any(
-                s == 0 and n > 1 for s, n in zip(value.strides, value.shape, strict=True)
-            ):
+            if not (value.flags.writeable and has_own_elements(value)):
                 raise InPlaceError(
                     f"the compiled function '{self.name}' writes to its argument {k}, whose memory is read-only or shared "
                     "by several of its elements",
@@ -445,6 +466,11 @@ class Traced:
                     f"the compiled function '{self.name}' writes to its argument {k}, which shares memory with another one",
                     fix="pass a clone() of one of them",
                 )
+
+
+def has_own_elements(x: Any) -> bool:
+    """Say whether each element of an array has memory of its own, as far as strides of 0 tell."""
+    return not any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True))
 
 
 def _leaf(value: Any) -> Tensor:
