@@ -11,7 +11,7 @@ chainrule.errors.ShapeError: matmul: got 16 features in the last axis; expected 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 
 class ChainruleError(Exception):
@@ -91,6 +91,14 @@ class InPlaceError(ChainruleError, RuntimeError):
 
 class TraceError(ChainruleError, RuntimeError):
     """Code that cannot be traced into a graph, at the user's line."""
+
+    made: ClassVar[Callable[[TraceError], None] | None] = None
+    """Who is told of each: code may catch one, and go on as it does in no other run."""
+
+    def __init__(self, what: str, *, expected: str = "", fix: str = "") -> None:
+        super().__init__(what, expected=expected, fix=fix)
+        if TraceError.made is not None:
+            TraceError.made(self)
 
 
 class RuleMissing(ChainruleError, TypeError):

@@ -238,7 +238,7 @@ class NativeProgram:
         frame, seen, dtypes = ready.frame, ready.seen, self.dtypes
         kept = list(inputs)  # alive until the call is over
         for k, x in enumerate(inputs):
-            if type(x) is not np.ndarray:
+            if type(x) is not np.ndarray and not isinstance(x, np.ndarray):
                 x = kept[k] = np.asarray(x, dtype=dtypes[k])
                 ready.numbers[8 * k : 8 * k + x.itemsize] = x.tobytes()
                 frame[FIRST_INPUT + k] = ready.numbers_at + 8 * k

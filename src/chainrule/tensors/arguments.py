@@ -93,7 +93,7 @@ class Arguments(Nest):
                 if array is value:
                     return self.flatten(tensor, name)
             check_array(value, name)
-            tensor = Tensor(value)
+            tensor = Tensor(np.asarray(value))
             self._arrays.append((value, tensor))
             return self.flatten(tensor, name)
         if not is_hashable(value):

@@ -310,7 +310,13 @@ class Compiled:
         trace.reached.note_arguments(by_name(self.parameters, args, kwargs.items()))
         try:
             with ctrl_c.let_through():
-                result = self.function(*args, **kwargs)
+                try:
+                    result = self.function(*args, **kwargs)
+                except Exception as error:
+                    if not isinstance(error, TraceError):
+                        trace.check_caught()
+                    raise
+            trace.check_caught()
             trace.reached.reads.close()
             trace.check_sizes()
         finally:

@@ -112,7 +112,7 @@ def from_numpy(ndarray: Any) -> Tensor:
     if not isinstance(ndarray, np.ndarray):
         raise ArgumentTypeError(f"from_numpy: got {type(ndarray).__name__}", expected="a NumPy array")
     to_numpy_dtype(ndarray.dtype)
-    return Tensor(ndarray)
+    return Tensor(np.asarray(ndarray))  # of a subclass, as a memory map is: the same memory as a plain array
 
 
 # -- filled --------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.errors import GradientError, InPlaceError, TraceError
 from chainrule.graph import Array, Node, Primitive, Recording, Storage, graph_input, op, recording
 from chainrule.graph.size_in_code import Asked, plain
-from chainrule.graph.sizes import Shape
+from chainrule.graph.sizes import Shape, UndecidedSize
 from chainrule.tensors.attributes import take_out
 from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
 from chainrule.tensors.dtypes import F64, I64
@@ -27,7 +27,7 @@ from chainrule.tensors.memory import put_back
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
 from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, gradient_not_kept, shared_storage
-from chainrule.tensors.user_line import calling_line
+from chainrule.tensors.user_line import calling_line, user_line
 
 T = TypeVar("T")
 
@@ -65,6 +65,7 @@ class Trace:
         self.names: dict[int, tuple[str, Tensor]] = {}  # of a state: its name, and the parameter whose it is
         self.reached = Reached()
         self.backward_called = False
+        self.errors: list[TraceError] = []  # all that were made, raised or not
         self._drawn_from = STATE.generator
         self._doubts: dict[Storage, list[Storage]] = {}
         self._doubtful: set[Storage | None] = set()
@@ -90,6 +91,15 @@ class Trace:
         self.made.append(y)
         return y
 
+    def check_caught(self) -> None:
+        """Raise the first TraceError that the code caught: what it did then is not what it does in a run."""
+        for error in self.errors:
+            if user_line(error.__traceback__):
+                if isinstance(error, UndecidedSize):
+                    raise error
+                what = f"{error.what}; the code that is traced catches this, and would go on as in no other run"
+                raise TraceError(what, expected=error.expected, fix=error.fix) from error
+
     def close(self) -> None:
         """Mark every tensor that the trace made, so that whoever still has one is told where it is from; let all others go."""
         self.reached.reads.close()
@@ -105,6 +115,7 @@ class Trace:
         for y in self.made:
             y._value = Leaked(self.name, kept[id(y)]) if id(y) in kept else gone
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
+        self.errors = []
         self.grads, self.modules, self.names, self.storages, self._made_here = {}, {}, {}, {}, []
         self.reached.forget()
 
@@ -465,6 +476,14 @@ def _traced_node(x: Tensor) -> Node:
     if x._node is None:
         raise InPlaceError("a write to a tensor of another trace")
     return x._node
+
+
+def _note(error: TraceError) -> None:
+    if STATE.mode == TRACE and STATE.trace is not None:
+        STATE.trace.errors.append(error)
+
+
+TraceError.made = _note
 
 
 class tracing:  # noqa: N801 - a context, like no_grad

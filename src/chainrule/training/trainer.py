@@ -20,6 +20,7 @@ from chainrule.tensors.attributes import holds_tensors
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.generator import Generator, drawing_from
+from chainrule.tensors.state import STATE
 from chainrule.tensors.tensor import Tensor
 from chainrule.training import checkpoint as files
 from chainrule.training.arguments import check_by, check_normalize, check_number, check_place, check_whole
@@ -190,13 +191,17 @@ class Trainer:
         """
         batches = batches_of(data, self.batch_size, self.class_weight, "the training data")
         val_batches = None if val is None else self._batches_to_look_at(val, "the validation data")
-        with drawing_from(self.generator), np.errstate(all="ignore"):
-            changed = (None, []) if self.left is None else self.left.changed(self)
-            best = self._prepare(batches, val_batches)
-            self._take_up(*changed)
-            if self.best is None or self.best.name != best.name:
-                self.best = best
-            Loop(self, batches, val_batches).run()
+        mode, generator = STATE.mode, STATE.generator
+        try:
+            with drawing_from(self.generator), np.errstate(all="ignore"):
+                changed = (None, []) if self.left is None else self.left.changed(self)
+                best = self._prepare(batches, val_batches)
+                self._take_up(*changed)
+                if self.best is None or self.best.name != best.name:
+                    self.best = best
+                Loop(self, batches, val_batches).run()
+        finally:  # an interrupt may come in the moment in which a context ends
+            STATE.mode, STATE.generator = mode, generator
         return self.history
 
     def stop(self, why: str = "callback") -> None:
