@@ -10,6 +10,9 @@ chainrule.errors.ShapeError: matmul: got 16 features in the last axis; expected 
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -150,3 +153,14 @@ def near_names(name: str, names: Iterable[str]) -> list[str]:
     import difflib  # loaded only where a name was mistyped
 
     return difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
+
+
+PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+def warn(text: str) -> None:
+    """Warn at the line of the code that called chainrule, however deep in it this is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

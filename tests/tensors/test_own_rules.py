@@ -101,3 +101,25 @@ def test_a_misspelt_event_of_a_callback_is_told() -> None:
 def test_fit_with_x_and_y_apart_says_what_to_write() -> None:
     with pytest.raises(TypeError, match=r"write fit\(model, \(X, y\), …\)|Write fit"):
         cr.fit(cr.nn.Linear(2, 1), [[1.0, 2.0]], [1.0])
+
+
+class NotNative(TwoEntries):
+    """y = e^(-x²), without native code"""
+
+    name = "own_not_native"
+    reads = ("x y",)
+    lower = no_lowering("it is a test")
+
+
+def test_one_line_says_that_and_why_a_function_is_not_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")
+    function = cr.compile(lambda x: apply(primitive("own_not_native"), (x,), {}) + 1)
+    with pytest.warns(
+        UserWarning, match=r"runs on the interpreter, not natively: .*own_not_native.*it is a test"
+    ) as told:
+        for rows in (3, 3, 4):
+            np.testing.assert_allclose(function(cr.ones(rows)).numpy(), np.exp(-1) + 1, rtol=1e-6)
+        function(cr.ones(3, 2))
+    assert [warning.filename for warning in told] == [__file__]
+    monkeypatch.setenv("CHAINRULE_COMPILE", "0")
+    cr.compile(lambda x: apply(primitive("own_not_native"), (x,), {}))(cr.ones(3))  # nobody wanted native code

@@ -20,7 +20,6 @@ import re
 import stat
 import struct
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +28,7 @@ from chainrule.compiler.llvm import object_code
 from chainrule.compiler.loader import Library
 from chainrule.compiler.target import Target
 from chainrule.digest import sha256
-from chainrule.errors import ArgumentError, NativeError
+from chainrule.errors import ArgumentError, NativeError, warn
 from chainrule.switches import OFF, ON
 
 VARIABLE = "CHAINRULE_CACHE"
@@ -128,10 +127,9 @@ def _warn(why: str) -> None:
     if path in _told or is_off() or not HAS_OWNERS:
         return
     _told.add(path)
-    warnings.warn(
+    warn(
         f"native code is not kept on disk, and compiled again in each process: {why}. Otherwise {VARIABLE}=FOLDER names a "
-        f"folder of your own, and {VARIABLE}=off keeps none",
-        stacklevel=3,
+        f"folder of your own, and {VARIABLE}=off keeps none"
     )
 
 

@@ -13,7 +13,7 @@ from chainrule.run.program import Program
 
 if TYPE_CHECKING:
     from chainrule.compiler.interface import Scaling
-    from chainrule.run.engine import Chosen, check_environment, choose, engine_name, is_off
+    from chainrule.run.engine import Chosen, check_environment, choose, engine_name, is_off, unsupported
     from chainrule.run.many_call import Feed, can_gather
     from chainrule.run.native import NativeProgram
     from chainrule.run.origin import Origin, find_origin
@@ -27,6 +27,7 @@ _LATER = {
     "choose": "chainrule.run.engine",
     "engine_name": "chainrule.run.engine",
     "is_off": "chainrule.run.engine",
+    "unsupported": "chainrule.run.engine",
     "NativeProgram": "chainrule.run.native",
     "Origin": "chainrule.run.origin",
     "find_origin": "chainrule.run.origin",
@@ -60,6 +61,7 @@ __all__ = [
     "measure",
     "number",
     "prepare",
+    "unsupported",
     "value_node",
 ]
 

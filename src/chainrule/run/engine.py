@@ -38,6 +38,9 @@ def engine_name() -> str:
     return "interpreter" if is_off() or unsupported() else "native"
 
 
+__all__ = ["Chosen", "check_environment", "choose", "engine_name", "is_off", "unsupported"]
+
+
 class Chosen(NamedTuple):
     """A program, and why it does not run natively ("" if it does)."""
 

@@ -7,11 +7,10 @@ import ctypes
 import functools
 import os
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, warn
 
 LIMIT = "CHAINRULE_THREADS"  # how many threads, whatever the machine has
 MOST = 1024  # that may be named
@@ -147,10 +146,9 @@ class Pool:
 
     def _tell(self, count: int) -> None:
         most = len(self.workers) + 1
-        warnings.warn(
+        warn(
             f"the system did not start {count} threads for native code, only {most}: it runs in one. "
-            f"Use {most} at most (cr.set_num_threads({most}) or {LIMIT}={most}), or raise the limit (ulimit -u)",
-            stacklevel=2,
+            f"Use {most} at most (cr.set_num_threads({most}) or {LIMIT}={most}), or raise the limit (ulimit -u)"
         )
 
     def _settle(self, count: int) -> tuple[int | None, set[int]]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, nearest
+from chainrule import run as engines
+from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, nearest, warn
 from chainrule.graph import Graph, show
 from chainrule.graph.size_in_code import SizeInCode
 from chainrule.graph.sizes import UndecidedSize
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 ALIKE = (Tensor, np.ndarray)
 OF_USERS = "_of_users"  # an attribute of a function: others that it calls, which its own code does not name, and what these are given
+TOLD: set[str] = set()  # why nothing is native here
 ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 
 
@@ -50,6 +52,7 @@ class Compiled:
         self.batch_axis = batch_axis
         self.keep_gradients = keep_gradients
         self._traces = Traces(self.name, self.parameters)
+        self._reasons_told: set[str] = set()  # why it is not native
         self._again: Again | None = None  # what serves calls like one of the last
 
     def __getattr__(self, name: str) -> Any:
@@ -277,7 +280,16 @@ class Compiled:
             traced = self._traced(call, is_run=is_run)
             self._traces.decided[key] = decided
         self._traces.add(traced, call, reason)
+        self._tell_why_not_native(traced.reason)
         return traced
+
+    def _tell_why_not_native(self, reason: str) -> None:
+        if not reason or engines.is_off() or hasattr(self.function, OF_USERS):  # fit says it in a line of its own
+            return
+        told = TOLD if reason == engines.unsupported() else self._reasons_told
+        if reason not in told:
+            told.add(reason)
+            warn(f"{self.name} runs on the interpreter, not natively: {reason}")
 
     def _traced(self, call: Call, *, is_run: bool) -> Traced:
         with held() as ctrl_c:

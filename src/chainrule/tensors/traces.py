@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any
 
+from chainrule.errors import warn
 from chainrule.tensors.arguments import difference, parts_of
 from chainrule.tensors.call import Call
 from chainrule.tensors.state import PLAIN
@@ -76,9 +76,7 @@ class Traces:
         self._index()
         if self._wasted >= MOST_TRACES and not self._told:
             self._told = True
-            warnings.warn(
-                f"{self.name} was traced {self._wasted} times for few calls each, since {reason}. {KEEP}", stacklevel=4
-            )
+            warn(f"{self.name} was traced {self._wasted} times for few calls each, since {reason}. {KEEP}")
 
     def _index(self) -> None:
         by_key: dict[Any, list[Entry]] = {}
@@ -97,7 +95,7 @@ class Traces:
         self.given_up[call.family] = text
         instead = RATES if re.search(OF_OPTIONS, reason) else INSTEAD if re.search(OF_NUMBERS, reason) else ""
         advice = instead and f". {instead}"
-        warnings.warn(f"{text}. It runs uncompiled from here on, where no trace fits{advice}", stacklevel=4)
+        warn(f"{text}. It runs uncompiled from here on, where no trace fits{advice}")
 
     # -- why -----------------------------------------------------------------------------------------------------------
 
