@@ -117,9 +117,7 @@ def test_one_line_says_that_and_why_a_function_is_not_native(monkeypatch: pytest
     with pytest.warns(
         UserWarning, match=r"runs on the interpreter, not natively: .*own_not_native.*it is a test"
     ) as told:
-        for rows in (3, 3, 4):
-            np.testing.assert_allclose(function(cr.ones(rows)).numpy(), np.exp(-1) + 1, rtol=1e-6)
-        function(cr.ones(3, 2))
+        run()
     assert [warning.filename for warning in told] == [__file__]
     monkeypatch.setenv("CHAINRULE_COMPILE", "0")
     cr.compile(lambda x: apply(primitive("own_not_native"), (x,), {}))(cr.ones(3))  # nobody wanted native code
