@@ -114,6 +114,11 @@ class NotNative(TwoEntries):
 def test_one_line_says_that_and_why_a_function_is_not_native(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINRULE_COMPILE", "1")
     function = cr.compile(lambda x: apply(primitive("own_not_native"), (x,), {}) + 1)
+
+    def run() -> None:
+        for x in (cr.ones(3), cr.ones(3), cr.ones(4), cr.ones(3, 2)):
+            np.testing.assert_allclose(function(x).numpy(), np.full(x.shape, np.exp(-1) + 1), rtol=1e-6)
+
     with pytest.warns(
         UserWarning, match=r"runs on the interpreter, not natively: .*own_not_native.*it is a test"
     ) as told:
