@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.run.interpret import Evaluating, evaluate, explain, number, value_node
 from chainrule.run.program import Program
+from chainrule.run.written import can_be_written
 
 if TYPE_CHECKING:
     from chainrule.compiler.interface import Scaling
@@ -50,6 +51,7 @@ __all__ = [
     "Program",
     "Scaling",
     "Steps",
+    "can_be_written",
     "can_gather",
     "check_environment",
     "choose",

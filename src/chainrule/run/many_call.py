@@ -14,6 +14,7 @@ from chainrule.run.gather import gather_kernel
 from chainrule.run.native import NativeProgram, Ready
 from chainrule.run.straight import twins
 from chainrule.run.terms import ListMemory
+from chainrule.run.written import check_written
 
 NO_SCALINGS: Mapping[int, Scaling] = {}
 GATHERED = frozenset((np.uint8, np.int64, np.float32, np.float64))
@@ -66,7 +67,7 @@ class ManyCall:
         self._gathers: list[tuple[int, int, int]] = []  # records
         self._makers: list[tuple[int, int, int]] = []  # those that make lists of terms
         self._rows: dict[int, Rows] = {}
-        self._replaced = set(program.over.values())
+        self._replaced = program.written
         self._written: dict[int, Array] = {}
         self._copied: list[tuple[Array, Array]] = []  # what is written over, and does not lie in one piece
 
@@ -108,6 +109,8 @@ class ManyCall:
     def give(self, k: int, x: Any) -> None:
         """Let input ``k`` be the same at each step, but for what a step writes over it."""
         dtype = self.program.dtypes[k]
+        if k in self._replaced:
+            check_written(self.program.graph, k, x)
         if type(x) is not np.ndarray or x.dtype != dtype or not x.flags.c_contiguous:
             was, x = x, np.ascontiguousarray(x, dtype=dtype)
             if k in self._replaced:

@@ -25,6 +25,7 @@ from chainrule.ops.lines import empty_in_lines
 from chainrule.run.memory import allocate, told
 from chainrule.run.program import Program, late_calls
 from chainrule.run.terms import ListMemory
+from chainrule.run.written import check_written
 
 if TYPE_CHECKING:
     from chainrule.compiler import Compilation
@@ -135,6 +136,7 @@ class NativeProgram:
         self.notes: dict[str, str] = {}  # what else was made of it, or why not, for the report
         self.dtypes = [node.dtype for node in graph.inputs]
         self.over = self.in_place
+        self.written = frozenset(self.over.values())
         self.slots = [y.slot for y in self.recipe.results]
 
     def _load(self) -> tuple[Loaded, Recipe]:
@@ -247,6 +249,8 @@ class NativeProgram:
             before = seen[k]
             if before is not None and before() is x:
                 continue
+            if k in self.written:
+                check_written(self.graph, k, x)
             seen[k] = weakref.ref(x)
             if x.dtype != dtypes[k] or not x.flags.c_contiguous:
                 x = kept[k] = np.ascontiguousarray(x, dtype=dtypes[k])

@@ -13,6 +13,7 @@ from chainrule.graph.sizes import Size, surely_same_shape
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.ops.body import run_body
 from chainrule.run.interpret import explain
+from chainrule.run.written import check_written
 
 CALL, GET, CONSTANT = primitive("call"), primitive("get"), primitive("constant")
 STOP, SET_VALUE = primitive("stop"), primitive("set_value")
@@ -71,6 +72,7 @@ class Program:
 
     def __init__(self, graph: Graph, in_place: Mapping[int, int] | None = None) -> None:
         self.graph = graph
+        self.written = frozenset((in_place or {}).values())
         slots: dict[Node, int] = {node: k for k, node in enumerate(graph.inputs)}
         self.constants: list[tuple[int, Any]] = []
         self.steps: list[Step] = []
@@ -178,6 +180,8 @@ class Program:
         """Return the outputs for these input arrays; ``sizes`` gives a number to each symbol."""
         if len(inputs) != len(self.graph.inputs):
             raise ShapeError(f"{self.graph.name}: got {len(inputs)} arrays", expected=str(len(self.graph.inputs)))
+        for k in self.written:
+            check_written(self.graph, k, inputs[k])
         values: list[Any] = [None] * self.size
         values[: len(inputs)] = inputs
         for slot, value in self.constants:

@@ -391,14 +391,16 @@ def compile(
 
     Inside, tensors have no values: ``item()``, ``numpy()``, ``float()`` and ``if`` on a tensor raise TraceError at
     their line. Python runs once, while tracing: what it prints is not repeated. What it reads outside by name (numbers, entries
-    of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call. A tensor that it puts into an
+    of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call (of arrays above 64 kB and containers
+    above some size only which ones they are: docs/decisions/0004-traces.md). A tensor that it puts into an
     attribute (``self.last = y.detach()``) is put there by each run; a number set on a module, or a list that is changed, also one
     that is an argument, raises TraceError. So do random numbers that are not chainrule's (``random.random()``,
     ``np.random.randn()``, a generator), which would be the same in every call: draw with ``cr.rand``, or pass them as
     arguments. And ``next(it)`` on an iterator from outside: pass the item.
 
     What it returns are tensors of its own, copies of arguments and parameters too. Their tape stays inside: ``backward()`` belongs
-    there; outside it raises GradientError.
+    there; outside it raises GradientError. An error that the code raises ends the call: what it computed before is not kept.
+    A tensor's text is no number (``f"{loss}"`` is ``<traced float32[]>``, for messages while tracing); ``f"{loss:.3f}"`` raises.
 
     The size of the batch may be any number: what decides on it (``n == 8``, ``range(n)``, ``table[n]``, ``f"{n}"``) is traced
     again for each. Only ``n is 8`` and ``type(n) is int`` cannot be seen, and are False.

@@ -30,6 +30,20 @@ def run_over(
     compiled: Compiled, rows: tuple[Any, ...], batch_size: int, order: Any, passes: int, *, check_finite: bool
 ) -> Any:
     """Run on one batch of rows after the other: see ``Compiled.over``."""
+    with held() as ctrl_c:
+        return _run_over(compiled, rows, batch_size, order, passes, ctrl_c, check_finite=check_finite)
+
+
+def _run_over(
+    compiled: Compiled,
+    rows: tuple[Any, ...],
+    batch_size: int,
+    order: Any,
+    passes: int,
+    ctrl_c: held,
+    *,
+    check_finite: bool,
+) -> Any:
     arrays = [np.asarray(x.detach()._value if isinstance(x, Tensor) else x) for x in rows]
     once = _in_order(compiled.name, arrays, batch_size, order, passes)
     count = len(arrays[0])
@@ -47,12 +61,12 @@ def run_over(
             is_like = steps > 1 and count >= batch_size  # then the first rows tell as much, and are not copied
             batch = [Tensor(x[:batch_size] if is_like else x.take(some, axis=0)) for x in arrays]
             watch = _watch(compiled, batch) if check_finite else None
-            with held() as ctrl_c:
-                done = _at_once(compiled, batch, arrays, taken[start:], steps, found, ctrl_c)
-                if not done:
-                    if is_like:
-                        batch = [Tensor(x.take(some, axis=0)) for x in arrays]
-                    done = _once(compiled, batch, found, ctrl_c)
+            done = _at_once(compiled, batch, arrays, taken[start:], steps, found, ctrl_c)
+            if not done:
+                if is_like:
+                    batch = [Tensor(x.take(some, axis=0)) for x in arrays]
+                done = _once(compiled, batch, found, ctrl_c)
+            ctrl_c.let_out()
             if watch is not None and not watch.is_fine(found.parts[-1]):
                 watch.put_back()
                 before = sum(len(part[0]) for part in found.parts[:-1])
@@ -68,11 +82,12 @@ def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
         raise ArgumentError(f"{compiled.name}.repeat: got times={times}", expected="1 or more")
     found = Stacked(compiled.name)
     done = 0
-    while done < times:
-        with held() as ctrl_c:
+    with held() as ctrl_c:
+        while done < times:
             done += _at_once(compiled, list(args), [], np.zeros(0, np.int64), times - done, found, ctrl_c) or _once(
                 compiled, list(args), found, ctrl_c
             )
+            ctrl_c.let_out()
     return found.result()
 
 

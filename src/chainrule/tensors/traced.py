@@ -133,10 +133,6 @@ class Traced:
         self.memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
-        given = {read.before for read in ends.arguments}
-        self._written_outside = [
-            place[read.before] for read in written if read.before in place and read.before not in given
-        ]
         self._carried = _carried(ends, place)
         targets |= {first_in_attributes + number: k for number, k in self._carried.items()}
         self._first_in_attributes, self._num_in_attributes = first_in_attributes, len(outputs) - first_in_attributes
@@ -185,25 +181,13 @@ class Traced:
         }
 
     def inputs(self, tensors: list[Tensor]) -> list[Any] | None:
-        """Return the arrays to run with on these arguments; None if a tensor from outside is gone.
-
-        Raises InPlaceError if one cannot be written that a run writes to.
-        """
+        """Return the arrays to run with on these arguments; None if a tensor from outside is gone."""
         values = []
         for find in self.read:
             x = find(tensors)
             if x is None:
                 return None
             values.append(x._value)
-        for k in self._written_outside:
-            flags = values[k].flags
-            if not (flags.writeable and (flags.c_contiguous or has_own_elements(values[k]))):
-                name = self.graph.inputs[k].attributes.get("name", "a tensor from outside")
-                raise InPlaceError(
-                    f"the compiled function '{self.name}' writes to {name}, whose memory is read-only or shared by several of "
-                    "its elements",
-                    fix="let it be a clone() of what it is",
-                )
         for k in self._carried.values():
             values[k] = np.array(values[k], order="C")
         return values
@@ -455,7 +439,7 @@ class Traced:
         """Raise if an argument that the function writes to cannot be written, or shares memory with another one."""
         for k in self._written_arguments:
             value = tensors[k]._value
-            if not (value.flags.writeable and has_own_elements(value)):
+            if not engines.can_be_written(value):
                 raise InPlaceError(
                     f"the compiled function '{self.name}' writes to its argument {k}, whose memory is read-only or shared "
                     "by several of its elements",
@@ -466,11 +450,6 @@ class Traced:
                     f"the compiled function '{self.name}' writes to its argument {k}, which shares memory with another one",
                     fix="pass a clone() of one of them",
                 )
-
-
-def has_own_elements(x: Any) -> bool:
-    """Say whether each element of an array has memory of its own, as far as strides of 0 tell."""
-    return not any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True))
 
 
 def _leaf(value: Any) -> Tensor:
