@@ -395,8 +395,9 @@ def compile(
     above some size only which ones they are: docs/decisions/0004-traces.md). A tensor that it puts into an
     attribute (``self.last = y.detach()``) is put there by each run; a number set on a module, or a list that is changed, also one
     that is an argument, raises TraceError. So do random numbers that are not chainrule's (``random.random()``,
-    ``np.random.randn()``, a generator), which would be the same in every call: draw with ``cr.rand``, or pass them as
-    arguments. And ``next(it)`` on an iterator from outside: pass the item.
+    ``np.random.randn()``, a generator from outside), which would be the same in every call: draw with ``cr.rand``, or pass them as
+    arguments. (What cannot be seen: ``np.random.default_rng()`` in the code itself, the time, ``os.urandom``; they are asked once.)
+    And ``next(it)`` on an iterator from outside: pass the item.
 
     What it returns are tensors of its own, copies of arguments and parameters too. Their tape stays inside: ``backward()`` belongs
     there; outside it raises GradientError. An error that the code raises ends the call: what it computed before is not kept.
