@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import chainrule as cr
@@ -166,3 +167,31 @@ def test_an_output_behind_a_backward_hook_can_be_written_in_place() -> None:
     y.sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [3.0, 3.0]
+
+
+def test_backward_hooks_are_part_of_a_native_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")
+    x, y = cr.randn(16, 6), cr.randint(0, 3, (16,))
+    found = []
+    for compiled in (False, True):
+        cr.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+        optimizer = cr.optim.SGD(model.parameters(), lr=0.1)
+        model[1].register_full_backward_hook(lambda module, inputs, outputs: (0.5 * inputs[0],))
+        model[2].register_full_backward_pre_hook(lambda module, outputs: (2 * outputs[0],))
+
+        def step(x: Any, y: Any, model: Any = model, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = cr.compile(step) if compiled else step
+        for _ in range(4):
+            run(x, y)
+        if compiled:
+            assert run.engine().startswith("native")
+        found.append([p.detach().numpy() for p in model.parameters()])
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)

@@ -183,6 +183,9 @@ class Watched(Primitive):
     def evaluate(self, x: Array, *, hook: OnGradient) -> Array:
         return np.array(x)  # not x itself: a write in place to y would not be seen as one to x
 
+    def lower(self, e: Any, x: Any, *, hook: OnGradient) -> Any:
+        return x  # the hook was called while tracing: what it did is part of the graph
+
     def vjp(self, g: Node, y: Node, x: Node, *, need: tuple[bool, ...], hook: OnGradient) -> Node:
         arrived = Tensor(None, g) if g.value is None else Tensor(g.value, g if g.requires_grad else None)
         replaced = hook(arrived)
