@@ -272,11 +272,14 @@ class Module:
         self._check_name(name, "a buffer", self.__dict__.get("_buffers", {}))
         if tensor is not None and not isinstance(tensor, Tensor):
             raise ArgumentTypeError(f"buffer {name!r}: got {type(tensor).__name__}", expected="a tensor or None")
-        self._buffers[name] = tensor
+        if STATE.reads is not None:
+            STATE.reads.note(self, name, is_set=True)
+        own = self.__dict__
+        own["_buffers"][name] = tensor
         if persistent:
-            self._non_persistent_buffers_set.discard(name)
+            own["_non_persistent_buffers_set"].discard(name)
         else:
-            self._non_persistent_buffers_set.add(name)
+            own["_non_persistent_buffers_set"].add(name)
         CHANGES.bump()
 
     def register_module(self, name: str, module: Module | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, InPlaceError
+from chainrule.errors import ArgumentError, ArgumentTypeError, InPlaceError, TraceError
 from chainrule.graph import Array, Dtype, Graph, Node, primitive, recording
 from chainrule.ops.body import BodyRecording, run_body, scalar_input, vector_input
 from chainrule.optim.rule import (
@@ -213,7 +213,7 @@ class Optimizer:
         if tracing is not None:
             if not tracing.has_made(self):
                 note_optimizer(tracing, self)
-            tracing.expect("the optimizer's hooks", self, _hooks_of)
+                tracing.expect("the optimizer's hooks", self, _hooks_of)
             for hook in (*self._before_step.values(), *self._after_step.values()):
                 tracing.reached.note(hook)
         for hook in self._before_step.values():
@@ -270,10 +270,13 @@ class Optimizer:
 
     def _trace(self, trace: Trace) -> None:
         """Write one call of the body per parameter into the open trace, which refers to this optimizer weakly."""
-        name = type(self).__name__
-        trace.expect(f"what selects the rule of {name}", self, _structures)
-        if self._settings:
-            trace.expect(f"an attribute that the rule of {name} reads", self, _settings_of)
+        name, is_made_here = type(self).__name__, trace.has_made(self)
+        if is_made_here:
+            self._check_made_here(trace)
+        else:
+            trace.expect(f"what selects the rule of {name}", self, _structures)
+            if self._settings:
+                trace.expect(f"an attribute that the rule of {name} reads", self, _settings_of)
         for k, group in enumerate(self.__dict__["param_groups"]):
             for option, value in group.items():
                 if isinstance(value, Tensor) and trace.is_rewritten(value):
@@ -282,7 +285,7 @@ class Optimizer:
                     )
             flags = self.structure(group)
             values = self.values(group, fresh=False)
-            shared = trace.ask_rates([*values], self, _reading(k))
+            shared = _constants(trace, values) if is_made_here else trace.ask_rates([*values], self, _reading(k))
             for place, p in enumerate(group["params"]):
                 gradient = p.grad
                 if gradient is None:
@@ -291,7 +294,11 @@ class Optimizer:
                 body = self._body(p, group, state, flags)
                 numbers = shared
                 if p in self._fresh and trace.is_first((id(self), id(p))):
-                    if self.values(group, fresh=True) != values:
+                    first = self.values(group, fresh=True)
+                    if is_made_here:
+                        numbers = _constants(trace, first)
+                        self._fresh.discard(p)
+                    elif first != values:
                         numbers = trace.ask_rates([*values], self, _reading_first(k, place))
                     else:
                         self._fresh.discard(p)
@@ -302,6 +309,24 @@ class Optimizer:
                 with no_grad():
                     for index, t in enumerate((p, *state.values())):
                         write(t, trace.tensor(trace.recording.apply(GET, (call,), {"index": index})))
+
+    def _check_made_here(self, trace: Trace) -> None:
+        """Raise if a step of an optimizer that the traced code makes reads what only a run knows."""
+        name = type(self).__name__
+        tensors = [text for group in self.param_groups for text, value in group.items() if isinstance(value, Tensor)]
+        if tensors:
+            what = f"with a tensor as {tensors[0]!r}"
+        elif trace.is_scheduled:
+            what = "and steps it after a scheduler's step, which happens before or after a run"
+        elif any(p._value is None for group in self.param_groups for p in group["params"]):
+            what = "for tensors that it makes, too"
+        else:
+            return
+        raise TraceError(
+            f"the compiled function '{trace.name}' makes an optimizer, {name}, {what}",
+            expected="numbers as rates, and parameters from outside",
+            fix="make the optimizer outside of the compiled function",
+        )
 
     def _body(self, p: Tensor, group: Group, state: State, flags: Mapping[str, Any]) -> Graph:
         """Return the recorded update for a parameter; its state is made if there is none."""
@@ -373,6 +398,11 @@ def _structures(optimizer: Optimizer) -> list[Any]:
 
 def _settings_of(optimizer: Optimizer) -> dict[str, Any]:
     return settings_of(optimizer, optimizer._settings)
+
+
+def _constants(trace: Trace, values: Mapping[str, float]) -> list[Node]:
+    """Return the numbers of an optimizer that the traced code makes: it makes the same one in each run."""
+    return [trace.constant(np.asarray(value, F64)) for value in values.values()]
 
 
 def _reading(k: int) -> Callable[[Optimizer], list[float]]:

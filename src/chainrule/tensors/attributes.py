@@ -29,6 +29,7 @@ class Place(NamedTuple):
     find: Callable[[], Any]
     name: str
     which: int = 0  # of the tensors in it
+    is_buffer: bool = False  # of a module, whether or not it is there now
 
     def value(self) -> Any:
         """Return what is there now; None if the object is gone."""
@@ -52,7 +53,7 @@ class Place(NamedTuple):
         """Let it hold something else, if the object still exists."""
         owner = self.find()
         if owner is not None:
-            _set(owner, self.name, value)
+            _set(owner, self.name, value, is_buffer=self.is_buffer)
 
 
 class Attribute(NamedTuple):
@@ -165,16 +166,14 @@ def in_attributes(reads: Reads) -> Iterator[Tensor]:
             yield from Results(value).tensors
 
 
-def take_out(reads: Reads) -> Iterator[tuple[Any, str, Any]]:
-    """Yield (object, name, value) of attributes into which tensors were put, and let them hold what they did before."""
+def take_out(reads: Reads) -> Iterator[tuple[Any, Place, Any]]:
+    """Yield (object, place, value) of attributes into which tensors were put, and let them hold what they did before."""
     for owner, name, now, before in reads.assigned():
         if now is not before and holds_tensors(now):
             reads.forget_set(owner, name)
+            is_buffer = is_module(owner) and name in vars(owner)["_buffers"]
             _set(owner, name, before)
-            yield owner, name, now
-    for owner, name in list(reads.read()):  # what cached_property keeps: it makes another one when asked for
-        if is_valueless(value_of(owner, name)):
-            _set(owner, name, MISSING)
+            yield owner, Place(weakly(owner), name, is_buffer=is_buffer), now
 
 
 def put_back(reads: Reads) -> None:
@@ -184,19 +183,19 @@ def put_back(reads: Reads) -> None:
             _set(owner, name, before)
 
 
-def _set(owner: Any, name: str, value: Any) -> None:
+def _set(owner: Any, name: str, value: Any, *, is_buffer: bool = False) -> None:
     """Put a value where one was found: past the methods of the object, which did what they do when it was traced."""
     held = getattr(owner, "__dict__", {})
-    if is_module(owner) and name in held["_buffers"]:
+    if is_module(owner) and (is_buffer or name in held["_buffers"]):
         held = held["_buffers"]
     if name in held or member_of(type(owner), name) is None:
         if value is MISSING:
             held.pop(name, None)
         else:
             held[name] = value
-        if is_module(owner):
-            CHANGES.bump()
     elif value is MISSING:
         object.__delattr__(owner, name)
     else:
         object.__setattr__(owner, name, value)
+    if is_module(owner):
+        CHANGES.bump()

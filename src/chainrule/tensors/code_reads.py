@@ -17,6 +17,8 @@ ASK_BY_TEXT = frozenset(
     ("getattr", "hasattr", "attrgetter", "__dict__", "vars", "__getattribute__", "getattr_static")
 )  # what asks for attributes by a text
 
+LOAD_OUTSIDE = ("LOAD_GLOBAL", "LOAD_DEREF")
+
 
 @functools.cache
 def attributes_of(code: CodeType) -> frozenset[str]:
@@ -104,9 +106,39 @@ def imports_of(code: CodeType) -> tuple[tuple[str, int], ...]:
 
 @functools.cache
 def globals_of(code: CodeType) -> tuple[str, ...]:
-    """Return the names that code looks up among globals."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    """Return the names that code looks up among globals, or deletes."""
+    return _names_in(code, ("LOAD_GLOBAL", "LOAD_NAME", "DELETE_GLOBAL"))
+
+
+@functools.cache
+def globals_set(code: CodeType) -> tuple[str, ...]:
+    """Return the names of the globals that code sets, or deletes."""
+    return _names_in(code, ("STORE_GLOBAL", "DELETE_GLOBAL"))
+
+
+def _names_in(code: CodeType, instructions: tuple[str, ...]) -> tuple[str, ...]:
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in instructions}
     for part in code.co_consts:
         if isinstance(part, CodeType):
-            names.update(globals_of(part))
+            names.update(_names_in(part, instructions))
     return tuple(sorted(names))
+
+
+@functools.cache
+def attributes_set(code: CodeType) -> tuple[tuple[str, str], ...]:
+    """Return (variable from outside, attribute) of the attributes that code sets or deletes by name, also with setattr."""
+    found: set[tuple[str, str]] = set()
+    before = [("", ""), ("", "")]  # the last two instructions
+    for i in dis.get_instructions(code):
+        if i.opname in ("PUSH_NULL", "CACHE", "COPY_FREE_VARS"):
+            continue
+        now = (i.opname, i.argval)
+        if before[1][0] in LOAD_OUTSIDE:
+            by_setattr = before[0] == ("LOAD_GLOBAL", "setattr") and i.opname == "LOAD_CONST"
+            if i.opname in ("STORE_ATTR", "DELETE_ATTR") or (by_setattr and isinstance(i.argval, str)):
+                found.add((before[1][1], i.argval))
+        before = [before[1], now]
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found.update(attributes_set(part))
+    return tuple(sorted(found))

@@ -1,28 +1,51 @@
-"""Where the variables of code are: of a module, of an enclosing function, of a class, defaults of parameters. Called, what they are now."""
+"""Where the variables of code are: of a module, of an enclosing function, of a class or a function, defaults of parameters.
+
+Called, what they are now; ``MISSING`` if there is none.
+"""
 
 from __future__ import annotations
 
 import functools
 import weakref
 from collections.abc import Callable, Iterator
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from chainrule.tensors.code_reads import globals_of
-from chainrule.tensors.facts import member_of
+from chainrule.tensors.code_reads import attributes_set, globals_of, globals_set
+from chainrule.tensors.facts import MISSING, is_of_user
 
 Find = Callable[[], Any]
 
 
 def variables(function: FunctionType) -> Iterator[tuple[int, str, Find]]:
-    """Yield (identity of the place, name, getter) of the variables from outside that exist now."""
-    names = function.__globals__
-    for text in globals_of(function.__code__):
-        if text in names:
+    """Yield (identity of the place, name, getter) of the variables from outside that exist now, or that the code sets."""
+    names, are_set = function.__globals__, globals_set(function.__code__)
+    for text in dict.fromkeys((*globals_of(function.__code__), *are_set)):
+        if text in names or text in are_set:
             yield id(names), text, Global(names, text)
     cells = function.__closure__ or ()
     for k, (text, cell) in enumerate(zip(function.__code__.co_freevars, cells, strict=True)):
         yield id(cell), text, Cell(function, k)
+
+
+def attributes_put(function: FunctionType, *, is_running: bool) -> Iterator[tuple[Any, str, str, OfClass | OfObject]]:
+    """Yield (object, text, attribute, getter) of what code puts by name into the user's functions, classes and Python modules.
+
+    What an enclosing function has, the code may have made itself if it ``is_running``.
+    """
+    put = attributes_set(function.__code__)
+    if not put:
+        return
+    cells = function.__code__.co_freevars if is_running else ()
+    outside = {text: find() for _, text, find in variables(function) if text not in cells}
+    for text, name in put:
+        owner = outside.get(text)
+        if isinstance(owner, type) and is_of_user(owner.__module__):
+            yield owner, f"{owner.__name__}.{name}", name, OfClass(owner, name)
+        elif (isinstance(owner, FunctionType) and is_of_user(owner.__module__)) or (
+            isinstance(owner, ModuleType) and is_of_user(owner.__name__)
+        ):
+            yield owner, f"{text}.{name}", name, OfObject(owner, name)
 
 
 def defaults(function: FunctionType) -> Iterator[tuple[str, Find]]:
@@ -55,11 +78,11 @@ class Global:
         self._names, self._text = names, text
 
     def __call__(self) -> Any:
-        return self._names.get(self._text)
+        return self._names.get(self._text, MISSING)
 
     def put(self, value: Any) -> None:
         """Let it be something else."""
-        self._names[self._text] = value
+        _put(self._names, self._text, value)
 
 
 class Cell:
@@ -97,10 +120,45 @@ class OfClass:
 
     def __call__(self) -> Any:
         kind = self._find()
-        return None if kind is None else member_of(kind, self._name)
+        return MISSING if kind is None else _of_mro(kind.__mro__, self._name)
 
     def put(self, value: Any) -> None:
         """Let it be something else."""
         kind = self._find()
-        if kind is not None:
+        if kind is None:
+            return
+        if value is _of_mro(kind.__mro__[1:], self._name):
+            if self._name in vars(kind):
+                delattr(kind, self._name)
+        else:
             setattr(kind, self._name, value)
+
+
+class OfObject:
+    """What a function or a Python module holds as an attribute: called, what it is."""
+
+    __slots__ = ("_find", "_name")
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self._find, self._name = weakref.ref(owner), name
+
+    def __call__(self) -> Any:
+        owner = self._find()
+        return MISSING if owner is None else vars(owner).get(self._name, MISSING)
+
+    def put(self, value: Any) -> None:
+        """Let it be something else."""
+        owner = self._find()
+        if owner is not None:
+            _put(vars(owner), self._name, value)
+
+
+def _of_mro(kinds: tuple[type, ...], name: str) -> Any:
+    return next((vars(base)[name] for base in kinds if name in vars(base)), MISSING)
+
+
+def _put(held: dict[str, Any], name: str, value: Any) -> None:
+    if value is MISSING:
+        held.pop(name, None)
+    else:
+        held[name] = value

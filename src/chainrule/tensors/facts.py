@@ -23,7 +23,9 @@ from chainrule.tensors.tensor import Tensor
 
 PYTHON = Path(functools.__file__).parent  # where Python's own modules are
 SIMPLE = (bool, int, float, str, type(None))
+SIMPLE_KINDS = frozenset(SIMPLE)
 MISSING = object()  # in place of an attribute that is not there
+ORDER = "'s order"  # of the keys of a dict, where that is in a container
 EXACT_VALUES = (bool, int, str, type(None))  # that are their own facts
 OWN_NAMES = ("_label", "_made_while_tracing")  # what tracing itself writes into a module
 BY_FACT = (set, frozenset, np.ndarray, bytearray, array)  # compared by what is in them, also in objects
@@ -106,6 +108,15 @@ def _numbers_of(value: Any) -> Any:
     return [fact(part) for part in value.ravel().tolist()] if value.dtype.hasobject else value.tobytes()
 
 
+def order_of(value: Any) -> Any:
+    """Return what can be compared of the order in which a mapping has its keys."""
+    kind: Any = type(value)
+    keys = tuple(value) if kind in EXACT else tuple((changeable_of(kind) or kind).__iter__(value))
+    if {*map(type, keys)} <= SIMPLE_KINDS:
+        return keys
+    return [Same(key) if isinstance(key, Tensor) else repr(key) for key in keys]
+
+
 def is_still(known: Any, value: Any) -> bool:
     """Return whether ``known == fact(value)``."""
     if type(known) is Same:
@@ -181,6 +192,8 @@ def facts_of_object(
             found[place] = Same(part)
         else:
             found |= facts_of_object(part, attributes, place, depth - (kind is not MethodType), choose, seen)
+    if (container is dict or container is MappingProxyType) and len(value) > 1:
+        found[inside + ORDER] = (dict, order_of(value))
     return found
 
 
@@ -406,7 +419,9 @@ def changed(text: str, before: Any, after: Any) -> str:
     place, _, name = text.rpartition(".")
     if name in PARTS:
         old, new = dict(before[1]), dict(after[1])
-        different = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+        different = next((key for key in {**old, **new} if old.get(key) != new.get(key)), None)
+        if different is None:
+            return f"{text} have another order"
         return changed(f"{place}.{different}", old.get(different), new.get(different))
     return f"{text} changed"
 

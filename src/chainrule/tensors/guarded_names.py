@@ -12,6 +12,7 @@ from typing import Any
 
 from chainrule.tensors.facts import (
     EXACT,
+    ORDER,
     Choose,
     Same,
     changed,
@@ -20,6 +21,7 @@ from chainrule.tensors.facts import (
     facts_of_object,
     is_ordinary,
     member_of,
+    order_of,
     value_of,
     weakly,
 )
@@ -80,6 +82,23 @@ class Name:
         return changed(f"'{self.text}'", self.known, self._fact())
 
 
+class SetName(Name):
+    """A variable, or an attribute of a function, that code sets and does not read: it has to be what the code left.
+
+    ``read_as`` is what is among the things that are read if other code reads it.
+    """
+
+    __slots__ = ("read_as",)
+
+    def __init__(self, place: int, text: str, find: Callable[[], Any], read_as: Any) -> None:
+        self.read_as = read_as
+        super().__init__(place, text, find)
+
+    def renew(self) -> None:
+        """Let it have to be what it is now."""
+        self.known = self._fact()
+
+
 class ObjectName(Name):
     """The same of an ordinary object or a small container: which one it is, and the attributes of it that code names, or all entries."""
 
@@ -108,9 +127,25 @@ class ObjectName(Name):
 
 def difference_of(text: str, known: dict[str, Any], now: dict[str, Any]) -> str:
     """Say in which place facts of an object differ."""
-    before = next((name for name, value in known.items() if name not in now or now[name] != value), "")
-    name = before or next((name for name in now if name not in known), "")
+    others = [name for name, value in known.items() if name not in now or now[name] != value]
+    others += [name for name in now if name not in known]
+    name = next((name for name in others if not name.endswith(ORDER)), others[0] if others else "")
     return changed(f"{text}{name}", known.get(name), now.get(name))
+
+
+class OrderName(Name):
+    """The order of a mapping's keys."""
+
+    __slots__ = ()
+
+    def _fact(self) -> Any:
+        return order_of(self._find())
+
+    def holds(self) -> bool:
+        return bool(self.known == self._fact())
+
+    def difference(self) -> str:
+        return f"{self.text}{ORDER} changed"
 
 
 class ReadName(Name):

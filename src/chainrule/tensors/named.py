@@ -22,9 +22,10 @@ from chainrule.tensors.code_reads import (
     attributes_of,
     attributes_read,
     first_of_getattr,
+    globals_of,
     imports_of,
 )
-from chainrule.tensors.code_variables import OfClass, defaults, variables
+from chainrule.tensors.code_variables import Global, OfClass, attributes_put, defaults, variables
 from chainrule.tensors.facts import (
     DEEPEST,
     OF_GROUPS,
@@ -48,6 +49,7 @@ from chainrule.tensors.guarded_names import (
     LongName,
     Name,
     ObjectName,
+    SetName,
 )
 from chainrule.tensors.plain_data import PLAIN, plain_data
 
@@ -69,7 +71,12 @@ class Named:
     ``given``  arguments that are neither tensors nor containers, with their names: what code reads of an object is no part of it
     """
 
-    def __init__(self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = ()) -> None:
+    def __init__(
+        self, function: Callable[..., Any], given: Iterable[tuple[str, Any]] = (), *, is_running: bool = False
+    ) -> None:
+        self._is_running = is_running  # the code that is traced
+        self.read: set[Any] = set()  # variables, by place and name, and names of attributes
+        self._set: dict[tuple[int, str], str] = {}  # attributes of functions and classes that code sets: their names
         self.found: dict[tuple[int, str], tuple[str, Find]] = {}
         self.attributes: set[str] = set()
         self._forwards: set[int] = set()  # of modules, which are looked at when they run
@@ -139,7 +146,10 @@ class Named:
         names: list[Name] = []
         for (place, text), (_, find) in self.found.items():
             value = find()
-            if type(value) in PLAIN and value and plain_data(value) is not None:
+            read_as = self._set.get((place, text), (place, text) if type(find) is Global else None)
+            if read_as is not None and read_as not in self.read:
+                names.append(SetName(place, text, find, read_as))
+            elif type(value) in PLAIN and value and plain_data(value) is not None:
                 names.append(ObjectName(place, text, find, named))
             elif is_long(value):
                 names.append(LongName(place, text, find))
@@ -182,8 +192,13 @@ class Named:
             self.attributes |= named
             if id(plain) not in self._forwards:
                 self._of_others |= named
+            self.read.update(attributes_read(code))
+            self.read.update([(id(plain.__globals__), text) for text in globals_of(code)])
             for place, text, find in variables(plain):
                 self._meet(place, text, find, plain)
+            for owner, text, name, put in attributes_put(plain, is_running=self._is_running):
+                self.found[id(owner), text] = (text, put)
+                self._set[id(owner), text] = name
             for text, find in defaults(plain):
                 if may_change(find()):
                     self.found[id(plain), text] = (text, find)

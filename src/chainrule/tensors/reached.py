@@ -33,7 +33,7 @@ from chainrule.tensors.facts import (
     parts_of_object,
     was_seen,
 )
-from chainrule.tensors.guarded_names import ClassName, Name
+from chainrule.tensors.guarded_names import ClassName, Name, OrderName, SetName
 from chainrule.tensors.named import Named, is_own, plain_function
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.sources import Source, global_sources, source_of
@@ -163,6 +163,7 @@ class Reached:
             int, tuple[str, Any, dict[Any, Any]]
         ] = {}  # dicts that may be changed, by id: place, and what was in them
         self._variables: list[tuple[Name, Any]] = []  # and what they were
+        self._read: set[Any] = set()  # variables, by place and name, and names of attributes
         self._given: list[Kept] = []  # containers that are arguments
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
         self._known: dict[Any, list[frozenset[str]]] = {}  # by place, the attributes that are compared there
@@ -179,7 +180,8 @@ class Reached:
             return
         self._functions[key] = function
         who = plain.__qualname__.rpartition("<locals>.")[2]
-        found = Named(function, given)
+        found = Named(function, given, is_running=self.reads.is_open)
+        self._read |= found.read
         if found.imports_more:
             self._importing.append((key, function, given))
         self._looked_at |= found.functions
@@ -190,7 +192,7 @@ class Reached:
         for place, module in found.modules():
             self._note_module(place, module)
         for name in found.names():
-            known = self._known.setdefault((name.place, name.text), [])
+            known = self._known.setdefault((name.place, name.text, isinstance(name, SetName)), [])
             if any(name.attributes <= others for others in known):
                 continue
             known.append(name.attributes)
@@ -307,9 +309,11 @@ class Reached:
             if kept.is_changed():
                 kept.put_back()
         for _, value, before in self._small.values():
-            if len(value) != len(before) or not all(map(operator.is_, dict.values(value), before.values())):
-                dict.clear(value)
-                dict.update(value, before)
+            base: Any = changeable_of(type(value))
+            if _has_other_keys(value, before) or not all(map(operator.is_, base.values(value), before.values())):
+                base.clear(value)
+                for key, part in before.items():
+                    base.__setitem__(value, key, part)
         for name, before in self._variables:
             if name.value() is not before:
                 name.put_back(before)
@@ -325,10 +329,15 @@ class Reached:
     def left(self) -> list[Name]:
         """Return what the code set of variables and of small dicts, as it left them: where that is another thing now, it has to run again."""
         found = [name.again() for name, before in self._variables if name.value() is not before]
+        for name, _ in self._variables:
+            if isinstance(name, SetName) and name.read_as not in self._read:
+                name.renew()
         for place, value, before in self._small.values():
             for key, part in dict.items(value):
                 if key not in before or before[key] is not part:
                     found.append(Name(id(value), f"{place}[{key!r}]", functools.partial(dict.get, value, key)))
+            if _has_other_keys(value, before):
+                found.append(OrderName(id(value), place, functools.partial(_itself, value)))
         return found
 
     def forget(self) -> None:
@@ -336,6 +345,16 @@ class Reached:
         self.reads.forget()
         self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
         self._looked_at, self._small, self._variables = {}, {}, []
+
+
+def _has_other_keys(value: Any, before: dict[Any, Any]) -> bool:
+    """Say whether a dict has not the keys that it had, in that order."""
+    base: Any = changeable_of(type(value))
+    return len(value) != len(before) or not all(map(operator.is_, base.__iter__(value), before))
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def containers(

@@ -22,6 +22,7 @@ from chainrule.tensors.facts import (
     MISSING,
     OF_GROUPS,
     SIMPLE,
+    SIMPLE_KINDS,
     STRUCTURE,
     container_of,
     fact,
@@ -47,7 +48,6 @@ ALL_NAMES = frozenset(("__dict__",))
 WHOLE = ("__dict__", "__reduce__", "__reduce_ex__", "__getstate__")  # what asks for all attributes at once
 ONE_NAME = ("chainrule", "functools")  # packages that look into ``__dict__`` for what they ask for by name anyway
 HOOKS = ("_hooks", "_kwargs", "_always_called")  # how the names of a module's containers of hooks end
-SIMPLE_KINDS = frozenset(SIMPLE)
 MOST_ENTRIES = 1 << 12  # of a container, whose classes are watched once it is read
 DEEPEST = 6  # containers inside each other
 
@@ -57,12 +57,13 @@ class ReadObject:
 
     ``known``   what was there when it was first asked for, as facts, by name
     ``set``     what was there before it was set, by name; ``set_first`` has the names that nobody had read before
+    ``missing`` names under which it held nothing, but a method (of ``cached_property``) may put something
     ``whole``   all that it held when its ``__dict__`` was asked for, which can be written into
     ``apart``   names that are compared in another way, or not at all
     ``is_old``  whether it was there before the trace
     """
 
-    __slots__ = ("apart", "find", "is_old", "known", "names", "set", "set_first", "whole")
+    __slots__ = ("apart", "find", "is_old", "known", "missing", "names", "set", "set_first", "whole")
 
     def __init__(self, owner: Any) -> None:
         self.find = weakly(owner)
@@ -71,6 +72,7 @@ class ReadObject:
         self.set: dict[str, Any] = {}
         self.set_first: set[str] = set()
         self.apart: set[str] = set()
+        self.missing: set[str] = set()
         self.whole: dict[str, Any] | None = None
         self.is_old = False
 
@@ -205,6 +207,8 @@ class Reads:
             return
         value = value_of(owner, name)
         if value is MISSING:
+            if hasattr(member_of(type(owner), name), "__get__"):
+                found.missing.add(name)
             for function in functions_of(member_of(type(owner), name)):
                 if is_of_user(function.__module__):
                     self._follow(function)
@@ -218,7 +222,7 @@ class Reads:
     # -- what was set ----------------------------------------------------------------------------------------------
 
     def assigned(self) -> Iterator[tuple[Any, str, Any, Any]]:
-        """Yield (object, name, what it is now, what it was) of all that was set of what was there before."""
+        """Yield (object, name, what it is now, what it was) of all that was set of what was there before, or that a property kept."""
         for found in list(self._of.values()):
             owner = found.find()
             if owner is None or not self._is_outside(found, owner):
@@ -226,9 +230,17 @@ class Reads:
             if found.set:
                 for name, before in list(found.set.items()):
                     yield owner, name, value_of(owner, name), before
+            for name in found.missing.difference(found.set):
+                now = value_of(owner, name)
+                if now is not MISSING:
+                    yield owner, name, now, MISSING
             if found.whole is not None:
                 for name, now in list(getattr(owner, "__dict__", {}).items()):
-                    if name not in found.set and now is not found.whole.get(name, MISSING):
+                    if (
+                        name not in found.set
+                        and name not in found.missing
+                        and now is not found.whole.get(name, MISSING)
+                    ):
                         yield owner, name, now, found.whole.get(name, MISSING)
 
     def forget_set(self, owner: Any, name: str) -> None:
@@ -276,7 +288,7 @@ class Reads:
         """Keep but which names were read: nothing that would keep an object alive."""
         self._keep = self._follow = _nothing
         for key, found in list(self._of.items()):
-            found.known, found.set, found.whole = {}, {}, None
+            found.known, found.set, found.missing, found.whole = {}, {}, set(), None
             if not (found.is_old or isinstance(found.find, weakref.ref)):
                 del self._of[key]
 

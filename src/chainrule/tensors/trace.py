@@ -267,6 +267,11 @@ class Trace:
         if self.is_first(key):
             self.reached.names.append(Option(key[0], text, find))
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a scheduler has stepped so far."""
+        return self._scheduled
+
     def has_made(self, optimizer: Any) -> bool:
         """Say whether the traced code made an optimizer."""
         return any(made is optimizer for made in self._made_here)
