@@ -29,6 +29,7 @@ class Place(NamedTuple):
     find: Callable[[], Any]
     name: str
     which: int = 0  # of the tensors in it
+    is_saved: bool | None = None  # of a buffer that was not there before; None: it is none
 
     def value(self) -> Any:
         """Return what is there now; None if the object is gone."""
@@ -51,8 +52,14 @@ class Place(NamedTuple):
     def put(self, value: Any) -> None:
         """Let it hold something else, if the object still exists."""
         owner = self.find()
-        if owner is not None:
+        if owner is None:
+            return
+        if self.is_saved is None:
             _set(owner, self.name, value)
+            return
+        own = vars(owner)
+        own["_buffers"][self.name] = value
+        (set.discard if self.is_saved else set.add)(own["_non_persistent_buffers_set"], self.name)
 
 
 class Attribute(NamedTuple):
@@ -165,13 +172,15 @@ def in_attributes(reads: Reads) -> Iterator[Tensor]:
             yield from Results(value).tensors
 
 
-def take_out(reads: Reads) -> Iterator[tuple[Any, str, Any]]:
-    """Yield (object, name, value) of attributes into which tensors were put, and let them hold what they did before."""
+def take_out(reads: Reads) -> Iterator[tuple[Any, Place, Any]]:
+    """Yield (object, place, value) of attributes into which tensors were put, and let them hold what they did before."""
     for owner, name, now, before in reads.assigned():
         if now is not before and holds_tensors(now):
             reads.forget_set(owner, name)
+            is_new_buffer = before is MISSING and is_module(owner) and name in vars(owner)["_buffers"]
+            is_saved = name not in vars(owner)["_non_persistent_buffers_set"] if is_new_buffer else None
             _set(owner, name, before)
-            yield owner, name, now
+            yield owner, Place(weakly(owner), name, is_saved=is_saved), now
     for owner, name in list(reads.read()):  # what cached_property keeps: it makes another one when asked for
         if is_valueless(value_of(owner, name)):
             _set(owner, name, MISSING)

@@ -24,7 +24,6 @@ from chainrule.tensors.attributes import (
     take_out,
 )
 from chainrule.tensors.bindings import Grad
-from chainrule.tensors.facts import weakly
 from chainrule.tensors.memory import detach, root
 from chainrule.tensors.tensor import NOT_KEPT, STOP, Tensor, current_node
 from chainrule.tensors.trace import Trace
@@ -69,15 +68,15 @@ class Ends:
         put = list(take_out(trace.reached.reads))
         self.places = places_of(trace.reached.reads)  # of tensors from outside, by their ids
         self._bases = {id(root(x)) for x, _, _ in trace.views.values()}
-        self._placed = self._place(trace, {(id(owner), name) for owner, name, _ in put})
+        self._placed = self._place(trace, {(id(owner), place.name) for owner, place, _ in put})
         self._returned = {id(x): k for k, x in enumerate(results.tensors)}
         self.form = results.form
         self.results = [self._node(x) for x in results.tensors]
         self.in_attributes: list[Node] = []
         self._made: dict[int, int] = {}  # by the tensor's id
-        self.attributes = [self._attribute(*found) for found in put]
+        self.attributes = [self._attribute(place, value) for _, place, value in put]
         read = {(id(owner), name) for owner, name in trace.reached.reads.read(was_read=True)}
-        self.are_read = [(id(owner), name) in read for owner, name, _ in put]  # before they are set
+        self.are_read = [(id(owner), place.name) in read for owner, place, _ in put]  # before they are set
         self.kinds = [self._kind(node) for node in self.results]
         self.kinds_in_attributes = [self._kind(node) for node in self.in_attributes]
         self.expected: list[tuple[Find, Any]] = []  # gradients that were read, and which kind of them there was
@@ -105,10 +104,10 @@ class Ends:
                 find = gradient_finder(self._finder(bound.gradient_of))
                 self.gradients.append(Read(find, bound.input, bound.node))
 
-    def _attribute(self, owner: Any, name: str, value: Any) -> Attribute:
+    def _attribute(self, place: Place, value: Any) -> Attribute:
         """Return what sets an attribute at each run."""
         results = Results(value)
-        return Attribute(Place(weakly(owner), name), results.form, tuple([self._source(x) for x in results.tensors]))
+        return Attribute(place, results.form, tuple([self._source(x) for x in results.tensors]))
 
     def _source(self, x: Tensor) -> tuple[str, Any]:
         """Return where a run has the tensor that the function put into an attribute."""

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import TraceError
-from chainrule.tensors.attributes import is_valueless, put_back
+from chainrule.tensors.attributes import holds_tensors, is_valueless, put_back
+from chainrule.tensors.dtypes import get_default_dtype, set_default_dtype
 from chainrule.tensors.facts import (
     DEEPEST,
     GROUPS,
@@ -33,10 +34,12 @@ from chainrule.tensors.facts import (
     parts_of_object,
     was_seen,
 )
+from chainrule.tensors.grad_mode import is_grad_enabled
 from chainrule.tensors.guarded_names import ClassName, Name
 from chainrule.tensors.named import Named, is_own, plain_function
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.sources import Source, global_sources, source_of
+from chainrule.tensors.structure import Structure
 from chainrule.tensors.tensor import Tensor
 
 KINDS = (list, deque, set, bytearray, array)
@@ -149,12 +152,15 @@ class Reached:
     ``names``       what it names outside, as it was before the code ran
     ``modules``     modules of layers among that, and all parts of them, with their places in the code
     ``reads``       what is read of objects while the code runs
+    ``structure``   which hooks and parts of modules it changes
     """
 
     def __init__(self) -> None:
         self.names: list[Name] = []
         self.modules: dict[int, tuple[str, Any]] = {}
         self.reads = Reads(self._keep, self._follow)
+        self.structure = Structure()
+        self._dtype, self._tape = get_default_dtype(), is_grad_enabled()  # of all code that follows
         self._looked_at: dict[int, Any] = {}  # functions, with those that they call
         self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
         self._kept: dict[int, Kept] = {}
@@ -273,6 +279,8 @@ class Reached:
                 expected="arguments that are read, or tensors that are written into",
                 fix="return it instead, or do it outside of the compiled function",
             )
+        self._check_modules(traced)
+        self._check_settings(traced)
         kept_in = [(f"{place}, a dict from outside", value) for place, value in self.entries()]
         kept_in += [
             (f"'{name.text}', a variable from outside", name.value())
@@ -299,8 +307,44 @@ class Reached:
             fix=first.fix,
         )
 
+    def _check_modules(self, traced: str) -> None:
+        """Raise, by name, if hooks or parts of modules are others than at first."""
+        put = {(id(owner), name): before for owner, name, now, before in self.reads.assigned() if holds_tensors(now)}
+        what, fix = self.structure.difference(self._all_modules(), put)
+        if what:
+            self.put_back()
+            raise TraceError(
+                f"{what} while '{traced}' was traced: Python would do so once, and never again",
+                expected="code that changes nothing outside but tensors",
+                fix=fix,
+            )
+
+    def _all_modules(self) -> list[Any]:
+        found = {id(module): module for _, module in self.modules.values()}
+        return list((found | {id(module): module for module in self.reads.modules(made=True)}).values())
+
+    def _check_settings(self, traced: str) -> None:
+        """Raise, by name, if what holds for all code that follows, also outside, is another than at first."""
+        dtype = get_default_dtype()
+        if dtype is not self._dtype:
+            what = f"set_default_dtype({dtype!r})"
+        elif is_grad_enabled() is not self._tape:
+            what = f"set_grad_enabled({not self._tape})"
+        else:
+            return
+        self.put_back()
+        raise TraceError(
+            f"'{traced}' left {what} behind while it was traced: Python would do so once, and never again",
+            expected="settings that are, at its end, what they were before",
+            fix="call it outside of the compiled function"
+            + ("" if dtype is not self._dtype else f", or write `with {what}:` around what it is for"),
+        )
+
     def put_back(self) -> None:
-        """Undo what was done to containers and random generators: the function will run again, traced or not."""
+        """Undo what was done to modules, containers and random generators: the function will run again, traced or not."""
+        self.structure.put_back(self._all_modules())
+        if get_default_dtype() is not self._dtype:
+            set_default_dtype(self._dtype)
         for source in self._sources.values():
             source.put_back()
         for kept in self._kept.values():
@@ -334,6 +378,7 @@ class Reached:
     def forget(self) -> None:
         """Let go of everything but the names."""
         self.reads.forget()
+        self.structure = Structure()
         self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
         self._looked_at, self._small, self._variables = {}, {}, []
 
