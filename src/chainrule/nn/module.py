@@ -227,8 +227,9 @@ class Module:
 
     def _set_saved(self, name: str, *, wanted: bool = True) -> None:
         """Let ``state_dict`` have the buffer ``name``, if there is one, or leave it out."""
-        before_change(self._buffers, self._non_persistent_buffers_set)
-        (set.discard if wanted else set.add)(self._non_persistent_buffers_set, name)
+        own = self.__dict__  # nothing that a trace would note: code reads none of it
+        before_change(own["_buffers"], own["_non_persistent_buffers_set"])
+        (set.discard if wanted else set.add)(own["_non_persistent_buffers_set"], name)
 
     def __delattr__(self, name: str) -> None:
         for kind in KINDS:
@@ -283,7 +284,7 @@ class Module:
         if STATE.reads is not None:
             STATE.reads.note(self, name, is_set=True)
         self._set_saved(name, wanted=persistent)
-        self._buffers[name] = tensor
+        self.__dict__["_buffers"][name] = tensor
         CHANGES.bump()
 
     def register_module(self, name: str, module: Module | None) -> None:

@@ -25,7 +25,8 @@ def trial(model: Module) -> Iterator[None]:
     try:
         yield
     except ChainruleError as error:
-        advice = str(error.fix)
+        str(error)  # what it advises may be made only now
+        advice = error.fix
         error.fix = (
             f"{advice}{'' if advice.endswith(('.', '?', '!')) else '.'} {TOLD[0].upper()}{TOLD[1:]}" if advice else TOLD
         )
