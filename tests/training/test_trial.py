@@ -17,6 +17,14 @@ TRIAL = "his was the trial on two rows that fit makes first"
 OPTIONS: dict[str, Any] = {"epochs": 1, "batch_size": 8, "progress": False, "compile": False}
 
 
+class Recent(collections.OrderedDict[str, int]):
+    """A dict with arguments of its own."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+
 class Leaving(nn.Module):
     """Changes all kinds of things when it runs."""
 
@@ -27,6 +35,8 @@ class Leaving(nn.Module):
         self.sizes: list[int] = []
         self.counts: dict[str, int] = collections.Counter()
         self.seen: set[int] = set()
+        self.recent = Recent(2)
+        self.queue: collections.deque[int] = collections.deque(maxlen=2)
         self.last: Any = None
         self.calls = 0
 
@@ -35,6 +45,8 @@ class Leaving(nn.Module):
         self.sizes.append(int(x.shape[0]))
         self.counts[f"of {x.shape[0]}"] += 1
         self.seen.add(int(x.shape[0]))
+        self.recent["size"] = int(x.shape[0])
+        self.queue.append(int(x.shape[0]))
         self.last = x.mean().detach()
         self.new = "attribute"
         self.held = self.held + 1
@@ -52,6 +64,7 @@ def test_it_leaves_nothing_in_the_model() -> None:
     def nothing_is_left() -> None:
         assert [dict(vars(module)) for module in model.modules()] == before
         assert (model.calls, model.sizes, model.counts, model.seen, model.last) == (0, [], {}, set(), None)
+        assert (list(model.recent), list(model.queue), model.recent.limit) == ([], [], 2)
         assert list(model._buffers) == ["held"]
         assert list(model._modules) == ["linear"]
         assert not model.linear._hooked
@@ -68,6 +81,25 @@ def test_it_leaves_nothing_in_the_model() -> None:
     trainer.fit((X, Y))
     assert model.sizes == [8]
     assert list(model._modules) == ["linear", "module8"]
+
+
+def test_a_compiled_method_is_used_again() -> None:
+    class Compiling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 2)
+
+        @cr.compile
+        def forward(self, x: Any) -> Any:
+            return self.linear(x)
+
+    model = Compiling()
+    trainer = cr.Trainer(model, **OPTIONS)
+    trainer.evaluate((X, Y))
+    compiled = vars(model)["forward"]
+    trainer.evaluate((X, Y))
+    assert vars(model)["forward"] is compiled
+    assert len(compiled.graphs) == 1
 
 
 def test_a_model_for_batches_of_one_size_is_told_that_it_was_the_trial() -> None:

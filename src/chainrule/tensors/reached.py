@@ -12,7 +12,7 @@ import binascii
 import functools
 import operator
 from array import array
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
 from typing import Any
@@ -59,6 +59,12 @@ class Kept:
         self._base = changeable_of(type(value)) or type(value)
         if self._base is array:
             self._before: Any = value[:]
+        elif self._base is OrderedDict:
+            self._before = OrderedDict(OrderedDict.items(value))
+        elif self._base is deque:
+            self._before = deque(
+                deque.__iter__(value)
+            )  # copy() would call the class, which may want arguments of its own
         elif self._base is not np.ndarray:
             self._before = self._base.copy(value)
         elif value.nbytes <= MOST_COPIED:
