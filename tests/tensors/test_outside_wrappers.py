@@ -210,3 +210,27 @@ def test_containers_whose_classes_want_arguments_are_read_compared_and_put_back(
         with pytest.raises(TraceError, match="the Window 'held' was changed"):
             cr.compile(changing)(ONE)
         assert len(held) == size
+
+
+def test_an_ordered_dict_that_is_put_back_is_whole() -> None:
+    held = OrderedDict(a=1.0, b=2.0)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        held["c"] = held["a"] = 3.0
+        return x * held["a"] * (2 if len(x) == 3 else 1)  # decides on the size: it is traced again
+
+    assert step(np.ones(3, np.float32)).tolist() == [6, 6, 6]
+    assert list(held.items()) == [("a", 3), ("b", 2), ("c", 3)]
+    assert list(reversed(held)) == ["c", "b", "a"]
+    del held["c"]
+
+    @cr.compile
+    def refused(x: Any) -> Any:
+        held["c"] = 4.0
+        return x.sum().item()
+
+    with pytest.raises(TraceError, match="item"):
+        refused(ONE)
+    assert list(held.items()) == [("a", 3), ("b", 2)]
+    assert list(reversed(held)) == ["b", "a"]

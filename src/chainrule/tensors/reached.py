@@ -39,7 +39,7 @@ from chainrule.tensors.guarded_names import ClassName, Name
 from chainrule.tensors.named import Named, is_own, plain_function
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.sources import Source, global_sources, source_of
-from chainrule.tensors.structure import Structure
+from chainrule.tensors.structure import Structure, refill
 from chainrule.tensors.tensor import Tensor
 
 KINDS = (list, deque, set, bytearray, array)
@@ -358,8 +358,7 @@ class Reached:
                 kept.put_back()
         for _, value, before in self._small.values():
             if len(value) != len(before) or not all(map(operator.is_, dict.values(value), before.values())):
-                dict.clear(value)
-                dict.update(value, before)
+                refill(value, before)
         for name, before in self._variables:
             if name.value() is not before:
                 name.put_back(before)

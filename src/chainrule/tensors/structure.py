@@ -87,9 +87,7 @@ class Structure:
                 held.clear()
                 held.update(before)
             elif _difference(before, held, is_ordered=_is_ordered(owner, kind)) is not None:
-                kind_of_dict = OrderedDict if isinstance(held, OrderedDict) else dict
-                kind_of_dict.clear(held)
-                kind_of_dict.update(held, before)
+                refill(held, before)
                 if owner is not None:
                     set_hooked(owner)
         if self._before:
@@ -119,6 +117,14 @@ def _difference(before: Mapping[Any, Any], now: Mapping[Any, Any], *, is_ordered
             return key, "replaced"
     moved = ((key, "moved") for key, old in zip(now, before, strict=True) if key != old)
     return next(moved, None) if is_ordered else None
+
+
+def refill(held: Any, before: dict[Any, Any]) -> None:
+    """Let be in a dict what was, past methods of a subclass: an ordered one has a list of its keys beside."""
+    base: Any = OrderedDict if isinstance(held, OrderedDict) else dict
+    base.clear(held)
+    for key, value in before.items():
+        base.__setitem__(held, key, value)
 
 
 def set_hooked(module: Any) -> None:
