@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import ArgumentError, ChainruleError, DtypeError, IndexingError, ShapeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, DtypeError, IndexingError, ShapeError
 from chainrule.nn import functional as F
 
 
@@ -230,3 +231,23 @@ def test_losses_of_pairs_check_shapes() -> None:
     assert "0 or 1" in message(F.cosine_embedding_loss, x, x, x)
     assert "equally many axes" in message(F.triplet_margin_loss, x, x, cr.zeros(2))
     assert "one shape" in message(F.soft_margin_loss, x, cr.zeros(4))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Linear(4, 2), nn.ReLU(), nn.GELU(), nn.Dropout(), nn.BatchNorm1d(4), nn.Embedding(4, 2), nn.Softmax(-1)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_tensor_of_torch_is_called_so(layer: Any) -> None:
+    class Tensor:  # looks like one of PyTorch's
+        __module__ = "torch"
+        shape, ndim = (2, 4), 2
+
+        def numpy(self) -> Any:
+            return np.ones((2, 4), np.float32)
+
+    told = r"got a torch tensor as input; expected a tensor\. Convert it with chainrule\.from_numpy\(x\.numpy\(\)\)"
+    with pytest.raises(ArgumentTypeError, match=told):
+        layer(Tensor())
+    with pytest.raises(ArgumentTypeError, match=r"got a torch tensor; .*from_numpy\(x\.numpy\(\)\)"):
+        cr.from_numpy(Tensor())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections import ChainMap, UserDict, UserList
+from collections import ChainMap, OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -174,3 +174,63 @@ def test_a_counter_in_a_small_dict_of_ones_own_counts(it: Any) -> None:
         return x * it["n"]
 
     assert [step(ONE).item() for _ in range(3)] == [1, 2, 3]
+
+
+class Recent(OrderedDict[int, float]):
+    """A dict with arguments of its own."""
+
+    def __init__(self, limit: int, name: str) -> None:
+        super().__init__()
+        self.limit, self.name = limit, name
+
+
+class Window(deque[float]):
+    """A deque with arguments of its own."""
+
+    def __init__(self, limit: int, name: str) -> None:
+        super().__init__([], limit)
+        self.name = name
+
+
+@pytest.mark.parametrize("kind", [Recent, Window])
+@pytest.mark.parametrize("size", [2, 40])
+def test_containers_whose_classes_want_arguments_are_read_compared_and_put_back(kind: Any, size: int) -> None:
+    held = kind(50, "held")
+    (held.update(dict.fromkeys(range(size), 2.0)) if kind is Recent else held.extend([2.0] * size))
+    step = cr.compile(lambda x: x * held[1])
+    assert step(ONE).item() == 2
+    held[1] = 3.0
+    assert step(ONE).item() == 3
+
+    def changing(x: Any) -> Any:
+        held.append(1.0)
+        return x * held[1]
+
+    if kind is Window:
+        with pytest.raises(TraceError, match="the Window 'held' was changed"):
+            cr.compile(changing)(ONE)
+        assert len(held) == size
+
+
+def test_an_ordered_dict_that_is_put_back_is_whole() -> None:
+    held = OrderedDict(a=1.0, b=2.0)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        held["c"] = held["a"] = 3.0
+        return x * held["a"] * (2 if len(x) == 3 else 1)  # decides on the size: it is traced again
+
+    assert step(np.ones(3, np.float32)).tolist() == [6, 6, 6]
+    assert list(held.items()) == [("a", 3), ("b", 2), ("c", 3)]
+    assert list(reversed(held)) == ["c", "b", "a"]
+    del held["c"]
+
+    @cr.compile
+    def refused(x: Any) -> Any:
+        held["c"] = 4.0
+        return x.sum().item()
+
+    with pytest.raises(TraceError, match="item"):
+        refused(ONE)
+    assert list(held.items()) == [("a", 3), ("b", 2)]
+    assert list(reversed(held)) == ["b", "a"]

@@ -22,6 +22,7 @@ from chainrule.tensors.attributes import in_attributes
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.shaping import cat
 from chainrule.tensors.state import STATE, TRACE
+from chainrule.tensors.structure import set_hooked
 from chainrule.tensors.tensor import Tensor, current_node
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ class RemovableHandle:
         """Take the hook away; once is enough."""
         for kind in self._kinds:
             getattr(self._module, kind).pop(self.id, None)
-        module = self._module
-        module.__dict__["_hooked"] = any(getattr(module, kind) for kind in HOOKS)
+        set_hooked(self._module)
         CHANGES.bump()
 
     def __enter__(self) -> RemovableHandle:
@@ -59,7 +59,6 @@ class RemovableHandle:
 
 BEFORE_FORWARD, AFTER_FORWARD = "_forward_pre_hooks", "_forward_hooks"
 BEFORE_BACKWARD, AFTER_BACKWARD = "_backward_pre_hooks", "_backward_hooks"
-HOOKS = (BEFORE_FORWARD, AFTER_FORWARD, BEFORE_BACKWARD, AFTER_BACKWARD)
 WITH_KEYWORDS = {BEFORE_FORWARD: "_forward_pre_hooks_with_kwargs", AFTER_FORWARD: "_forward_hooks_with_kwargs"}
 ALWAYS_CALLED = "_forward_hooks_always_called"
 

@@ -23,7 +23,8 @@ from chainrule.nn.place import locate
 from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
 from chainrule.tensors.attributes import holds_tensors
 from chainrule.tensors.autograd import fill_grad_with_zeros
-from chainrule.tensors.changes import CHANGES, CountedDict
+from chainrule.tensors.binary import conversion_of, kind_of
+from chainrule.tensors.changes import CHANGES, CountedDict, before_change
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
 from chainrule.tensors.reads import ALWAYS
 from chainrule.tensors.state import STATE, TRACE
@@ -91,9 +92,9 @@ class Module:
             _forward_hooks=CountedDict(),
             _backward_pre_hooks=CountedDict(),
             _backward_hooks=CountedDict(),
-            _forward_pre_hooks_with_kwargs={},
-            _forward_hooks_with_kwargs={},
-            _forward_hooks_always_called={},
+            _forward_pre_hooks_with_kwargs=CountedDict(),
+            _forward_hooks_with_kwargs=CountedDict(),
+            _forward_hooks_always_called=CountedDict(),
         )
 
     # -- calling ---------------------------------------------------------------------------------------------------
@@ -222,13 +223,19 @@ class Module:
         for kind in KINDS:
             if kind != keep:
                 self.__dict__[kind].pop(name, None)
-        self._non_persistent_buffers_set.discard(name)
+        self._set_saved(name)
+
+    def _set_saved(self, name: str, *, wanted: bool = True) -> None:
+        """Let ``state_dict`` have the buffer ``name``, if there is one, or leave it out."""
+        own = self.__dict__  # nothing that a trace would note: code reads none of it
+        before_change(own["_buffers"], own["_non_persistent_buffers_set"])
+        (set.discard if wanted else set.add)(own["_non_persistent_buffers_set"], name)
 
     def __delattr__(self, name: str) -> None:
         for kind in KINDS:
             if name in self.__dict__.get(kind, ()):
                 del self.__dict__[kind][name]
-                self._non_persistent_buffers_set.discard(name)
+                self._set_saved(name)
                 break
         else:
             if name not in self.__dict__:
@@ -271,15 +278,13 @@ class Module:
         """Keep ``tensor`` as a buffer under ``name``; a persistent one is part of the ``state_dict``."""
         self._check_name(name, "a buffer", self.__dict__.get("_buffers", {}))
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise ArgumentTypeError(f"buffer {name!r}: got {type(tensor).__name__}", expected="a tensor or None")
+            raise ArgumentTypeError(
+                f"buffer {name!r}: got {kind_of(tensor)}", expected="a tensor or None", fix=conversion_of(tensor)
+            )
         if STATE.reads is not None:
             STATE.reads.note(self, name, is_set=True)
-        own = self.__dict__
-        own["_buffers"][name] = tensor
-        if persistent:
-            own["_non_persistent_buffers_set"].discard(name)
-        else:
-            own["_non_persistent_buffers_set"].add(name)
+        self._set_saved(name, wanted=persistent)
+        self.__dict__["_buffers"][name] = tensor
         CHANGES.bump()
 
     def register_module(self, name: str, module: Module | None) -> None:

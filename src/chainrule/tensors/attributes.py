@@ -29,7 +29,7 @@ class Place(NamedTuple):
     find: Callable[[], Any]
     name: str
     which: int = 0  # of the tensors in it
-    is_buffer: bool = False  # of a module, whether or not it is there now
+    is_saved: bool | None = None  # of a buffer that was not there before; None: it is none
 
     def value(self) -> Any:
         """Return what is there now; None if the object is gone."""
@@ -52,8 +52,14 @@ class Place(NamedTuple):
     def put(self, value: Any) -> None:
         """Let it hold something else, if the object still exists."""
         owner = self.find()
-        if owner is not None:
-            _set(owner, self.name, value, is_buffer=self.is_buffer)
+        if owner is None:
+            return
+        if self.is_saved is None:
+            _set(owner, self.name, value)
+            return
+        own = vars(owner)
+        own["_buffers"][self.name] = value
+        (set.discard if self.is_saved else set.add)(own["_non_persistent_buffers_set"], self.name)
 
 
 class Attribute(NamedTuple):
@@ -171,9 +177,10 @@ def take_out(reads: Reads) -> Iterator[tuple[Any, Place, Any]]:
     for owner, name, now, before in reads.assigned():
         if now is not before and holds_tensors(now):
             reads.forget_set(owner, name)
-            is_buffer = is_module(owner) and name in vars(owner)["_buffers"]
+            is_new_buffer = before is MISSING and is_module(owner) and name in vars(owner)["_buffers"]
+            is_saved = name not in vars(owner)["_non_persistent_buffers_set"] if is_new_buffer else None
             _set(owner, name, before)
-            yield owner, Place(weakly(owner), name, is_buffer=is_buffer), now
+            yield owner, Place(weakly(owner), name, is_saved=is_saved), now
 
 
 def put_back(reads: Reads) -> None:
@@ -183,10 +190,10 @@ def put_back(reads: Reads) -> None:
             _set(owner, name, before)
 
 
-def _set(owner: Any, name: str, value: Any, *, is_buffer: bool = False) -> None:
+def _set(owner: Any, name: str, value: Any) -> None:
     """Put a value where one was found: past the methods of the object, which did what they do when it was traced."""
     held = getattr(owner, "__dict__", {})
-    if is_module(owner) and (is_buffer or name in held["_buffers"]):
+    if is_module(owner) and name in held["_buffers"]:
         held = held["_buffers"]
     if name in held or member_of(type(owner), name) is None:
         if value is MISSING:

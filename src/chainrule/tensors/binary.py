@@ -32,7 +32,9 @@ def operands(name: str, *values: Any) -> list[Any]:
     found = [operand(value) for value in values]
     if NotImplemented in [x for x in found if not isinstance(x, Tensor)]:
         raise ArgumentTypeError(
-            f"{name}: got {' and '.join(type(value).__name__ for value in values)}", expected="tensors or numbers"
+            f"{name}: got {' and '.join(map(kind_of, values))}",
+            expected="tensors or numbers",
+            fix=conversion_of(*values),
         )
     if not any(isinstance(x, Tensor) for x in found):
         raise ArgumentTypeError(f"{name}: got only numbers", expected="a tensor at least", fix="wrap one in tensor(…)")
@@ -43,7 +45,26 @@ def checked(x: Any, name: str) -> Tensor:
     """Return ``x``; raise unless it is a tensor."""
     if isinstance(x, Tensor):
         return x
-    raise ArgumentTypeError(f"{name}: got {type(x).__name__} as input", expected="a tensor")
+    raise no_tensor(name, x)
+
+
+def no_tensor(name: str, x: Any, role: str = "input") -> ArgumentTypeError:
+    """Return the error about an operand that is no tensor."""
+    return ArgumentTypeError(f"{name}: got {kind_of(x)} as {role}", expected="a tensor", fix=conversion_of(x))
+
+
+def kind_of(x: Any) -> str:
+    """Return the type of a value, in words: those of PyTorch are told apart from ours of the same name."""
+    return "a torch tensor" if _is_of_torch(x) else type(x).__name__
+
+
+def conversion_of(*values: Any) -> str:
+    """Say how values become tensors, if some are PyTorch's."""
+    return "convert it with chainrule.from_numpy(x.numpy())" if any(map(_is_of_torch, values)) else ""
+
+
+def _is_of_torch(x: Any) -> bool:
+    return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "numpy")
 
 
 def zero_dimensional(value: float, dtype: Dtype) -> Tensor:

@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from chainrule.tensors.state import STATE
+
 
 class Changes:
     """Counts the changes to all modules of the process."""
@@ -31,7 +33,18 @@ CHANGES = Changes()
 
 
 class CountedDict(OrderedDict[Any, Any]):
-    """A dict of a module (its parts, its hooks): who writes into it past the module is counted, too."""
+    """A dict of a module (its parts, its hooks): who writes into it past the module is counted, too, and told to an open trace."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if STATE.trace is not None:
+            STATE.trace.reached.structure.note_born(self)
+        super().__init__(*args, **kwargs)
+
+
+def before_change(held: dict[Any, Any], *others: set[str]) -> None:
+    """Tell an open trace that a dict of a module, and what goes with it, is about to be changed."""
+    if STATE.trace is not None:
+        STATE.trace.reached.structure.note(held, *others)
 
 
 def _counted(name: str) -> Callable[..., Any]:
@@ -40,6 +53,7 @@ def _counted(name: str) -> Callable[..., Any]:
     @functools.wraps(method)
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
         CHANGES.bump()
+        before_change(self)
         return method(self, *args, **kwargs)
 
     return counted

@@ -11,7 +11,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.graph import Dtype, primitive
 from chainrule.tensors.apply import apply, cast
 from chainrule.tensors.arithmetic import add, clone, div, log1p, mul, neg
-from chainrule.tensors.binary import FULL
+from chainrule.tensors.binary import FULL, conversion_of, kind_of
 from chainrule.tensors.dtypes import F32, F64, I64, default_float, to_numpy_dtype
 from chainrule.tensors.generator import Generator, chosen
 from chainrule.tensors.logic import ge, gt, lt, where
@@ -110,7 +110,9 @@ def asarray(obj: Any, *, dtype: Any = None, copy: bool | None = None, **options:
 def from_numpy(ndarray: Any) -> Tensor:
     """Return a tensor that shares the memory of a NumPy array."""
     if not isinstance(ndarray, np.ndarray):
-        raise ArgumentTypeError(f"from_numpy: got {type(ndarray).__name__}", expected="a NumPy array")
+        raise ArgumentTypeError(
+            f"from_numpy: got {kind_of(ndarray)}", expected="a NumPy array", fix=conversion_of(ndarray)
+        )
     to_numpy_dtype(ndarray.dtype)
     return Tensor(np.asarray(ndarray))  # of a subclass, as a memory map is: the same memory as a plain array
 

@@ -9,6 +9,7 @@ from chainrule.graph import primitive
 from chainrule.graph.sizes import broadcast_shapes, normalize_axes
 from chainrule.tensors.apply import apply, record
 from chainrule.tensors.arithmetic import add, mul
+from chainrule.tensors.binary import conversion_of, kind_of
 from chainrule.tensors.dtypes import BOOL, F32, F64
 from chainrule.tensors.einstein import einsum
 from chainrule.tensors.reductions import sum as sum_over
@@ -29,7 +30,9 @@ def contract(a: Tensor, b: Tensor, batch: Any, contracted: Any) -> Tensor:
 def _pair(name: str, a: Any, b: Any) -> None:
     """Raise unless both are tensors of one dtype that has products."""
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        raise ArgumentTypeError(f"{name}: got {type(a).__name__} and {type(b).__name__}", expected="two tensors")
+        raise ArgumentTypeError(
+            f"{name}: got {kind_of(a)} and {kind_of(b)}", expected="two tensors", fix=conversion_of(a, b)
+        )
     if numpy_dtype(a) != numpy_dtype(b):
         raise DtypeError(
             f"{name}: got {numpy_dtype(a)} and {numpy_dtype(b)}",

@@ -12,7 +12,7 @@ import binascii
 import functools
 import operator
 from array import array
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
 from typing import Any
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import TraceError
-from chainrule.tensors.attributes import is_valueless, put_back
+from chainrule.tensors.attributes import holds_tensors, is_valueless, put_back
+from chainrule.tensors.dtypes import get_default_dtype, set_default_dtype
 from chainrule.tensors.facts import (
     DEEPEST,
     GROUPS,
@@ -33,10 +34,12 @@ from chainrule.tensors.facts import (
     parts_of_object,
     was_seen,
 )
+from chainrule.tensors.grad_mode import is_grad_enabled
 from chainrule.tensors.guarded_names import ClassName, Name, OrderName, SetName
 from chainrule.tensors.named import Named, is_own, plain_function
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.sources import Source, global_sources, source_of
+from chainrule.tensors.structure import Structure, refill
 from chainrule.tensors.tensor import Tensor
 
 KINDS = (list, deque, set, bytearray, array)
@@ -56,6 +59,12 @@ class Kept:
         self._base = changeable_of(type(value)) or type(value)
         if self._base is array:
             self._before: Any = value[:]
+        elif self._base is OrderedDict:
+            self._before = OrderedDict(OrderedDict.items(value))
+        elif self._base is deque:
+            self._before = deque(
+                deque.__iter__(value)
+            )  # copy() would call the class, which may want arguments of its own
         elif self._base is not np.ndarray:
             self._before = self._base.copy(value)
         elif value.nbytes <= MOST_COPIED:
@@ -149,12 +158,15 @@ class Reached:
     ``names``       what it names outside, as it was before the code ran
     ``modules``     modules of layers among that, and all parts of them, with their places in the code
     ``reads``       what is read of objects while the code runs
+    ``structure``   which hooks and parts of modules it changes
     """
 
     def __init__(self) -> None:
         self.names: list[Name] = []
         self.modules: dict[int, tuple[str, Any]] = {}
         self.reads = Reads(self._keep, self._follow)
+        self.structure = Structure()
+        self._dtype, self._tape = get_default_dtype(), is_grad_enabled()  # of all code that follows
         self._looked_at: dict[int, Any] = {}  # functions, with those that they call
         self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
         self._kept: dict[int, Kept] = {}
@@ -275,6 +287,8 @@ class Reached:
                 expected="arguments that are read, or tensors that are written into",
                 fix="return it instead, or do it outside of the compiled function",
             )
+        self._check_modules(traced)
+        self._check_settings(traced)
         kept_in = [(f"{place}, a dict from outside", value) for place, value in self.entries()]
         kept_in += [
             (f"'{name.text}', a variable from outside", name.value())
@@ -301,8 +315,44 @@ class Reached:
             fix=first.fix,
         )
 
+    def _check_modules(self, traced: str) -> None:
+        """Raise, by name, if hooks or parts of modules are others than at first."""
+        put = {(id(owner), name): before for owner, name, now, before in self.reads.assigned() if holds_tensors(now)}
+        what, fix = self.structure.difference(self._all_modules(), put)
+        if what:
+            self.put_back()
+            raise TraceError(
+                f"{what} while '{traced}' was traced: Python would do so once, and never again",
+                expected="code that changes nothing outside but tensors",
+                fix=fix,
+            )
+
+    def _all_modules(self) -> list[Any]:
+        found = {id(module): module for _, module in self.modules.values()}
+        return list((found | {id(module): module for module in self.reads.modules(made=True)}).values())
+
+    def _check_settings(self, traced: str) -> None:
+        """Raise, by name, if what holds for all code that follows, also outside, is another than at first."""
+        dtype = get_default_dtype()
+        if dtype is not self._dtype:
+            what = f"set_default_dtype({dtype!r})"
+        elif is_grad_enabled() is not self._tape:
+            what = f"set_grad_enabled({not self._tape})"
+        else:
+            return
+        self.put_back()
+        raise TraceError(
+            f"'{traced}' left {what} behind while it was traced: Python would do so once, and never again",
+            expected="settings that are, at its end, what they were before",
+            fix="call it outside of the compiled function"
+            + ("" if dtype is not self._dtype else f", or write `with {what}:` around what it is for"),
+        )
+
     def put_back(self) -> None:
-        """Undo what was done to containers and random generators: the function will run again, traced or not."""
+        """Undo what was done to modules, containers and random generators: the function will run again, traced or not."""
+        self.structure.put_back(self._all_modules())
+        if get_default_dtype() is not self._dtype:
+            set_default_dtype(self._dtype)
         for source in self._sources.values():
             source.put_back()
         for kept in self._kept.values():
@@ -311,9 +361,7 @@ class Reached:
         for _, value, before in self._small.values():
             base: Any = changeable_of(type(value))
             if _has_other_keys(value, before) or not all(map(operator.is_, base.values(value), before.values())):
-                base.clear(value)
-                for key, part in before.items():
-                    base.__setitem__(value, key, part)
+                refill(value, before)
         for name, before in self._variables:
             if name.value() is not before:
                 name.put_back(before)
@@ -343,6 +391,7 @@ class Reached:
     def forget(self) -> None:
         """Let go of everything but the names."""
         self.reads.forget()
+        self.structure = Structure()
         self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
         self._looked_at, self._small, self._variables = {}, {}, []
 

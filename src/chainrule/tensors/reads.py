@@ -306,11 +306,11 @@ class Reads:
                 return False
         return False
 
-    def modules(self) -> Iterator[Any]:
-        """Yield the modules of which something was read, and that were there before."""
+    def modules(self, *, made: bool = False) -> Iterator[Any]:
+        """Yield the modules of which something was read, and that were there before; ``made``: also others."""
         for found in self._of.values():
             module = found.find()
-            if is_module(module) and not vars(module).get("_made_while_tracing", True):
+            if is_module(module) and (made or not vars(module).get("_made_while_tracing", True)):
                 yield module
 
     def others(self) -> Iterator[tuple[Any, ReadObject]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import ArgumentTypeError, NameUnknown, nearest
@@ -54,6 +54,17 @@ class OnEpochEnd(Callback):
     def on_epoch_end(self, trainer: Trainer, epoch: int, row: dict[str, float]) -> None:
         """Call the function."""
         self.function(trainer, epoch, row)
+
+
+def as_callbacks(callbacks: Any) -> list[Callback]:
+    """Return a list of callbacks; raise for one that is in no list."""
+    if isinstance(callbacks, (Callback, type, str)) or not isinstance(callbacks, Iterable):
+        raise ArgumentTypeError(
+            f"callbacks: got {callbacks!r}",
+            expected="a list of Callback objects, or of functions f(trainer, epoch, row)",
+            fix="write callbacks=[…], also around one alone",
+        )
+    return [as_callback(callback) for callback in callbacks]
 
 
 def as_callback(callback: Any) -> Callback:

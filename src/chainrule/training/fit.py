@@ -20,6 +20,9 @@ def fit(model: Module, data: Any, *more: Any, val: Any = None, **options: Any) -
     ``val``      the same to watch after each epoch; early stopping (``patience``) goes by it
     ``options``  as for ``Trainer``: loss, optimizer, lr, epochs, batch_size, metrics, patience, seed, …
 
+    Before training the model runs on two rows, to see the shape of its outputs. What that changed in its attributes, lists, dicts,
+    hooks and layers is put back; what it did elsewhere (printed, counted in a variable) is not.
+
     >>> import chainrule as cr
     >>> from chainrule import nn
     >>> _ = cr.manual_seed(0)

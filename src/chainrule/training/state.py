@@ -159,9 +159,10 @@ def weights_of(tensors: Tensors) -> Weights:
 
 
 def set_weights(tensors: Tensors, weights: Weights) -> None:
-    """Write what ``weights_of`` returned into the tensors."""
+    """Write what ``weights_of`` returned into the tensors; a buffer that came up since stays as it is."""
     for name, tensor in tensors.items():
-        overwrite(tensor, weights[name])
+        if name in weights:
+            overwrite(tensor, weights[name])
 
 
 def same_weights(tensors: Tensors, weights: Weights) -> bool:

@@ -16,9 +16,8 @@ from chainrule.nn.utils import l1_penalty, l2_penalty
 from chainrule.optim import Optimizer
 from chainrule.optim.lr_scheduler import LRScheduler
 from chainrule.run import Origin
-from chainrule.tensors.attributes import holds_tensors
 from chainrule.tensors.autograd import no_grad
-from chainrule.tensors.changes import CHANGES
+from chainrule.tensors.compile import Compiled
 from chainrule.tensors.generator import Generator, drawing_from
 from chainrule.tensors.state import STATE
 from chainrule.tensors.tensor import Tensor
@@ -26,7 +25,7 @@ from chainrule.training import checkpoint as files
 from chainrule.training.arguments import check_by, check_normalize, check_number, check_place, check_whole
 from chainrule.training.batches import ArrayBatches, Batch, Batches, Source, batches_of, rows_of
 from chainrule.training.best import Best, best_by
-from chainrule.training.callbacks import Callback, as_callback
+from chainrule.training.callbacks import Callback, as_callbacks
 from chainrule.training.engine import Engine, Several
 from chainrule.training.form import Form
 from chainrule.training.history import History
@@ -53,6 +52,7 @@ from chainrule.training.state import (
 )
 from chainrule.training.step import Penalty, training_step, validation_step
 from chainrule.training.stretches import looks
+from chainrule.training.trial import ROWS, trial
 
 LOOKED_AT = 256  # rows per batch, at least, where nothing is learned: what a layer makes of them stays in a near cache
 
@@ -122,7 +122,7 @@ class Trainer:
         checkpoint_every: int = 1,
     ) -> None:
         if not isinstance(model, Module):
-            raise ArgumentTypeError(f"Trainer: got a model of type {type(model).__name__}", expected="an nn.Module")
+            raise _no_module(model)
         check_whole("batch_size", batch_size, 1, optional=True)
         check_whole("epochs", epochs, 1)
         check_whole("patience", patience, 1, optional=True)
@@ -152,7 +152,7 @@ class Trainer:
         self.clip_norm, self.l1, self.l2 = clip_norm, l1, l2
         self.class_weight, self.seed = class_weight, seed
         self.normalize = None if normalize is None else (float(normalize[0]), float(normalize[1]))
-        self.callbacks: list[Callback] = [as_callback(callback) for callback in callbacks]
+        self.callbacks: list[Callback] = as_callbacks(callbacks)
         self.progress, self.compile, self.keep_best = progress, compile, keep_best
         self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
         self.history = History()
@@ -438,8 +438,8 @@ class Trainer:
     def _resolve(self, batches: Batches) -> None:
         """Look at a few rows' outputs: what loss fits, whether the targets do, and in which dtypes the model takes them."""
         X, y = batches.first()
-        with _left_as_it_is(self.model), self._in_use():
-            output = self._outputs(X[:2])
+        with trial(self.model), self._in_use():
+            output = self._outputs(X[:ROWS])
         if self.objective is None:
             self.objective = objective_for(self.loss, y, output)
             if not self.objective.kind and isinstance([*self.model.modules()][-1], Sigmoid):
@@ -483,17 +483,11 @@ class Trainer:
                     module.training = mode
 
 
-@contextmanager
-def _left_as_it_is(model: Module) -> Iterator[None]:
-    """Let tensors that a look at some rows puts into attributes and buffers, a state of the model, be taken out again."""
-    held = [(own, dict(own)) for module in model.modules() for own in (vars(module), module._buffers)]
-    try:
-        yield
-    finally:
-        for own, before in held:
-            for name in [name for name, x in own.items() if x is not before.get(name) and holds_tensors(x)]:
-                if name in before:
-                    own[name] = before[name]
-                else:
-                    del own[name]
-        CHANGES.bump()
+def _no_module(model: Any) -> ArgumentTypeError:
+    """Return the error about a model that is none; a compiled one is called so."""
+    is_compiled = isinstance(model, Compiled)
+    return ArgumentTypeError(
+        f"Trainer: got a {'compiled model' if is_compiled else f'model of type {type(model).__name__}'}",
+        expected="an nn.Module",
+        fix="give the model itself: fit and Trainer compile its training step by themselves" if is_compiled else "",
+    )

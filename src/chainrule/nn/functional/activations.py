@@ -16,6 +16,7 @@ from chainrule.graph import primitive
 from chainrule.tensors import arithmetic, reductions
 from chainrule.tensors.apply import apply1
 from chainrule.tensors.arithmetic import abs, clone, expm1, logaddexp, sigmoid, tanh, where
+from chainrule.tensors.binary import checked
 from chainrule.tensors.creation import zeros
 from chainrule.tensors.memory import write
 from chainrule.tensors.tensor import Tensor, numpy_dtype
@@ -98,6 +99,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """Return input · Φ(input), Φ the normal distribution function (Hendrycks and Gimpel 2016); 'tanh' approximates Φ."""
+    checked(input, "gelu")
     if approximate == "none":
         return input * ((apply1(primitive("erf"), input * SQRT_HALF) + 1.0) * 0.5)
     if approximate == "tanh":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from chainrule.errors import ArgumentTypeError, ChainruleError, DtypeError, ShapeError
+from chainrule.errors import ChainruleError, DtypeError, ShapeError
 from chainrule.graph import primitive
 from chainrule.graph.sizes import same_shape
 from chainrule.tensors.apply import apply, apply2
 from chainrule.tensors.arithmetic import ADD
+from chainrule.tensors.binary import no_tensor
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
 CONTRACT = primitive("contract")
@@ -52,7 +53,7 @@ def _explain(input: Any, weight: Any, bias: Any) -> None:
     """Say in the words of a layer why a linear map failed; return if the reason is another."""
     for name, x in (("input", input), ("weight", weight)):
         if not isinstance(x, Tensor):
-            raise ArgumentTypeError(f"linear: got {type(x).__name__} as {name}", expected="a tensor") from None
+            raise no_tensor("linear", x, name) from None
     if input.ndim == 0 or weight.ndim not in (1, 2):
         raise ShapeError(
             f"linear: got an input of shape {tuple(input.shape)} and a weight of shape {tuple(weight.shape)}",

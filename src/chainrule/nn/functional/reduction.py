@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, nearest
+from chainrule.errors import ArgumentError, DtypeError, ShapeError, nearest
 from chainrule.graph.size_in_code import plain
 from chainrule.graph.sizes import broadcast_shapes, same_shape
 from chainrule.tensors import reductions
+from chainrule.tensors.binary import no_tensor
 from chainrule.tensors.tensor import Tensor, numpy_dtype
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -40,11 +41,12 @@ def check_tensors(name: str, **operands: Any) -> None:
     """Raise unless all are tensors."""
     for role, x in operands.items():
         if not isinstance(x, Tensor):
-            raise ArgumentTypeError(f"{name}: got {type(x).__name__} as {role}", expected="a tensor")
+            raise no_tensor(name, x, role)
 
 
 def check_floating(name: str, **operands: Tensor) -> None:
     """Raise unless all hold floating-point numbers."""
+    check_tensors(name, **operands)
     for role, x in operands.items():
         if numpy_dtype(x).kind != "f":
             raise DtypeError(f"{name}: got {role} of {numpy_dtype(x)}", expected="floats", fix=f"use {role}.float()")
