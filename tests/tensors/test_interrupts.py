@@ -176,6 +176,33 @@ def test_random_numbers_go_on_where_the_last_run_ended(monkeypatch: pytest.Monke
     assert int(one.count) > 3
 
 
+@pytest.mark.parametrize("native", [False, True], ids=["interpreted", "native"])
+def test_a_single_call_is_done_whole(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", str(int(native)))
+    one, twin = Trained(), Trained()
+    one.step(X[:20], Y[:20])
+    program = one.step._traces.entries[0].traced.program
+    run = type(program).run
+
+    def interrupted(self: Any, *args: Any) -> Any:
+        found = run(self, *args)
+        signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(type(program), "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        one.step(X[20:40], Y[20:40])
+    monkeypatch.setattr(type(program), "run", run)
+    draws = cr.default_generator.get_state()
+    cr.manual_seed(0)
+    twin = Trained()
+    for k in (0, 20):
+        twin.step(X[k : k + 20], Y[k : k + 20])
+    assert one.weights() == twin.weights()
+    assert one.seen.tolist() == twin.seen.tolist()
+    assert cr.default_generator.get_state()["draw"] == draws["draw"]
+
+
 def test_what_is_held_back_happens_in_the_end() -> None:
     happened = []
 

@@ -54,6 +54,10 @@ def keeps_several(network: Any, x: Any, h: Any, y: Any) -> None:
     network.seen = {"h": h.detach(), "sums": (y.detach().sum(), h.detach().amax(0)), "input": x}
 
 
+def keeps_its_input_alone(network: Any, x: Any, h: Any, y: Any) -> None:
+    network.seen = [x]
+
+
 def keeps_in_two_places(network: Any, x: Any, h: Any, y: Any) -> None:
     network.seen = network.first.seen = h.detach()
 
@@ -68,7 +72,8 @@ def reads_what_it_set(network: Any, x: Any, h: Any, y: Any) -> None:
 
 
 KEPT_OF_THE_LAST = [
-    keeps_what_it_gives, keeps_what_is_between_with_its_gradient, keeps_several, keeps_in_two_places, keeps_what_it_found,
+    keeps_what_it_gives, keeps_what_is_between_with_its_gradient, keeps_several, keeps_its_input_alone,
+    keeps_in_two_places, keeps_what_it_found,
     reads_what_it_set,
 ]  # fmt: skip
 
@@ -162,20 +167,34 @@ def test_repeat_leaves_it_too_and_what_was_there_is_left_alone() -> None:
     assert model.seen.tolist() != outputs[-1].tolist()  # it has memory of its own
 
 
-def test_fit_keeps_what_the_last_batch_left() -> None:
+@pytest.mark.parametrize("batch", [16, 24])
+@pytest.mark.parametrize(
+    "keep", [keeps_what_it_gives, keeps_several, keeps_its_input_alone], ids=lambda keep: keep.__name__
+)
+def test_fit_keeps_what_the_last_batch_left(keep: Any, batch: int) -> None:
     kept = []
     for compiled in (False, True):
         cr.manual_seed(0)
-        network = Network(keeps_what_it_gives)
+        network = Network(keep)
         trainer = cr.Trainer(
-            network, loss="cross_entropy", optimizer="sgd", lr=0.1, batch_size=16, epochs=3, progress=False,
+            network,
+            loss="cross_entropy",
+            optimizer="sgd",
+            lr=0.1,
+            batch_size=batch,
+            epochs=3,
+            progress=False,
             compile=compiled,
-        )  # fmt: skip
+        )
         trainer.fit((ROWS, CLASSES))
-        kept.append(network.seen.tolist())
+        seen = network.seen
+        values = seen.values() if isinstance(seen, dict) else seen
+        parts = [seen] if isinstance(seen, cr.Tensor) else list(values)
+        kept.append([x.numpy() for part in parts for x in (part if isinstance(part, tuple) else (part,))])
         if compiled:
             assert trainer.engine().startswith("native")
-    np.testing.assert_allclose(kept[1], kept[0], rtol=1e-4, atol=1e-6)
+    for ours, expected in zip(*kept, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_after_a_run_that_fails_the_attribute_holds_what_a_finished_one_left() -> None:

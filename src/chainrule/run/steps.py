@@ -43,15 +43,26 @@ class Ran(NamedTuple):
 
 
 class Steps:
-    """Runs a program many times. ``wanted`` says which outputs are kept for every step, ``left`` which of the last one."""
+    """Runs a program many times.
+
+    ``wanted`` says which outputs are kept for every step, ``left`` which of the last one, ``leaves_batches`` whether the rows
+    of the last one are.
+    """
 
     def __init__(
-        self, program: NativeProgram, sizes: dict[str, int], wanted: Sequence[int], left: Sequence[int] = ()
+        self,
+        program: NativeProgram,
+        sizes: dict[str, int],
+        wanted: Sequence[int],
+        left: Sequence[int] = (),
+        *,
+        leaves_batches: bool = False,
     ) -> None:
         self.program = program
         self.ready = program.ready(sizes)
         self.sizes = sizes
-        self.wanted, self.left = list(wanted), list(left)
+        self.wanted, self.left, self.leaves_batches = list(wanted), list(left), leaves_batches
+        self._is_plain = not (self.left or leaves_batches)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(program.library[RUN_TEAM])
         self._straight = Straight(program, sizes, wanted)
         self._known: tuple[dict[int, float], dict[int, float]] = {}, {}  # without lists of terms, and with them:
@@ -95,7 +106,7 @@ class Steps:
         program.last = ready
         others = min(self._seconds.values(), default=SECONDS_OF_KERNEL * ready.count)
         seconds = steps * self._seconds.get(1, others)
-        lists = self._lists.of(feed, seconds) if self.left or self._straight.is_out else []
+        lists = self._lists.of(feed, seconds) if self._straight.is_out or not self._is_plain else []
         if lists:
             program, ready = self._lists.made()
         self._seconds = self._known[bool(lists)]
@@ -110,7 +121,7 @@ class Steps:
             else:
                 call.give(k, x)
         results, each_anew = call.make_results(self.wanted)
-        straight = None if lists or self.left else self._straight.function(call.given(), steps, seconds)
+        straight = None if lists or not self._is_plain else self._straight.function(call.given(), steps, seconds)
         try:
             if straight is not None:
                 done = self._run_straight(straight, call.frame, call.moves, steps, stop)
@@ -119,10 +130,11 @@ class Steps:
         finally:
             call.put_back()
             ready.status[0] = 0
-        if failed or not self.left:
+        if failed or self._is_plain:
             return Ran(done, results, {}, {})
         left = {k: np.array(results[k][done - 1]) if k in results else each_anew[k] for k in self.left}
-        return Ran(done, results, left, {k: np.array(batch) for k, batch in call.batches.items()})
+        batches = {k: np.array(batch) for k, batch in call.batches.items()} if self.leaves_batches else {}
+        return Ran(done, results, left, batches)
 
     def _run_straight(
         self, function: Function, frame: Array, moves: Sequence[tuple[int, int]], steps: int, stop: Callable[[], bool]

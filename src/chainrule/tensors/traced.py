@@ -12,6 +12,7 @@ from chainrule import run as engines
 from chainrule.errors import GradientError, InPlaceError
 from chainrule.graph import Graph, Node, Primitive, primitive
 from chainrule.graph.sizes import same_shape
+from chainrule.interrupts import held
 from chainrule.tensors.again import ONE_TENSOR, Again, again
 from chainrule.tensors.arguments import rebuild
 from chainrule.tensors.attributes import GIVEN, MADE, RESULT, Place
@@ -129,6 +130,9 @@ class Traced:
         self._assigned = [(a.find, a.now) for a in ends.assigned if a.node is None]
         self._of_results = [k for k, _ in ends.of_results]
         self._of_attributes = [k for k, _ in ends.of_attributes]
+        self._is_whole = not (
+            self._draws or self._before or self._after or self._attributes or self._new or self._of_results
+        )
         self._expected = ends.expected
         self.memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
@@ -197,6 +201,12 @@ class Traced:
 
         If an operation raises, nothing has changed.
         """
+        if not self._is_whole:
+            with held():  # what the program wrote, and what follows it here, is one thing
+                return self._run(tensors, values, sizes)
+        return self._run(tensors, values, sizes)
+
+    def _run(self, tensors: list[Tensor], values: list[Any], sizes: dict[str, int]) -> Any:
         if self._written_arguments:
             self._check_arguments(tensors)
         for call in self._before:
@@ -403,7 +413,10 @@ class Traced:
         runner = self._steps.get(key)
         if runner is None:
             program = cast("engines.NativeProgram", self.program)
-            runner = self._steps[key] = engines.Steps(program, sizes, wanted, self._left_for_attributes())
+            keeps_rows = any(kind == GIVEN for attribute in self._attributes for kind, _ in attribute.sources)
+            runner = self._steps[key] = engines.Steps(
+                program, sizes, wanted, self._left_for_attributes(), leaves_batches=keeps_rows
+            )
         feed = engines.Feed(gathered, numbers, order, scaled)
         done, results, left, batches = runner.run(values, feed, steps, stop)
         for find in self._written:
