@@ -114,6 +114,9 @@ class Trace:
                 kept |= {id(part): f"{name.text}{place}" for place, part in parts if isinstance(part, Tensor)}
         for y in self.made:
             y._value = Leaked(self.name, kept[id(y)]) if id(y) in kept else gone
+        for bound in self.bound.values():
+            if bound.rebound:
+                shared_storage(bound.tensor).rebound -= bound.rebound
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
         self.errors = []
         self.grads, self.modules, self.names, self.storages, self._made_here = {}, {}, {}, {}, []
@@ -396,6 +399,7 @@ class Trace:
             bound = self.bound[id(x)]
             bound.node = node
             bound.rebound += 1
+            shared_storage(x).rebound += 1  # until the trace ends: views that the code made ask for their nodes anew
         else:
             x._node = node
             storage = shared_storage(x)
