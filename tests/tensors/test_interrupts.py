@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,27 @@ def test_a_single_call_is_done_whole(native: bool, monkeypatch: pytest.MonkeyPat
     assert one.weights() == twin.weights()
     assert one.seen.tolist() == twin.seen.tolist()
     assert cr.default_generator.get_state()["draw"] == draws["draw"]
+
+
+@pytest.mark.parametrize("name", ["open", "write", "fsync", "replace"])
+def test_a_file_is_the_old_one_or_the_new_one_and_nothing_else_is_left(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tensors.safetensors"
+    cr.save({"a": cr.zeros(3)}, file)
+    does = getattr(os, name)
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        found = does(*args, **kwargs)
+        signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(os, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cr.save({"a": cr.ones(3)}, file)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert cr.load(file)["a"].tolist() in ([0, 0, 0], [1, 1, 1])
 
 
 def test_what_is_held_back_happens_in_the_end() -> None:

@@ -328,3 +328,43 @@ def test_after_training_gradients_of_inputs_can_be_read_and_those_of_parameters_
     model.zero_grad()
     model(x).sum().backward()
     assert model[0].weight.grad.any()
+
+
+class Weights(cr.Callback):
+    """Notes the bits of the model after each batch of the first epoch, and stops after one of them."""
+
+    def __init__(self, at: int = 0) -> None:
+        self.at = at
+        self.bits: list[Any] = []
+
+    def on_batch_end(self, trainer: Any, epoch: int, batch: int, loss: Any, outputs: Any) -> None:
+        self.bits.append(state_bits(trainer.model))
+        if batch == self.at:
+            trainer.stop("enough")
+
+
+@pytest.mark.parametrize("native", ["0", "1"])
+@pytest.mark.parametrize("from_arrays", [True, False])
+@pytest.mark.parametrize("at", [1, 3, 10])
+def test_nothing_is_learned_after_the_batch_at_which_training_is_stopped(
+    at: int, from_arrays: bool, native: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", native)
+    X, y = classes(160)
+    data = (X, y) if from_arrays else iter_again([(X[k : k + 16], y[k : k + 16]) for k in range(0, 160, 16)])
+    whole, stopped = Weights(), Weights(at)
+    trainer(network(), epochs=1, callbacks=[whole]).fit(data)
+    own = trainer(network(), epochs=1, callbacks=[stopped])
+    history = own.fit(data)
+    assert stopped.bits == whole.bits[:at]
+    assert state_bits(own.model) == whole.bits[at - 1]
+    assert bool(history.partial) == (at < 10)
+
+
+def test_a_time_limit_ends_many_batches_of_one_call_where_the_history_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")
+    X, y = classes(200_000)
+    own = trainer(network(), epochs=1, batch_size=1, time_limit=0.05, optimizer="adam")
+    history = own.fit((X, y))
+    steps = {int(state["step"]) for state in own.optimizer.state.values()}
+    assert steps == {int(history.partial.split()[0])}

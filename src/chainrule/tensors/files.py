@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from chainrule.errors import FileError, nearest
+from chainrule.interrupts import held
 
 PathLike = str | os.PathLike[str]
 Bytes = bytes | bytearray | memoryview
@@ -29,22 +30,28 @@ def atomic_write(path: PathLike, contents: Bytes) -> None:
     folder, name = os.path.split(target)
     mode = _mode_of(target, path)
     temporary = os.path.join(folder, f".{name[:100]}.{os.getpid()}-{next(_numbers)}.tmp")
+    with held() as ctrl_c:  # which happens while the bytes are written, or else when the file is there
+        _replace(target, temporary, contents, mode, path, ctrl_c)
+
+
+def _replace(target: str, temporary: str, contents: Bytes, mode: int | None, path: PathLike, ctrl_c: held) -> None:
     written = False
     try:
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         written = True
         try:
-            view = memoryview(contents).cast("B")
-            while view:
-                view = view[os.write(file, view) :]
-            if mode is not None and hasattr(os, "fchmod"):
-                os.fchmod(file, mode)
-            os.fsync(file)
+            with ctrl_c.let_through():
+                view = memoryview(contents).cast("B")
+                while view:
+                    view = view[os.write(file, view) :]
+                if mode is not None and hasattr(os, "fchmod"):
+                    os.fchmod(file, mode)
+                os.fsync(file)
         finally:
             os.close(file)
         os.replace(temporary, target)
         written = False
-        _sync_folder(folder)
+        _sync_folder(os.path.dirname(target))
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

@@ -158,6 +158,9 @@ class Loop:
         trainer.model.train()
         learning = stretches(trainer, self.batches, measured=measured is not None)
         for learned in learning:
+            if learned is None:
+                part = f"{number} of {self.batches.count or 'more'} batches"
+                break
             self.rate = learned.rate
             losses, weights = learned.losses, learned.sizes
             k = first_bad(losses)
@@ -175,9 +178,6 @@ class Loop:
             self.progress.batch(len(learned.losses))
             if trainer.time_limit is not None and self.seconds() > trainer.time_limit:
                 trainer.stop("time")
-            if trainer.why_stop and next(learning, None) is not None:
-                part = f"{number} of {self.batches.count or 'more'} batches"
-                break
         if not number:
             raise DataError(f"{self.batches.name}: the iterable gave no batch", expected="at least one batch (X, y)")
         if found := first_nonfinite(trainer.tensors(), trainer.optimizer):

@@ -6,6 +6,7 @@ result: the batches, their order and their sums are those of learning from one a
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -47,12 +48,15 @@ class Looked(NamedTuple):
     outputs: Array
 
 
-def stretches(trainer: Trainer, batches: Batches, *, measured: bool) -> Iterator[Learned]:
-    """Learn from every batch of an epoch."""
+def stretches(trainer: Trainer, batches: Batches, *, measured: bool) -> Iterator[Learned | None]:
+    """Learn from every batch of an epoch; None where training was told to stop and batches are left, which ends it."""
     if isinstance(batches, ArrayBatches) and _may_hurry(trainer, batches):
         yield from _learn_in_a_hurry(trainer, batches, measured)
         return
-    yield from map(partial(_one, trainer), batches.epoch(trainer.generator))  # which keeps no batch
+    for learned in map(partial(_one_unless_told, trainer), batches.epoch(trainer.generator), itertools.count()):
+        yield learned  # no batch is kept
+        if learned is None:
+            return
 
 
 def looks(trainer: Trainer, batches: ArrayBatches) -> Iterator[Looked]:
@@ -84,6 +88,10 @@ def _look_at(trainer: Trainer, batch: Batch) -> Looked:
 def _steps_at_once(seconds: float, done: int) -> int:
     """Return how many steps the next call should do, after ``done`` of them took so many seconds."""
     return max(1, min(MOST_STEPS, int(done * SECONDS / max(seconds, 1e-6)), 16 * done))
+
+
+def _one_unless_told(trainer: Trainer, batch: Batch, number: int) -> Learned | None:
+    return None if number and trainer.why_stop else _one(trainer, batch)
 
 
 def _one(trainer: Trainer, batch: Batch) -> Learned:
@@ -141,11 +149,14 @@ class _Stretch:
         return self.batches.batch(self.order[self.starts[self.at] : self.starts[self.at + 1]])
 
 
-def _learn_in_a_hurry(trainer: Trainer, batches: ArrayBatches, measured: bool) -> Iterator[Learned]:
+def _learn_in_a_hurry(trainer: Trainer, batches: ArrayBatches, measured: bool) -> Iterator[Learned | None]:
     """Learn from an epoch of arrays, in as few calls as the clock allows."""
     stretch = _Stretch(batches, batches.order(trainer.generator))
     at_once = max(1, min(MOST_STEPS, int(SECONDS / trainer.seconds_of_step))) if trainer.seconds_of_step else 1
     while stretch.is_left():
+        if stretch.at and trainer.why_stop:
+            yield None
+            return
         sizes = stretch.sizes(min(at_once, stretch.alike()))
         began = time.perf_counter()
         learned = _many(trainer, stretch, sizes, measured) if sizes.all() else None
