@@ -23,11 +23,11 @@ SAME_NAME = frozenset(
 
 
 def in_torch(made_by: Any, operands: list[Any], attributes: dict[str, Any], *, order: Any = None) -> Any:
-    """Return the result of a primitive for arrays, if PyTorch is there; ``order`` (a random generator): its sums have another order."""
+    """Return the result of a primitive for arrays (ours where PyTorch has none); ``order`` (a random generator): its sums have another order."""
     rule = SUMS.get(made_by.name)
     if rule is None and made_by.name in SAME_NAME:
         rule = getattr(torch, made_by.name, None)
-    if rule is None or operands[0].dtype.kind != "f":
+    if torch is None or rule is None or operands[0].dtype.kind != "f":
         return np.asarray(made_by.evaluate(*operands, **attributes))
     if made_by.name in SUMS:
         attributes = {**attributes, "order": order}

@@ -27,6 +27,7 @@ from chainrule.errors import ChainruleError
 from chainrule.graph import Graph, Node, Recording, constant, graph_input, primitives, recording, show, verify
 from chainrule.graph.sizes import Size, UndecidedSize, broadcast_shapes, evaluate, infer_reshape, numel, symbol
 from chainrule.ops.body import BodyRecording, scalar_input, vector_input
+from chainrule.ops.random import Draw
 from chainrule.run.native import NativeProgram
 from chainrule.run.program import Program
 
@@ -148,7 +149,7 @@ class Unfit(Exception):  # a turn of the generator that leads nowhere
 class Known(NamedTuple):
     """What is known of a value at each batch size, and how exact it is.
 
-    The value as interpreted, in float64, in float64 with roundings thrown in, in PyTorch, and in PyTorch (several times) from
+    The value as interpreted, in PyTorch's float64, in float64 with roundings thrown in, in PyTorch, and in PyTorch (several times) from
     operands that are off by a rounding and with sums in another order.
     """
 
@@ -211,9 +212,12 @@ def known(node: Node, inputs: Sequence[Known], batches: Iterable[int]) -> Known:
             return exact._replace(exactness=exactness)
         unit = max([UNIT[node.dtype.name], *[x.unit for x in floats]])
         random = np.random.default_rng(len(node.attributes))
+        if isinstance(made_by, Draw):  # in another dtype it would be another draw
+            drawn = given(values)
+            return drawn._replace(exactness=exactness, unit=unit)
         for n in batches:
             attributes = {k: evaluate(v, {"n": n}) for k, v in widened(node.attributes).items()}
-            wide[n] = np.asarray(made_by.evaluate(*[x.wide[n] for x in inputs], **attributes))
+            wide[n] = in_torch(made_by, [x.wide[n] for x in inputs], attributes)
             noisy = np.asarray(made_by.evaluate(*[x.disturbed[n] for x in inputs], **attributes))
             noise = UNIT[node.dtype.name] * rounding(name, made_by, inputs, attributes, n, noisy)
             disturbed[n] = noisy + noise * random.choice([-1, 1], size=noisy.shape)
