@@ -10,7 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import InPlaceError
+from chainrule.errors import InPlaceError, TraceError
 
 
 @pytest.fixture(params=["interpreted", "native"], autouse=True)
@@ -141,3 +141,101 @@ def test_an_alias_sees_what_the_optimizer_does(rule: str) -> None:
         return [*losses, *[number for p in (*model.parameters(), *slow) for number in p.flatten().tolist()]]
 
     np.testing.assert_allclose(lookahead(compiled=True), lookahead(compiled=False), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_other_data_leave_alone_what_had_the_old_ones(compiled: bool) -> None:
+    p = parameter()
+
+    def swap(x: Any) -> Any:
+        backup = p.data
+        p.data = x
+        found = (p * 2).detach()
+        with cr.no_grad():
+            p.add_(1)
+        p.data = backup
+        return found, backup
+
+    call = cr.compile(swap) if compiled else swap
+    for _ in range(3):
+        found, backup = call(cr.full((2, 2), 7.0))
+        assert found.tolist() == [[14, 14], [14, 14]]
+        assert p.tolist() == backup.tolist() == [[1, 2], [3, 4]]
+    assert p.requires_grad
+    assert p.is_leaf
+
+
+def test_weights_may_be_swapped_for_their_average_and_back() -> None:
+    model = nn.Linear(2, 2)
+    own = {name: p.detach().tolist() for name, p in model.named_parameters()}
+    average = {name: 0 * p.data for name, p in model.named_parameters()}
+    backup = {}
+    for name, p in model.named_parameters():
+        backup[name], p.data = p.data, average[name]
+    assert model(cr.ones(1, 2)).tolist() == [[0, 0]]
+    for name, p in model.named_parameters():
+        p.data = backup[name]
+    assert {name: p.detach().tolist() for name, p in model.named_parameters()} == own
+    assert all(not value.any() for value in average.values())
+
+
+def test_data_of_another_shape_are_refused_inside() -> None:
+    p = parameter()
+
+    @cr.compile
+    def function(x: Any) -> Any:
+        p.data = x
+        return p.sum()
+
+    with pytest.raises(TraceError, match=r"data of shape \(3,\) for a tensor of shape \(2, 2\)"):
+        function(cr.ones(3))
+
+
+class KeepsViews(nn.Module):
+    """A layer that keeps views of its weight and of a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(cr.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+        self.register_buffer("count", cr.zeros(4))
+
+    def forward(self, x: Any) -> Any:
+        self.turned = self.weight.detach().T
+        self.parts = {"last": self.weight.data[1:], "rows": list(self.weight.detach().unbind(0))}
+        self.some = self.count[:2]
+        if not hasattr(self, "flat"):
+            self.flat = self.weight.detach().view(-1)
+        with cr.no_grad():
+            self.count.add_(1)
+        return x @ self.weight
+
+
+def test_views_that_are_kept_see_what_becomes_of_the_weight() -> None:
+    found = []
+    for compiled in (False, True):
+        model = KeepsViews()
+        optimizer = cr.optim.SGD(model.parameters(), lr=0.01)
+
+        def step(x: Any, model: Any = model, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        call = cr.compile(step) if compiled else step
+        x, rows = cr.ones(4, 3), []
+        for k in range(4):
+            if compiled and k == 3:
+                call.repeat(x, times=3)
+            else:
+                [call(x) for _ in range(3 if k == 3 else 1)]
+            kept = [model.turned, model.parts["last"], *model.parts["rows"], model.some, model.flat]
+            rows.append([y.tolist() for y in (*kept, model.weight)])
+        model.turned.mul_(2)  # by code outside: they are views of it
+        rows.append(model.weight.tolist())
+        assert not model.turned.requires_grad
+        found.append(rows)
+    for ours, expected in zip(found[1], found[0], strict=True):
+        for x, y in zip(ours, expected, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5)

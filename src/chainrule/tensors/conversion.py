@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError
+from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError, TraceError
 from chainrule.graph import Dtype
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.tensors import creation
@@ -34,6 +34,7 @@ from chainrule.tensors.generator import Generator
 from chainrule.tensors.logic import lt
 from chainrule.tensors.memory import detach, write
 from chainrule.tensors.options import Option, check_options, in_memory_format, own_memory_format
+from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, concrete, device, new_leaf, numpy_dtype
 from chainrule.tensors.views import permuted, transpose
 
@@ -292,8 +293,16 @@ def data(input: Tensor) -> Tensor:
 
 
 def set_data(input: Tensor, value: Tensor) -> None:
-    """Let the tensor have other data: its memory stays, if the shapes are equal."""
-    if same_shape(tuple(input.shape), tuple(value.shape)) and numpy_dtype(input) == numpy_dtype(value):
+    """Let the tensor have other data: a copy of that of ``value``. What shared its memory keeps the old one."""
+    is_alike = same_shape(tuple(input.shape), tuple(value.shape)) and numpy_dtype(input) == numpy_dtype(value)
+    if STATE.mode == TRACE and STATE.trace is not None:
+        if not is_alike:
+            raise TraceError(
+                f"data of shape {tuple(value.shape)} for a tensor of shape {tuple(input.shape)}, in a compiled function",
+                expected="the same shape and dtype",
+                fix="change it outside of the compiled function",
+            )
+        STATE.trace.let_go(input)
         write(detach(input), value.detach())
         return
     input._value = np.array(value._value)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from chainrule.graph import Node
+from chainrule.graph import Node, Primitive
+from chainrule.run.program import is_symbolic
 from chainrule.tensors.arguments import Results
 from chainrule.tensors.attributes import (
     FOUND,
@@ -24,7 +25,7 @@ from chainrule.tensors.attributes import (
     take_out,
 )
 from chainrule.tensors.bindings import Grad
-from chainrule.tensors.memory import detach, root
+from chainrule.tensors.memory import detach, root, view
 from chainrule.tensors.tensor import NOT_KEPT, STOP, Tensor, current_node
 from chainrule.tensors.trace import Trace
 
@@ -118,10 +119,10 @@ class Ends:
             return GIVEN, place
         if x._value is not None and not self._trace.is_fresh(x):
             return FOUND, functools.partial(self._finder(x), [])
-        base = x._parent
-        if base is not None and base._value is not None and x._link is not None and x._link[0] is STOP:
-            find = self._finder(base)  # detached of a tensor from outside: it sees what becomes of that
-            return FOUND, lambda: _detached(find([]))
+        base, links = _links_of(x)
+        if links and base._value is not None and not self._trace.is_fresh(base) and not self._node(x).requires_grad:
+            find = self._finder(base)  # a view of a tensor from outside sees what becomes of that
+            return FOUND, lambda: _viewed(find([]), links)
         number = self._made.get(id(x))
         if number is None:
             number = self._made[id(x)] = len(self.in_attributes)
@@ -219,8 +220,25 @@ def kind_of_gradient(gradient: Any) -> Any:
     return gradient if gradient is None or gradient is NOT_KEPT else Tensor
 
 
-def _detached(x: Tensor | None) -> Tensor | None:
-    return None if x is None else detach(x)
+Link = tuple[Primitive, dict[str, Any]]
+
+
+def _links_of(x: Tensor) -> tuple[Tensor, list[Link]]:
+    """Return the first tensor with a value below views that the code made, and what made them of it; none for other sizes."""
+    links: list[Link] = []
+    while x._value is None and x._parent is not None and x._link is not None:
+        links.insert(0, x._link)
+        x = x._parent
+    return x, [] if any(is_symbolic(value) for _, attributes in links for value in attributes.values()) else links
+
+
+def _viewed(x: Tensor | None, links: list[Link]) -> Tensor | None:
+    if x is None:
+        return None
+    y = detach(x)
+    for made_by, attributes in links:
+        y = y if made_by is STOP else view(made_by, y, attributes)
+    return y
 
 
 def finder(x: Tensor) -> Find:

@@ -23,7 +23,7 @@ from chainrule.tensors.dtypes import F64, I64
 from chainrule.tensors.facts import is_ordinary, parts_of_object
 from chainrule.tensors.generator import default_generator
 from chainrule.tensors.guarded_names import Option
-from chainrule.tensors.memory import put_back
+from chainrule.tensors.memory import put_back, root
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
 from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, gradient_not_kept, shared_storage
@@ -372,6 +372,13 @@ class Trace:
         if node is None:
             raise TraceError("a write of a tensor without a node")
         self._rebind(x, node, tracked)
+
+    def let_go(self, x: Tensor) -> None:
+        """Let views of ``x`` that the code made be tensors of their own, as ``x`` gets other memory."""
+        for y in self.made:
+            if y._parent is not None and root(y) is x:
+                y._node = current_node(y)
+                y._parent = y._link = y._storage = None
 
     def _rebind(self, x: Tensor, node: Node, tracked: bool) -> None:
         if id(x) in self.bound or x._parent is None:
