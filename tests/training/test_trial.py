@@ -164,3 +164,27 @@ def test_callbacks_that_are_no_list_are_refused(given: Any) -> None:
 def test_a_compiled_model_is_refused_as_fit_compiles_by_itself() -> None:
     with pytest.raises(ArgumentTypeError, match=r"got a compiled model; expected an nn.Module\. Give the model itself"):
         cr.fit(cr.compile(nn.Linear(4, 2)), (X, Y), **OPTIONS)
+
+
+class Counts(nn.Module):
+    """Counts its calls, in place: in a buffer, in a tensor in an attribute, and in one in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.register_buffer("n", cr.zeros(1))
+        self.calls, self.several = cr.zeros(1), [cr.zeros(1)]
+
+    def forward(self, x: Any) -> Any:
+        with cr.no_grad():
+            for count in (self.n, self.calls, *self.several):
+                count.add_(1)
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_a_model_writes_in_place_in_the_trial_is_undone(compiled: bool) -> None:
+    X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    model = Counts()
+    cr.fit(model, (X, np.arange(20) % 3), epochs=1, batch_size=4, progress=False, compile=compiled)
+    assert [model.n.item(), model.calls.item(), model.several[0].item()] == [5, 5, 5]

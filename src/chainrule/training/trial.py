@@ -11,6 +11,8 @@ from chainrule.errors import ChainruleError
 from chainrule.nn import Module
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.compile import Compiled
+from chainrule.tensors.memory import overwrite
+from chainrule.tensors.tensor import Tensor
 
 ROWS = 2
 TOLD = (
@@ -22,10 +24,11 @@ CONTAINERS: tuple[Any, ...] = (list, deque, set, OrderedDict, dict)
 
 @contextmanager
 def trial(model: Module) -> Iterator[None]:
-    """Let attributes, hooks and parts of all modules be what they were; say of an error that it came up here."""
+    """Let attributes, hooks, parts and states of all modules be what they were; say of an error that it came up here."""
     attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
     held = [value for _, before in attributes for value in before.values() if isinstance(value, CONTAINERS)]
     contents = [(value, _contents(value)) for value in held]
+    states = [(x, x.detach().numpy().copy()) for x in _states(model, held)]
     try:
         yield
     except ChainruleError as error:
@@ -45,7 +48,18 @@ def trial(model: Module) -> Iterator[None]:
             compiled = {name: value for name, value in own.items() if isinstance(value, Compiled)}  # to be used again
             own.clear()
             own.update(before | compiled)
+        for x, numbers in states:
+            if x.detach().numpy().tobytes() != numbers.tobytes():
+                overwrite(x, numbers)
         CHANGES.bump()
+
+
+def _states(model: Module, held: list[Any]) -> list[Tensor]:
+    """Return the tensors that a model keeps beside its parameters: buffers, and those in attributes."""
+    found = [*model.buffers(), *[x for module in model.modules() for x in vars(module).values()]]
+    found += [x for value in held for x in _contents(value)]
+    parameters = {id(p) for p in model.parameters()}
+    return [x for x in found if isinstance(x, Tensor) and id(x) not in parameters]
 
 
 def _base(value: Any) -> Any:
