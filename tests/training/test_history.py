@@ -102,3 +102,9 @@ def test_cutting_forgets_what_came_after() -> None:
     h.cut(1, 1)
     assert (len(h), h.stopped, h.best_epoch) == (1, "", 1)
     assert cr.History().best == {}
+
+
+def test_a_number_is_no_name_of_a_history() -> None:
+    history = trainer(network(), epochs=1).fit(classes(20))
+    with pytest.raises(NameUnknown, match=r"the history has no 0.*history\.rows has the epochs' rows"):
+        history[0]  # type: ignore[index]

@@ -57,8 +57,8 @@ class History:
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.names:
-            near = nearest(name, self.names) if isinstance(name, str) else "history.rows has the rows of the epochs"
-            raise NameUnknown(f"the history has no {name!r}", fix=near or f"it has {self.names}")
+            fix = nearest(str(name), self.names) or f"it has {self.names}; history.rows has the epochs' rows"
+            raise NameUnknown(f"the history has no {name!r}", fix=fix)
         return [row.get(name, float("nan")) for row in self.rows]
 
     def __contains__(self, name: object) -> bool:
