@@ -8,6 +8,7 @@ A number that such code sets would be set once, while tracing, and never again: 
 from __future__ import annotations
 
 import functools
+import operator
 import weakref
 from collections.abc import Callable, Iterator, KeysView
 from typing import Any
@@ -134,6 +135,26 @@ def note_optimizer(trace: Trace, optimizer: Any) -> None:
     trace.reached.note_optimizer(type(optimizer).__name__, optimizer)
     if not is_own(type(optimizer).step):
         trace.reached.note(optimizer.step)
+
+
+def note_groups(trace: Trace, optimizer: Any) -> None:
+    """Let it matter which parameters are in which group, and in which order; once is enough."""
+    if trace.is_first((id(optimizer), note_groups)):
+        known = [[weakref.ref(p) for p in group["params"]] for group in _groups_of(lambda: optimizer)]
+        text = f"which parameters are in which group of {type(optimizer).__name__}, or their order,"
+        trace.expect(text, optimizer, functools.partial(_are_in, known))
+
+
+def _are_in(known: list[list[weakref.ref[Any]]], optimizer: Any) -> bool:
+    """Say whether the groups have these parameters."""
+    groups = vars(optimizer)["param_groups"]
+    if len(groups) != len(known):
+        return False
+    for group, finds in zip(groups, known, strict=True):
+        params = group["params"]
+        if len(params) != len(finds) or not all(map(operator.is_, map(operator.call, finds), params)):
+            return False
+    return True
 
 
 def traced_groups(trace: Trace, optimizer: Any, groups: list[Group]) -> list[Group]:
