@@ -6,7 +6,7 @@ import operator
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -262,6 +262,65 @@ class ClassName(Name):
             if before != after:
                 return f"{self.text}.{name} was replaced"
         return f"'{self.text}' was replaced"
+
+
+class MissingNames(Name):
+    """Globals that code asks for and that are not there: names of builtins, and what it goes on without."""
+
+    __slots__ = ("_are_missing", "_names", "attributes")
+
+    def __init__(self, names: dict[str, Any], missing: Iterable[str]) -> None:
+        self.attributes, self._names = frozenset(missing), names
+        self._are_missing = names.keys().isdisjoint  # of the keys at each time
+        super().__init__(id(names), "a global", _nothing)
+
+    def _fact(self) -> Any:
+        return None
+
+    def holds(self) -> bool:
+        return self._are_missing(self.attributes)
+
+    def difference(self) -> str:
+        return f"'{min(self.attributes & self._names.keys())}' is a global now, and was none"
+
+
+def _nothing() -> None:
+    """Stand for what is not there."""
+
+
+class MissingAttributes(Name):
+    """The same of what a function, a class or a Python module of the user's holds; one that is gone is as it was."""
+
+    __slots__ = ("_owner", "attributes")
+
+    def __init__(self, text: str, owner: Any, missing: Iterable[str]) -> None:
+        self.attributes, self._owner = frozenset(missing), weakref.ref(owner)
+        super().__init__(id(owner), text, _nothing)
+
+    def _fact(self) -> Any:
+        return None
+
+    def narrow(self, choose: Choose) -> None:
+        """Compare no more where the code itself has put a tensor of the trace, which has no value."""
+        held = self._held()
+        self.attributes = frozenset(name for name in self.attributes if not _is_of_trace(held.get(name)))
+
+    def _held(self) -> Mapping[str, Any]:
+        owner = self._owner()
+        return {} if owner is None else vars(owner)
+
+    def holds(self) -> bool:
+        owner = self._owner()
+        return owner is None or vars(owner).keys().isdisjoint(self.attributes)
+
+    def difference(self) -> str:
+        return f"'{self.text}.{min(self.attributes & self._held().keys())}' is there now, and was not"
+
+
+def _is_of_trace(value: Any) -> bool:
+    """Say whether a value is a tensor without a value, or a container with one."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
+    return any(isinstance(part, Tensor) and part._value is None for part in parts)
 
 
 class EnvironmentName(Name):
