@@ -187,13 +187,15 @@ def test_a_counter_that_code_puts_into_a_class() -> None:
     assert [of(compiled, cr.ones(1)) for _ in range(3)] == [1, 2, 3]
 
 
-def test_a_tensor_that_code_puts_into_a_class_once() -> None:
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_tensor_that_code_puts_into_a_class_once(is_nested: bool) -> None:
     class Cached(nn.Module):
         def forward(self, a: Any) -> Any:
             kind: Any = type(self)
             if not hasattr(kind, "mask"):
-                kind.mask = cr.ones(1) * 2
-            return a * kind.mask
+                mask = a.detach() * 0 + 2
+                kind.mask = {"a": [mask]} if is_nested else mask
+            return a * (kind.mask["a"][0] if is_nested else kind.mask)
 
     model = Cached()
     compiled = cr.compile(lambda a: model(a))

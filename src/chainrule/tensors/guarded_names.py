@@ -317,10 +317,12 @@ class MissingAttributes(Name):
         return f"'{self.text}.{min(self.attributes & self._held().keys())}' is there now, and was not"
 
 
-def _is_of_trace(value: Any) -> bool:
-    """Say whether a value is a tensor without a value, or a container with one."""
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
-    return any(isinstance(part, Tensor) and part._value is None for part in parts)
+def _is_of_trace(value: Any, depth: int = 4) -> bool:
+    """Say whether a value is a tensor without a value, or a nest of containers with one in it."""
+    if isinstance(value, Tensor):
+        return value._value is None
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return depth > 0 and any(_is_of_trace(part, depth - 1) for part in parts)
 
 
 class EnvironmentName(Name):
