@@ -121,7 +121,9 @@ class Optimizer:
 
     def structure(self, group: Group) -> dict[str, Any]:
         """Return what selects the operations of the body: the flags of a group, and whether its weights decay."""
-        found = {name: group[name] for name in self.flags}
+        found: dict[str, Any] = {}
+        for name in self.flags:  # at every call of a compiled step
+            found[name] = group[name]
         found["decays"] = as_number(group.get("weight_decay", 0)) != 0
         return found
 

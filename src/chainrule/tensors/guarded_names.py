@@ -228,12 +228,13 @@ def _code_of(function: FunctionType) -> tuple[Any, ...]:
 class ClassName(Name):
     """The methods, properties and other members of a class that hold code, also those of its bases: which ones they are."""
 
-    __slots__ = ("_members", "attributes")
+    __slots__ = ("_members", "_pairs", "attributes")
 
     def __init__(self, text: str, kind: type, names: Iterable[str]) -> None:
         self.attributes = frozenset(names)
         self._members = tuple(sorted(self.attributes))
         super().__init__(id(kind), text, weakref.ref(kind))
+        self._pairs = tuple(zip(self._members, self.known, strict=True))
 
     def _fact(self) -> Any:
         kind = self._find()
@@ -246,10 +247,12 @@ class ClassName(Name):
         if kind is None:
             return True
         mro = kind.__mro__
-        for name, known in zip(self._members, self.known, strict=True):
+        for name, known in self._pairs:
             for base in mro:
-                if name in base.__dict__:
-                    if base.__dict__[name] is not known._find() and member_of(kind, name) is not known._find():
+                held = base.__dict__
+                if name in held:
+                    was = known._find()
+                    if held[name] is not was and member_of(kind, name) is not was:
                         return False
                     break
             else:
