@@ -32,7 +32,7 @@ from chainrule.optim.rule import (
 )
 from chainrule.optim.saved import Handle, load, save
 from chainrule.optim.settings import settings_of, settings_read
-from chainrule.optim.traced_groups import note_optimizer, refused, traced_groups
+from chainrule.optim.traced_groups import note_groups, note_optimizer, refused, traced_groups
 from chainrule.tensors.autograd import enable_grad, fill_grad_with_zeros, no_grad
 from chainrule.tensors.dtypes import F64
 from chainrule.tensors.memory import overwrite, write
@@ -121,7 +121,9 @@ class Optimizer:
 
     def structure(self, group: Group) -> dict[str, Any]:
         """Return what selects the operations of the body: the flags of a group, and whether its weights decay."""
-        found = {name: group[name] for name in self.flags}
+        found: dict[str, Any] = {}
+        for name in self.flags:  # at every call of a compiled step
+            found[name] = group[name]
         found["decays"] = as_number(group.get("weight_decay", 0)) != 0
         return found
 
@@ -195,6 +197,7 @@ class Optimizer:
         """Drop the gradients of all parameters, or fill them with zeros."""
         if STATE.mode == TRACE and STATE.trace is not None and not STATE.trace.has_made(self):
             note_optimizer(STATE.trace, self)
+            note_groups(STATE.trace, self)
         for group in self.__dict__["param_groups"]:
             for p in group["params"]:
                 if set_to_none:
@@ -274,6 +277,7 @@ class Optimizer:
         if is_made_here:
             self._check_made_here(trace)
         else:
+            note_groups(trace, self)
             trace.expect(f"what selects the rule of {name}", self, _structures)
             if self._settings:
                 trace.expect(f"an attribute that the rule of {name} reads", self, _settings_of)
@@ -392,8 +396,8 @@ class Optimizer:
 
 
 def _structures(optimizer: Optimizer) -> list[Any]:
-    """Return what a compiled step takes for granted of an optimizer."""
-    return [(optimizer.structure(group), len(group["params"])) for group in optimizer.__dict__["param_groups"]]
+    """Return what a compiled step takes for granted of an optimizer, beside which parameters are in which group."""
+    return [optimizer.structure(group) for group in optimizer.__dict__["param_groups"]]
 
 
 def _settings_of(optimizer: Optimizer) -> dict[str, Any]:

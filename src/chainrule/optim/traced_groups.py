@@ -14,6 +14,7 @@ from typing import Any
 
 from chainrule.errors import TraceError
 from chainrule.optim.rule import Group
+from chainrule.tensors.guarded_names import Name
 from chainrule.tensors.named import is_own
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.trace import Trace
@@ -134,6 +135,44 @@ def note_optimizer(trace: Trace, optimizer: Any) -> None:
     trace.reached.note_optimizer(type(optimizer).__name__, optimizer)
     if not is_own(type(optimizer).step):
         trace.reached.note(optimizer.step)
+
+
+class Places(Name):
+    """Which parameters are in which group, and their order. Ids say it, as long as all of these parameters exist."""
+
+    __slots__ = ("_finds", "_gone", "_optimizer")
+
+    def __init__(self, optimizer: Any) -> None:
+        self._optimizer = weakref.ref(optimizer)
+        self._gone: list[Any] = []
+        groups = vars(optimizer)["param_groups"]
+        self._finds = [weakref.ref(p, self._gone.append) for group in groups for p in group["params"]]
+        super().__init__(id(optimizer), type(optimizer).__name__, _nothing)
+
+    def _fact(self) -> Any:
+        optimizer = self._optimizer()
+        if optimizer is None or self._gone:
+            return None
+        found = []
+        for group in optimizer.__dict__["param_groups"]:  # at every call: a comprehension takes longer
+            found.append([*map(id, group["params"])])
+        return found
+
+    def holds(self) -> bool:
+        return bool(self.known == self._fact())
+
+    def difference(self) -> str:
+        return f"the parameters in the groups of {self.text}, or their order, changed"
+
+
+def _nothing() -> None:
+    """Stand for what is looked at in another way."""
+
+
+def note_groups(trace: Trace, optimizer: Any) -> None:
+    """Let it matter which parameters are in which group, and in which order; once is enough."""
+    if trace.is_first((id(optimizer), Places)):
+        trace.reached.names.append(Places(optimizer))
 
 
 def traced_groups(trace: Trace, optimizer: Any, groups: list[Group]) -> list[Group]:

@@ -17,6 +17,7 @@ ASK_BY_TEXT = frozenset(
     ("getattr", "hasattr", "attrgetter", "__dict__", "vars", "__getattribute__", "getattr_static")
 )  # what asks for attributes by a text
 
+GO_ON = ("AttributeError", "Exception", "BaseException")  # what code catches that goes on without an attribute
 LOAD_OUTSIDE = ("LOAD_GLOBAL", "LOAD_DEREF")
 
 
@@ -36,6 +37,19 @@ def attributes_read(code: CodeType) -> frozenset[str]:
     stored = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_ATTR"}
     loaded = {i.argval for i in dis.get_instructions(code) if i.opname != "STORE_ATTR"}
     return attributes_of(code) - {name for name in stored if name not in loaded}
+
+
+@functools.cache
+def may_go_without(code: CodeType) -> frozenset[str]:
+    """Return the names of the attributes that code may ask for where there are none: by a text, or catching the error."""
+    found: set[str] = set()
+    if not ASK_BY_TEXT.isdisjoint(code.co_names):
+        texts = [*code.co_consts, *[text for c in code.co_consts if isinstance(c, tuple) for text in c]]
+        found.update(c for c in texts if isinstance(c, str) and c.isidentifier())
+    if any(name in code.co_names for name in GO_ON):
+        found.update(i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_ATTR", "LOAD_METHOD"))
+    named = {name for name in found if name[:2] != "__"}
+    return frozenset(named).union(*[may_go_without(c) for c in code.co_consts if isinstance(c, CodeType)])
 
 
 @functools.cache

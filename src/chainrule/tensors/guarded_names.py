@@ -6,7 +6,7 @@ import operator
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -228,12 +228,13 @@ def _code_of(function: FunctionType) -> tuple[Any, ...]:
 class ClassName(Name):
     """The methods, properties and other members of a class that hold code, also those of its bases: which ones they are."""
 
-    __slots__ = ("_members", "attributes")
+    __slots__ = ("_members", "_pairs", "attributes")
 
     def __init__(self, text: str, kind: type, names: Iterable[str]) -> None:
         self.attributes = frozenset(names)
         self._members = tuple(sorted(self.attributes))
         super().__init__(id(kind), text, weakref.ref(kind))
+        self._pairs = tuple(zip(self._members, self.known, strict=True))
 
     def _fact(self) -> Any:
         kind = self._find()
@@ -246,10 +247,12 @@ class ClassName(Name):
         if kind is None:
             return True
         mro = kind.__mro__
-        for name, known in zip(self._members, self.known, strict=True):
+        for name, known in self._pairs:
             for base in mro:
-                if name in base.__dict__:
-                    if base.__dict__[name] is not known._find() and member_of(kind, name) is not known._find():
+                held = base.__dict__
+                if name in held:
+                    was = known._find()
+                    if held[name] is not was and member_of(kind, name) is not was:
                         return False
                     break
             else:
@@ -262,6 +265,67 @@ class ClassName(Name):
             if before != after:
                 return f"{self.text}.{name} was replaced"
         return f"'{self.text}' was replaced"
+
+
+class MissingNames(Name):
+    """Globals that code asks for and that are not there: names of builtins, and what it goes on without."""
+
+    __slots__ = ("_are_missing", "_names", "attributes")
+
+    def __init__(self, names: dict[str, Any], missing: Iterable[str]) -> None:
+        self.attributes, self._names = frozenset(missing), names
+        self._are_missing = names.keys().isdisjoint  # of the keys at each time
+        super().__init__(id(names), "a global", _nothing)
+
+    def _fact(self) -> Any:
+        return None
+
+    def holds(self) -> bool:
+        return self._are_missing(self.attributes)
+
+    def difference(self) -> str:
+        return f"'{min(self.attributes & self._names.keys())}' is a global now, and was none"
+
+
+def _nothing() -> None:
+    """Stand for what is not there."""
+
+
+class MissingAttributes(Name):
+    """The same of what a function, a class or a Python module of the user's holds; one that is gone is as it was."""
+
+    __slots__ = ("_owner", "attributes")
+
+    def __init__(self, text: str, owner: Any, missing: Iterable[str]) -> None:
+        self.attributes, self._owner = frozenset(missing), weakref.ref(owner)
+        super().__init__(id(owner), text, _nothing)
+
+    def _fact(self) -> Any:
+        return None
+
+    def narrow(self, choose: Choose) -> None:
+        """Compare no more where the code itself has put a tensor of the trace, which has no value."""
+        held = self._held()
+        self.attributes = frozenset(name for name in self.attributes if not _is_of_trace(held.get(name)))
+
+    def _held(self) -> Mapping[str, Any]:
+        owner = self._owner()
+        return {} if owner is None else vars(owner)
+
+    def holds(self) -> bool:
+        owner = self._owner()
+        return owner is None or vars(owner).keys().isdisjoint(self.attributes)
+
+    def difference(self) -> str:
+        return f"'{self.text}.{min(self.attributes & self._held().keys())}' is there now, and was not"
+
+
+def _is_of_trace(value: Any, depth: int = 4) -> bool:
+    """Say whether a value is a tensor without a value, or a nest of containers with one in it."""
+    if isinstance(value, Tensor):
+        return value._value is None
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return depth > 0 and any(_is_of_trace(part, depth - 1) for part in parts)
 
 
 class EnvironmentName(Name):

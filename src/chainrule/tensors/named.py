@@ -23,7 +23,9 @@ from chainrule.tensors.code_reads import (
     attributes_read,
     first_of_getattr,
     globals_of,
+    globals_set,
     imports_of,
+    may_go_without,
 )
 from chainrule.tensors.code_variables import Global, OfClass, attributes_put, defaults, variables
 from chainrule.tensors.facts import (
@@ -47,6 +49,8 @@ from chainrule.tensors.guarded_names import (
     EnvironmentName,
     ListName,
     LongName,
+    MissingAttributes,
+    MissingNames,
     Name,
     ObjectName,
     SetName,
@@ -79,6 +83,10 @@ class Named:
         self._set: dict[tuple[int, str], str] = {}  # attributes of functions and classes that code sets: their names
         self.found: dict[tuple[int, str], tuple[str, Find]] = {}
         self.attributes: set[str] = set()
+        self._without: set[str] = set()  # attributes that code may go on without
+        self._missing: dict[
+            int, tuple[dict[str, Any], set[str]]
+        ] = {}  # globals that are not there, by the id of their dict
         self._forwards: set[int] = set()  # of modules, which are looked at when they run
         self._of_others: set[str] = set()  # the attributes that other code names
         self.functions: dict[int, FunctionType] = {}
@@ -165,7 +173,19 @@ class Named:
         for plain in self.functions.values():
             if is_of_user(plain.__module__):
                 names.append(CodeName(id(plain), plain.__qualname__.rpartition("<locals>.")[2], weakref.ref(plain)))
-        return names
+        names += [MissingNames(held, missing) for held, missing in self._missing.values() if missing]
+        return [*names, *self._missing_attributes()] if self._without else names
+
+    def _missing_attributes(self) -> Iterator[Name]:
+        """Yield what code may go on without of functions, classes and Python modules: what is not there."""
+        owners = {id(other): (text, other) for text, other in [*self._python_modules.values(), *self._by_name]}
+        for kind in self._classes:
+            owners.update({id(base): (base.__name__, base) for base in kind.__mro__ if is_of_user(base.__module__)})
+        for text, owner in owners.values():
+            if isinstance(owner, ModuleType) or is_of_user(owner.__module__):
+                missing = self._without.difference(vars(owner))
+                if missing:
+                    yield MissingAttributes(text, owner, missing)
 
     def modules(self) -> Iterable[tuple[str, Any]]:
         """Return the modules of layers, each with the place where it was met."""
@@ -185,6 +205,7 @@ class Named:
             named = attributes_read(code) if id(plain) in self._only_read else attributes_of(code)
             if is_of_user(plain.__module__):
                 self._meet_imported(plain)
+                self._note_missing(plain)
                 if id(plain) not in self._only_read:
                     self._asked.update(asked_by(code))
                 if asks_by_made_name(code) and not all(map(_is_library, _asked_for(plain))):
@@ -203,6 +224,13 @@ class Named:
                 if may_change(find()):
                     self.found[id(plain), text] = (text, find)
                 self._objects.append((text, find()))
+
+    def _note_missing(self, plain: FunctionType) -> None:
+        """Take down which globals a function asks for that are not there, and which attributes it may go on without."""
+        self._without |= may_go_without(plain.__code__)
+        held = plain.__globals__
+        missing = [text for text in globals_of(plain.__code__) if text not in held]
+        self._missing.setdefault(id(held), (held, set()))[1].update({*missing}.difference(globals_set(plain.__code__)))
 
     def _meet(self, place: int, text: str, find: Find, by: FunctionType) -> None:
         """Take down a variable, and what is to be followed of its value."""
