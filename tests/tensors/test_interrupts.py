@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -91,6 +92,7 @@ def assert_nothing_is_left_open() -> None:
     assert not WATCHES._counts
     assert (cr.ones(2) + 1).tolist() == [2, 2]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert gc.isenabled()
 
 
 @pytest.mark.filterwarnings(

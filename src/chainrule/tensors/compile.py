@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from chainrule import run as engines
+from chainrule.compiler.garbage import garbage_put_off
 from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, nearest, warn
 from chainrule.graph import Graph, show
 from chainrule.graph.size_in_code import SizeInCode
@@ -292,7 +293,7 @@ class Compiled:
             warn(f"{self.name} runs on the interpreter, not natively: {reason}")
 
     def _traced(self, call: Call, *, is_run: bool) -> Traced:
-        with held() as ctrl_c:
+        with held() as ctrl_c, garbage_put_off():
             trace = Trace(self.name, call.sizes, self._traces.moving)
             trace.is_run = is_run
             (_, (args, kwargs)) = call.given.form
@@ -309,7 +310,8 @@ class Compiled:
                 raise
             finally:
                 trace.close()
-        traced.settle(call.sizes)
+            with ctrl_c.let_through():
+                traced.settle(call.sizes)
         return traced
 
     def _run_in(self, trace: Trace, call: Call, ctrl_c: held) -> Traced:
