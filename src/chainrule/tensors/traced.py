@@ -9,45 +9,24 @@ from typing import Any, cast
 import numpy as np
 
 from chainrule import run as engines
-from chainrule.errors import GradientError, InPlaceError
-from chainrule.graph import Graph, Node, Primitive, primitive
-from chainrule.graph.sizes import same_shape
+from chainrule.errors import InPlaceError
+from chainrule.graph import Graph, primitive
 from chainrule.interrupts import held
-from chainrule.tensors.again import ONE_TENSOR, Again, again
+from chainrule.tensors.again import Again, again
 from chainrule.tensors.arguments import rebuild
-from chainrule.tensors.attributes import GIVEN, MADE, RESULT, Place
+from chainrule.tensors.attributes import Place
 from chainrule.tensors.bindings import current_generator
-from chainrule.tensors.changes import CHANGES
-from chainrule.tensors.ends import Ends, Kind, kind_of_gradient
+from chainrule.tensors.ends import Ends, kind_of_gradient
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.guards import Guards, label_of
+from chainrule.tensors.kept import Kept
+from chainrule.tensors.makers import gradient_of, makers_of
 from chainrule.tensors.memory import refresh, settle
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, shared_storage
 from chainrule.tensors.trace import Trace
 
 CONSTANT = primitive("constant")
 MOST_AGAIN = 16  # sizes that more calls are prepared for
-
-
-class CutOff(Primitive, abstract=True):
-    """Stands on the tape for what made a result inside a compiled function"""
-
-    name = "compiled"
-
-
-CUT_OFF = CutOff()
-
-
-class Result(Node):
-    """The node of a result whose tape was left inside: a gradient cannot pass."""
-
-    __slots__ = ()
-
-    def check_not_freed(self) -> None:
-        raise GradientError(
-            "backward through the result of a compiled function: its tape stayed inside",
-            fix="call backward() inside the compiled function",
-        )
 
 
 class Traced:
@@ -68,10 +47,7 @@ class Traced:
         self._again: dict[tuple[int, ...], Again | None] = {}  # by sizes
         self._before, self._after = trace.calls_before, trace.calls_after
         name_inputs(trace)
-        apart = trace.reached.reads.apart()
-        self._reads_what_it_sets = any(
-            (id(attribute.place.find()), attribute.place.name) not in apart for attribute in self._ends.attributes
-        )
+        self._kept = Kept(self._ends, trace.reached.reads)
         reached = trace.reached
         self.guards = Guards(
             reached.names, trace.modules, trace.answers, reached.modules, reached.reads, reached.left()
@@ -122,29 +98,18 @@ class Traced:
         self._numbers = [(nodes, ask) for nodes, ask in self._numbers if nodes[0] in place]
         self._form, self._kinds = ends.form, ends.kinds
         self._makers = self.result_makers()
-        self._attributes = ends.attributes
-        self._makers_for_attributes = self._makers_of(ends.kinds_in_attributes)
         self._written = [read.find for read in written]
         self._written_arguments = [k for k, read in enumerate(ends.arguments) if read.after is not read.before]
         self._new = [a.find for a in new]
         self._assigned = [(a.find, a.now) for a in ends.assigned if a.node is None]
         self._of_results = [k for k, _ in ends.of_results]
-        self._of_attributes = [k for k, _ in ends.of_attributes]
-        self._is_whole = not (
-            self._draws or self._before or self._after or self._attributes or self._new or self._of_results
-        )
+        self._is_whole = not (self._draws or self._before or self._after or self._kept or self._new or self._of_results)
         self._expected = ends.expected
         self.memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
-        self._carried = _carried(ends, place)
-        targets |= {first_in_attributes + number: k for number, k in self._carried.items()}
-        self._first_in_attributes, self._num_in_attributes = first_in_attributes, len(outputs) - first_in_attributes
-        self._are_lasting = all(
-            (not is_read or all(kind == MADE and which in self._carried for kind, which in attribute.sources))
-            and all(kind != GIVEN or which in self._argument_inputs for kind, which in attribute.sources)
-            for attribute, is_read in zip(ends.attributes, ends.are_read, strict=True)
-        )
+        self._kept.settle(ends, first_in_attributes, place)
+        targets |= self._kept.targets()
         self.program, self.reason = engines.choose(self.graph, targets, sizes)
         del self._ends
 
@@ -192,7 +157,7 @@ class Traced:
             if x is None:
                 return None
             values.append(x._value)
-        for k in self._carried.values():
+        for k in self._kept.carried.values():
             values[k] = np.array(values[k], order="C")
         return values
 
@@ -222,18 +187,18 @@ class Traced:
                 _write(x, outputs[at])
             at += 1
         for find in self._new:
-            find(tensors)._grad = Tensor(_dense(outputs[at]))
+            find(tensors)._grad = gradient_of(outputs[at])
             at += 1
         for find, now in self._assigned:
             x = find(tensors)
             if x is not None:
                 x._grad = now
         for k in self._of_results:
-            results[k]._grad = Tensor(_dense(outputs[at]))
+            results[k]._grad = gradient_of(outputs[at])
             at += 1
-        if self._attributes:
+        if self._kept:
             made = dict(enumerate(outputs))
-            self._set_attributes(made, dict(enumerate(results)), dict(enumerate(tensors)), sizes)
+            self._kept.put(made, dict(enumerate(results)), dict(enumerate(tensors)), sizes, self.guards)
         for generator, count in self._draws:
             current_generator(generator).draw += count
         for call in self._after:
@@ -241,41 +206,11 @@ class Traced:
         self.runs += 1
         return rebuild(self._form, results, sizes)
 
-    def _set_attributes(
-        self,
-        outputs: Mapping[int, Any],
-        results: Mapping[int, Tensor],
-        given: Mapping[int, Tensor],
-        sizes: dict[str, int],
-    ) -> None:
-        """Put what was computed for attributes into them; one whose outputs are not there stays what it was."""
-        held_before = self.guards.held_at == CHANGES.count
-        first = self._first_in_attributes
-        made = {
-            k: make(outputs[first + k]) for k, make in enumerate(self._makers_for_attributes) if first + k in outputs
-        }
-        for at, k in enumerate(self._of_attributes, first + len(self._makers_for_attributes)):
-            if at in outputs:
-                made[k]._grad = Tensor(_dense(outputs[at]))
-        there = [attribute for attribute in self._attributes if attribute.is_made_of(made, results, given)]
-        values = [attribute.value(made, results, given, sizes) for attribute in there]
-        for attribute, value in zip(there, values, strict=True):
-            attribute.place.put(value)
-        if held_before and not self._reads_what_it_sets:  # what it itself did is no reason to look again
-            self.guards.held_at = CHANGES.count
-
-    def _left_for_attributes(self) -> list[int]:
-        """Return which outputs the last of many runs has to leave: those for attributes that are not carried."""
-        first = self._first_in_attributes
-        of_attributes = [first + k for k in range(self._num_in_attributes) if k not in self._carried]
-        sources = [source for attribute in self._attributes for source in attribute.sources]
-        return [*of_attributes, *{which for kind, which in sources if kind == RESULT}]
-
     def only_computes(self) -> bool:
         """Say whether a run does nothing but compute results from arguments and what is outside, and asks nobody anything."""
         return not (
             self._placed or self._before or self._after or self._numbers or self._draws or self._written or self._new
-            or self._assigned or self._of_results or self._attributes or self._expected or self.guards.answers
+            or self._assigned or self._of_results or self._kept or self._expected or self.guards.answers
         )  # fmt: skip
 
     def again(self, tensors: list[Tensor], sizes: dict[str, int]) -> Again | None:
@@ -290,11 +225,7 @@ class Traced:
 
     def result_makers(self) -> list[Callable[[Any], Tensor]]:
         """Return the functions that make the results of arrays."""
-        return self._makers_of(self._kinds)
-
-    def _makers_of(self, kinds: list[Kind]) -> list[Callable[[Any], Tensor]]:
-        makers = {Kind.PLAIN: Tensor, Kind.LEAF: _leaf, Kind.CUT_OFF: _cut_off}
-        return [makers[kind] for kind in kinds]
+        return makers_of(self._kinds)
 
     def engine(self) -> list[str]:
         """Say in lines what runs it, or why that is not native code."""
@@ -327,7 +258,7 @@ class Traced:
 
     def attributes(self) -> list[tuple[Place, Any]]:
         """Return the attributes that a run sets, and what they hold now."""
-        return [(attribute.place, attribute.place.value()) for attribute in self._attributes]
+        return self._kept.values()
 
     def written(self, tensors: list[Tensor]) -> list[Tensor]:
         """Return the tensors that a run with these arguments writes into."""
@@ -357,7 +288,7 @@ class Traced:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
         calls = self._before or self._after or self._new or self._of_results or self._written_arguments
         kept = any(now is not None and now is not NOT_KEPT for _, now in self._assigned)
-        return not self.reason and not calls and not kept and self._are_lasting
+        return not self.reason and not calls and not kept and self._kept.is_lasting
 
     def run_steps(
         self,
@@ -395,9 +326,7 @@ class Traced:
                 break
             between(step)
             if self.guards.names and not self.guards.hold():
-                steps = (
-                    step + 1
-                )  # a rate that the code reads is another one now: what follows is a run of another trace
+                steps = step + 1  # a rate that the code reads is another one now: what follows is another trace's
                 break
         first = len(values)
         values += told[0]
@@ -413,9 +342,8 @@ class Traced:
         runner = self._steps.get(key)
         if runner is None:
             program = cast("engines.NativeProgram", self.program)
-            keeps_rows = any(kind == GIVEN for attribute in self._attributes for kind, _ in attribute.sources)
             runner = self._steps[key] = engines.Steps(
-                program, sizes, wanted, self._left_for_attributes(), leaves_batches=keeps_rows
+                program, sizes, wanted, self._kept.left(), leaves_batches=self._kept.holds_rows
             )
         feed = engines.Feed(gathered, numbers, order, scaled)
         done, results, left, batches = runner.run(values, feed, steps, stop)
@@ -427,12 +355,12 @@ class Traced:
             x = find(tensors)
             if x is not None:
                 x._grad = now
-        if self._attributes:
-            left |= {self._first_in_attributes + number: values[k] for number, k in self._carried.items()}
+        if self._kept:
+            left |= {number: values[k] for number, k in self._kept.targets().items()}
             found = {k: make(left[k]) for k, make in enumerate(self._makers) if k in left}
             given = {k: x for k, x in enumerate(tensors) if places.get(k) not in gathered}
             given |= {k: Tensor(batches[place]) for k, place in places.items() if place in batches}
-            self._set_attributes(left, found, given, sizes)
+            self._kept.put(left, found, given, sizes, self.guards)
         for generator, count in self._draws:
             current_generator(generator).draw += count * done
         self.runs += done
@@ -463,37 +391,6 @@ class Traced:
                     f"the compiled function '{self.name}' writes to its argument {k}, which shares memory with another one",
                     fix="pass a clone() of one of them",
                 )
-
-
-def _leaf(value: Any) -> Tensor:
-    return Tensor(value).requires_grad_()
-
-
-def _cut_off(value: Any) -> Tensor:
-    return Tensor(value, Result(CUT_OFF, None, {}, value.shape, value.dtype, True))
-
-
-def _carried(ends: Ends, place: Mapping[Node, int]) -> dict[int, int]:
-    """Return which outputs for attributes take the place of an input: of a state that is found there, and is like the new one.
-
-    A run works on a copy of such an input, which then is what the attribute holds; many runs in one call leave it there.
-    """
-    found: dict[int, int] = {}
-    for attribute in ends.attributes:
-        read = ends.placed_at.get((id(attribute.place.find()), attribute.place.name))
-        if read is None or attribute.form != ONE_TENSOR or attribute.sources[0][0] != MADE:
-            continue
-        number = attribute.sources[0][1]
-        before, node = read.before, ends.in_attributes[number]
-        is_alike = same_shape(before.shape, node.shape) and before.dtype == node.dtype
-        if is_alike and read.after is before and before in place and number not in found:
-            found[number] = place[before]
-    return found
-
-
-def _dense(value: Any) -> Any:
-    """Return a gradient as eager mode keeps it: its own memory, every element its own."""
-    return value if value.base is None and value.flags.writeable else np.array(value, order="C")
 
 
 def _write(x: Tensor, value: Any) -> None:
