@@ -101,7 +101,6 @@ def test_bits_are_those_of_a_machine_with_narrower_vectors(features: int, monkey
     found = []
     for name in (target.HOST, "avx2"):
         monkeypatch.setenv(target.VARIABLE, name)
-        monkeypatch.setattr(terms, "_makers", {})
         model, step = built(features)
         losses = step.over(x, y, batch_size=50, passes=3)
         assert_left_out(step, products=2)

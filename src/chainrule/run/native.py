@@ -58,6 +58,7 @@ class Ready:
             (program.library[call.kernel], first + 8 * at, items)
             for call, at, items in zip(recipe.calls, layout.starts, layout.items, strict=True)
         ]
+        self.library = program.library  # kept, as the records have addresses in it
         self.records = np.array(words or [(0, 0, 0)], dtype=np.int64)
         self.count = len(words)
         self.frame = np.zeros(recipe.num_slots, dtype=np.int64)

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import compiler
-from chainrule.compiler.cache import load_or_build
 from chainrule.compiler.interface import CHUNK, LIST_HEAD, Kind, Scaling, TermList
-from chainrule.compiler.target import host
 from chainrule.compiler.value import LANES
 from chainrule.errors import ChainruleError
 from chainrule.graph import Array
 from chainrule.ops.lines import empty_in_lines
 from chainrule.run.gather import gather_kernel
+from chainrule.run.kernel import kernel
 
 if TYPE_CHECKING:
-    from chainrule.compiler.cache import Loaded
     from chainrule.run.many_call import Feed
     from chainrule.run.native import NativeProgram, Ready
 
@@ -173,22 +171,7 @@ def share(listed: TermList, sample: Array) -> float:
     return float(tiles[:, : listed.length].mean())
 
 
-_makers: dict[tuple[Kind, int], Loaded] = {}
-
-
 def _maker(listed: TermList) -> int:
     """Return the address of the kernel that makes a list."""
     kind, block = listed.kind, listed.block
-    found = _makers.get((kind, block))
-    if found is None:
-        machine = host()
-
-        def write() -> tuple[str, bytes]:
-            module = compiler.Module(machine.masks, machine.lookup)
-            compiler.write_lists(module, kind, block)
-            return module.text(machine.attributes()), b""
-
-        found = _makers[kind, block] = load_or_build(f"lists {kind} {block}".encode(), write, machine)
-    (name,) = found.library
-    address: int = found.library[name]
-    return address
+    return kernel(f"lists {kind} {block}", lambda module: compiler.write_lists(module, kind, block))
