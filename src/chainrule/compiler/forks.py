@@ -22,6 +22,13 @@ def lock_of_process() -> threading.Lock:
     return lock
 
 
+def rlock_of_process() -> Any:
+    """Return a lock like that of ``lock_of_process``, which the thread that holds it can take again."""
+    lock = threading.RLock()
+    _LOCKS.add(lock)
+    return lock
+
+
 def _free_all() -> None:
     for lock in list(_LOCKS):
         lock._at_fork_reinit()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from chainrule import run as engines
+from chainrule.compiler.forks import rlock_of_process
 from chainrule.compiler.garbage import garbage_put_off
 from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, nearest, warn
 from chainrule.graph import Graph, show
@@ -55,6 +56,7 @@ class Compiled:
         self._traces = Traces(self.name, self.parameters)
         self._reasons_told: set[str] = set()  # why it is not native
         self._again: Again | None = None  # what serves calls like one of the last
+        self._tracing = rlock_of_process()  # one thread traces; those that ask meanwhile may be served by what it made
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["function"], name)
@@ -180,24 +182,22 @@ class Compiled:
     def traced_for(self, *args: Any) -> tuple[Traced, list[Any], dict[str, int]] | None:
         """Return the trace that serves a call with these arguments, its tensors and sizes; None if there is none yet."""
         call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
-        decided = self._traces.decided.get(call.key)
-        if decided is not None:
-            call.fix_sizes(decided)
-        tensors = call.given.tensors
-        for entry in self._traces.by_key.get(call.key, ()):
-            if entry.traced.holds(tensors) and entry.traced.finds_all(tensors):
-                return entry.traced, tensors, call.sizes
-        return None
+        found = self._found(call)
+        return None if found is None else (found, call.given.tensors, call.sizes)
 
     def served(self, *args: Any) -> tuple[Traced, list[Any], dict[str, int]] | None:
         """Return what ``traced_for`` does, traced now if need be but not run; None if it runs uncompiled."""
         found = self.traced_for(*args)
-        if found is None:
-            call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
-            if call.family in self._traces.given_up or self._traces.are_many(call):
-                return None
-            self._trace(call, self._traces.why(call), is_run=False)
+        if found is not None:
+            return found
+        with self._tracing:
             found = self.traced_for(*args)
+            if found is None:
+                call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
+                if call.family in self._traces.given_up or self._traces.are_many(call):
+                    return None
+                self._trace(call, self._traces.why(call), is_run=False)
+                found = self.traced_for(*args)
         return found
 
     def origin(self, *args: Any, judged: Sequence[int] | None = None, layer: str = "") -> Origin | None:
@@ -239,20 +239,38 @@ class Compiled:
 
     def _first_call(self, call: Call) -> Any:
         """Trace the function for a call that no trace serves, and run it; or run it uncompiled if there are too many."""
-        family, tensors = call.family, call.given.tensors
-        if family not in self._traces.given_up:
-            reason = self._traces.why(call)
-            self._traces.forget_gone(reason)
-            if self._traces.are_many(call):
-                self._traces.give_up(call, reason)
-            else:
-                traced = self._trace(call, reason)
-                values = traced.inputs(tensors)
-                if values is None:
-                    raise TraceError(f"{self.name}: a tensor from outside went away while the function was traced")
-                return traced.run(tensors, values, call.sizes)
-        args, kwargs = rebuild(call.given.form, tensors, {})
-        return self.function(*args, **kwargs)
+        tensors = call.given.tensors
+        with self._tracing:
+            traced = self._found(call) or self._made(call)
+            values = None if traced is None else traced.inputs(tensors)
+        if traced is None:
+            args, kwargs = rebuild(call.given.form, tensors, {})
+            return self.function(*args, **kwargs)
+        if values is None:
+            raise TraceError(f"{self.name}: a tensor from outside went away while the function was traced")
+        return traced.run(tensors, values, call.sizes)
+
+    def _found(self, call: Call) -> Traced | None:
+        """Return the trace that serves a call; None if there is none yet."""
+        decided = self._traces.decided.get(call.key)
+        if decided is not None:
+            call.fix_sizes(decided)
+        tensors = call.given.tensors
+        for entry in self._traces.by_key.get(call.key, ()):
+            if entry.traced.holds(tensors) and entry.traced.finds_all(tensors):
+                return entry.traced
+        return None
+
+    def _made(self, call: Call) -> Traced | None:
+        """Return a new trace for a call; None if there are too many."""
+        if call.family in self._traces.given_up:
+            return None
+        reason = self._traces.why(call)
+        self._traces.forget_gone(reason)
+        if self._traces.are_many(call):
+            self._traces.give_up(call, reason)
+            return None
+        return self._trace(call, reason)
 
     def _trace(self, call: Call, reason: str, *, is_run: bool = True) -> Traced:
         call.check_batch_axis()

@@ -390,7 +390,7 @@ class Named:
             if vars(module).get("_made_while_tracing", True):  # or none of chainrule's
                 continue
             read = self.attributes if module is self.owner else self._of_others
-            for name, value in vars(module).items():
+            for name, value in vars(module).copy().items():  # other threads import
                 if name in read and may_change(value):
                     self._attribute(text, module, name)
         for text, other in [*self._python_modules.values(), *self._by_name]:
