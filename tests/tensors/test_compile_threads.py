@@ -9,6 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.errors import ChainruleError
 
 
 def at_once(call, count: int = 6) -> list:
@@ -18,7 +19,7 @@ def at_once(call, count: int = 6) -> list:
         barrier.wait(10)
         try:
             found.append(call())
-        except Exception as error:
+        except (ChainruleError, RuntimeError, ValueError) as error:
             found.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(count)]
