@@ -15,9 +15,9 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.compiler.target import unsupported
 from chainrule.errors import GradientError, TraceError
-from chainrule.nn.parameter import replace_memory
 from chainrule.tensors import compile as compiling
 from chainrule.tensors.again import DIFFERS
+from chainrule.tensors.memory import replace_memory
 
 needs_native = pytest.mark.skipif(unsupported() is not None, reason="the short way is of native code")
 CALLS = compiling.ENOUGH + 2

@@ -18,7 +18,7 @@ from chainrule.errors import (
 from chainrule.graph import Array
 from chainrule.nn import hooks
 from chainrule.nn.hooks import Hook, RemovableHandle, call_with_hooks
-from chainrule.nn.parameter import Buffer, Parameter, replace_memory
+from chainrule.nn.parameter import Buffer, Parameter
 from chainrule.nn.place import locate
 from chainrule.nn.state import IncompatibleKeys, load_state_dict, state_dict
 from chainrule.tensors.attributes import holds_tensors
@@ -26,6 +26,7 @@ from chainrule.tensors.autograd import fill_grad_with_zeros
 from chainrule.tensors.binary import conversion_of, kind_of
 from chainrule.tensors.changes import CHANGES, CountedDict, before_change
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
+from chainrule.tensors.memory import replace_memory
 from chainrule.tensors.reads import ALWAYS
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, concrete, device

@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ArgumentTypeError
-from chainrule.graph import Array
-from chainrule.tensors.changes import CHANGES
-from chainrule.tensors.memory import refresh
-from chainrule.tensors.tensor import Tensor, concrete, new_leaf, shared_storage
+from chainrule.tensors.tensor import Tensor, concrete, shared_storage
 
 
 def _memory(data: Any, kind: str) -> Tensor:
@@ -74,13 +71,3 @@ class Buffer(Tensor):
             memo[id(self)] = type(self)(Tensor(np.array(concrete(self, "deepcopy"))), persistent=self.persistent)
         copied: Buffer = memo[id(self)]
         return copied
-
-
-def replace_memory(x: Tensor, value: Array) -> None:
-    """Give a parameter or buffer other memory, perhaps of another dtype; it stays the same object and the same leaf."""
-    wanted = x.requires_grad
-    x._value = value
-    x._storage = x._parent = x._link = None
-    x._node = new_leaf(x) if wanted else None
-    refresh(x)
-    CHANGES.bump()

@@ -17,16 +17,21 @@ from chainrule.tensors.state import STATE
 
 
 class Changes:
-    """Counts the changes to all modules of the process."""
+    """Counts the changes to all modules of the process; ``moves``: those by which a tensor got other memory."""
 
-    __slots__ = ("count",)
+    __slots__ = ("count", "moves")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.moves = 0
 
     def bump(self) -> None:
         """Say that some module changed."""
         self.count += 1
+
+    def note_move(self) -> None:
+        """Say that a tensor got other memory."""
+        self.count += 1
+        self.moves += 1
 
 
 CHANGES = Changes()

@@ -14,7 +14,6 @@ from chainrule.tensors import creation
 from chainrule.tensors.apply import cast
 from chainrule.tensors.arithmetic import add, clone, div, log1p, mul, neg
 from chainrule.tensors.binary import checked
-from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import (
     F32,
     F64,
@@ -32,10 +31,10 @@ from chainrule.tensors.dtypes import (
 from chainrule.tensors.gathering import number_like
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.logic import lt
-from chainrule.tensors.memory import detach, write
+from chainrule.tensors.memory import detach, replace_memory, write
 from chainrule.tensors.options import Option, check_options, in_memory_format, own_memory_format
 from chainrule.tensors.state import STATE, TRACE
-from chainrule.tensors.tensor import Tensor, concrete, device, new_leaf, numpy_dtype
+from chainrule.tensors.tensor import Tensor, concrete, device, new_leaf, numpy_dtype, parent_of
 from chainrule.tensors.views import permuted, transpose
 
 
@@ -263,7 +262,7 @@ def new_empty(input: Tensor, *args: Any, dtype: Any = None, **options: Any) -> T
 
 def detach_(input: Tensor) -> Tensor:
     """Cut the tensor off its tape."""
-    if input._parent is not None:
+    if parent_of(input) is not None:
         raise GradientError("detach_() of a view", fix="use detach()")
     input._node = None
     return input
@@ -305,10 +304,7 @@ def set_data(input: Tensor, value: Tensor) -> None:
         STATE.trace.let_go(input)
         write(detach(input), value.detach())
         return
-    input._value = np.array(value._value)
-    CHANGES.bump()
-    if input._node is not None:
-        input._node = new_leaf(input)
+    replace_memory(input, np.array(value._value))
 
 
 def transposed(input: Tensor) -> Tensor:

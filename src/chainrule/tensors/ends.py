@@ -26,7 +26,7 @@ from chainrule.tensors.attributes import (
 )
 from chainrule.tensors.bindings import Grad
 from chainrule.tensors.memory import detach, root, view
-from chainrule.tensors.tensor import NOT_KEPT, STOP, Tensor, current_node
+from chainrule.tensors.tensor import NOT_KEPT, STOP, Tensor, current_node, parent_of
 from chainrule.tensors.trace import Trace
 
 Find = Callable[
@@ -68,6 +68,7 @@ class Ends:
         results = Results(result)
         put = list(take_out(trace.reached.reads))
         self.places = places_of(trace.reached.reads)  # of tensors from outside, by their ids
+        self.viewed = [(weakref.ref(x), weakref.ref(_top(x))) for x, _, _ in trace.views.values()]
         self._bases = {id(root(x)) for x, _, _ in trace.views.values()}
         self._placed = self._place(trace, {(id(owner), place.name) for owner, place, _ in put})
         self._returned = {id(x): k for k, x in enumerate(results.tensors)}
@@ -218,6 +219,18 @@ class Ends:
 def kind_of_gradient(gradient: Any) -> Any:
     """Return what a trace depends on of a gradient: whether there is none, one that was not kept, or a tensor."""
     return gradient if gradient is None or gradient is NOT_KEPT else Tensor
+
+
+def is_apart(find: Callable[[], Tensor | None], find_base: Callable[[], Tensor | None]) -> bool:
+    """Say whether a tensor does not look at the memory of another one any more, which got other memory."""
+    x, base = find(), find_base()
+    return x is not None and base is not None and _top(x) is not base
+
+
+def _top(x: Tensor) -> Tensor:
+    while (parent := parent_of(x)) is not None:
+        x = parent
+    return x
 
 
 Link = tuple[Primitive, dict[str, Any]]

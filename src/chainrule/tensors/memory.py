@@ -32,6 +32,7 @@ from chainrule.tensors.tensor import (
     is_eager_leaf,
     new_leaf,
     numpy_dtype,
+    parent_of,
     shared_storage,
 )
 
@@ -130,17 +131,19 @@ def detach(x: Tensor) -> Tensor:
 
 def root(x: Tensor) -> Tensor:
     """Return the tensor that owns the memory of ``x``."""
-    while x._parent is not None and not (STATE.mode == TRACE and STATE.trace is not None and STATE.trace.owns(x)):
-        x = x._parent
+    while (parent := parent_of(x)) is not None:
+        if STATE.mode == TRACE and STATE.trace is not None and STATE.trace.owns(x):
+            break
+        x = parent
     return x
 
 
 def is_detached(x: Tensor) -> bool:
     """Return whether a ``detach()`` lies between ``x`` and the owner of its memory."""
-    while x._parent is not None:
+    while (parent := parent_of(x)) is not None:
         if x._link is not None and x._link[0] is STOP:
             return True
-        x = x._parent
+        x = parent
     return False
 
 
@@ -148,12 +151,13 @@ def write(x: Tensor, new: Tensor) -> Tensor:
     """Write ``new`` (broadcast, converted) into the memory of ``x``; the tape follows. Return ``x``."""
     check_writable(x, new)
     tracked = _gradients_recorded() and (x.requires_grad or new.requires_grad)
-    if tracked and x._parent is None and x.is_leaf and x.requires_grad:
+    parent = parent_of(x)
+    if tracked and parent is None and x.is_leaf and x.requires_grad:
         raise InPlaceError(
             "a write in place to a leaf that requires grad",
             fix="write under `with chainrule.no_grad():`, or use an operation that returns a new tensor",
         )
-    if x._parent is not None and not is_detached(x):
+    if parent is not None and not is_detached(x):
         base = root(x)
         if tracked and base.requires_grad and base.is_leaf:
             raise InPlaceError(
@@ -236,12 +240,12 @@ def check_writable(x: Tensor, new: Tensor) -> None:
             expected="a shape that broadcasts to the tensor's",
         )
     y: Tensor | None = x
-    while y is not None and y._link is not None:
-        if y._link[0] is EXPAND and y._parent is not None and not same_shape(tuple(y.shape), tuple(y._parent.shape)):
+    while y is not None and (parent := parent_of(y)) is not None and y._link is not None:
+        if y._link[0] is EXPAND and not same_shape(tuple(y.shape), tuple(parent.shape)):
             raise InPlaceError(
                 "a write in place to an expanded tensor: several of its elements share memory", fix="clone() it first"
             )
-        y = y._parent
+        y = parent
     if x._value is not None and STATE.mode != TRACE and not x._value.flags.writeable:
         raise InPlaceError("a write in place to memory that is read-only", fix="clone() the tensor first")
 
@@ -253,7 +257,7 @@ def leaf_of(x: Tensor) -> Node:
 
 def rebind(x: Tensor, node: Node) -> None:
     """Let ``node`` say how eager ``x`` came about, and follow it up to the tensor that owns the memory."""
-    parent, link = x._parent, x._link
+    parent, link = parent_of(x), x._link
     if parent is not None and link is not None and link[0] is not STOP:
         above = current_node(parent)
         rebind(parent, put_back(link, above if above is not None else leaf_of(parent), node, tape_node))
@@ -304,10 +308,10 @@ def refresh(x: Tensor) -> None:
     Its gradient stays where it was; values kept before the write are told from values kept after it.
     """
     base = x
-    while base._parent is not None:
+    while (parent := parent_of(base)) is not None:
         if base._link is not None and base._link[0] is STOP and base._node is not None and base is not x:
             base._node = _renewed(base)
-        base = base._parent
+        base = parent
     if x is not base and x._node is not None and x._link is not None and x._link[0] is STOP:
         x._node = _renewed(x)
     if base._node is not None:
@@ -338,4 +342,16 @@ def overwrite(x: Tensor, value: Any) -> None:
     refresh(x)
 
 
-__all__ = ["detach", "overwrite", "rebind", "refresh", "root", "view", "write"]
+def replace_memory(x: Tensor, value: Array) -> None:
+    """Give a tensor other memory, perhaps of another shape or dtype; it stays the same object and the same leaf.
+
+    What looked at its memory keeps the old one, which then is its own.
+    """
+    wanted = x.requires_grad
+    x._value = value
+    x._storage, x._parent, x._link = Storage(), None, None
+    x._node = new_leaf(x) if wanted else None
+    CHANGES.note_move()
+
+
+__all__ = ["detach", "overwrite", "rebind", "refresh", "replace_memory", "root", "view", "write"]

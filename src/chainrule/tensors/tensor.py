@@ -385,8 +385,19 @@ def current_node(x: Tensor) -> Node | None:
             raise TraceError("a tensor without a value or a node")
         return x._node
     if x._storage is not None and x._storage.rebound != x._seen:
-        _derive(x, x._parent, x._storage)
+        parent = parent_of(x)
+        if parent is not None:
+            _derive(x, parent, x._storage)
     return x._node
+
+
+def parent_of(x: Tensor) -> Tensor | None:
+    """Return the tensor whose memory a view looks at; None for one with memory of its own, also since the other got new memory."""
+    parent = x._parent
+    if parent is not None and parent._storage is not x._storage:
+        x._parent = x._link = None
+        return None
+    return parent
 
 
 def _derive(x: Tensor, parent: Tensor, storage: Storage) -> None:

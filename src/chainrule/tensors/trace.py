@@ -26,7 +26,16 @@ from chainrule.tensors.guarded_names import Option
 from chainrule.tensors.memory import put_back, root
 from chainrule.tensors.reached import Reached
 from chainrule.tensors.state import PLAIN, STATE, TRACE
-from chainrule.tensors.tensor import NOT_KEPT, STOP, Leaked, Tensor, current_node, gradient_not_kept, shared_storage
+from chainrule.tensors.tensor import (
+    NOT_KEPT,
+    STOP,
+    Leaked,
+    Tensor,
+    current_node,
+    gradient_not_kept,
+    parent_of,
+    shared_storage,
+)
 from chainrule.tensors.user_line import calling_line, user_line
 
 T = TypeVar("T")
@@ -219,18 +228,19 @@ class Trace:
             if id(x) in self._without_tape:
                 self._is_plain_leaf(x, "a tensor from outside")
             return bound.node
-        if x._parent is None or _is_cut_off(x):
+        parent = parent_of(x)
+        if parent is None or _is_cut_off(x):
             return self.bind(x).node
         base = x
-        while base._parent is not None and id(base) not in self.bound and not _is_cut_off(base):
-            base = base._parent
+        while (above := parent_of(base)) is not None and id(base) not in self.bound and not _is_cut_off(base):
+            base = above
         self.node_of(base)
         count = self.bound[id(base)].rebound
         known = self.views.get(id(x))
         if known is not None and known[1] == count:
             return known[2]
         made_by, attributes = x._link or (STOP, {})
-        node = self.recording.apply(made_by, (self.node_of(x._parent),), attributes)
+        node = self.recording.apply(made_by, (self.node_of(parent),), attributes)
         self.views[id(x)] = (x, count, node)
         return node
 
@@ -376,16 +386,16 @@ class Trace:
     def let_go(self, x: Tensor) -> None:
         """Let views of ``x`` that the code made be tensors of their own, as ``x`` gets other memory."""
         for y in self.made:
-            if y._parent is not None and root(y) is x:
+            if parent_of(y) is not None and root(y) is x:
                 y._node = current_node(y)
                 y._parent = y._link = y._storage = None
 
     def _rebind(self, x: Tensor, node: Node, tracked: bool) -> None:
-        if id(x) in self.bound or x._parent is None:
+        parent = parent_of(x)
+        if id(x) in self.bound or parent is None:
             self._set(x, node, tracked)
             return
         link = x._link or (STOP, {})
-        parent = x._parent
         above = self.node_of(parent) if parent._value is not None else _traced_node(parent)
         if link[0] is STOP:  # a write through detach(): the parent keeps its gradient
             self._rebind(parent, node, tracked=False)
@@ -482,9 +492,10 @@ class Trace:
 
 def _is_cut_off(x: Tensor) -> bool:
     """Say whether a tensor from outside is a detached view of one with a tape, which then is of no account."""
-    if x._parent is None or x._link is None or x._link[0] is not STOP:
+    parent = parent_of(x)
+    if parent is None or x._link is None or x._link[0] is not STOP:
         return False
-    node = x._parent._node
+    node = parent._node
     return x._value is not None and node is not None and node.primitive is not None
 
 

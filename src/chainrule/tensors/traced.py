@@ -16,7 +16,8 @@ from chainrule.tensors.again import Again, again
 from chainrule.tensors.arguments import rebuild
 from chainrule.tensors.attributes import Place
 from chainrule.tensors.bindings import current_generator
-from chainrule.tensors.ends import Ends, kind_of_gradient
+from chainrule.tensors.changes import CHANGES
+from chainrule.tensors.ends import Ends, is_apart, kind_of_gradient
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.guards import Guards, label_of
 from chainrule.tensors.kept import Kept
@@ -105,7 +106,8 @@ class Traced:
         self._of_results = [k for k, _ in ends.of_results]
         self._is_whole = not (self._draws or self._before or self._after or self._kept or self._new or self._of_results)
         self._expected = ends.expected
-        self.memories = frozenset(x._storage for read in ends.outside if (x := read.find([])) is not None)
+        self._outside, self._viewed = [read.find for read in ends.outside], ends.viewed
+        self.memories, self._moves = self._memories(), CHANGES.moves
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
         self._kept.settle(ends, first_in_attributes, place)
@@ -115,6 +117,10 @@ class Traced:
 
     def holds(self, tensors: list[Tensor]) -> bool:
         """Return whether what the trace took for granted is so for these arguments."""
+        if self._moves != CHANGES.moves:
+            if any(is_apart(x, base) for x, base in self._viewed):
+                return False
+            self.memories, self._moves = self._memories(), CHANGES.moves
         for x in tensors:
             if x._storage is not None and x._storage in self.memories:
                 return False  # an argument is also used as a tensor from outside
@@ -125,6 +131,10 @@ class Traced:
             if x is None or kind_of_gradient(x._grad) is not kind:
                 return False
         return self.guards.hold()
+
+    def _memories(self) -> frozenset[Any]:
+        """Return the records of the memory of all tensors from outside."""
+        return frozenset([shared_storage(x) for find in self._outside if (x := find([])) is not None])
 
     def finds_all(self, tensors: list[Tensor]) -> bool:
         """Return whether all that a run reads from outside is still there."""
