@@ -9,22 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import GradientError, InPlaceError
-from chainrule.graph.primitive import Dtype, Primitive, Spec
+from chainrule.graph.primitive import Array, Dtype, Primitive, Spec
 from chainrule.graph.recorder import apply
 from chainrule.graph.sizes import Shape
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Callable
 
 
 class Storage:
-    """The memory that a tensor and its views share: how often it was written, and how often its tape was rebound."""
+    """The memory that a tensor and its views share: how often it was written, and how often its tape was rebound.
 
-    __slots__ = ("__weakref__", "rebound", "version")
+    Where the tensor got other memory since, ``left`` finds the array that is left to the views, and ``heir`` the tensor that
+    stands for it: both as long as there are views.
+    """
+
+    __slots__ = ("__weakref__", "heir", "left", "rebound", "version")
 
     def __init__(self) -> None:
         self.version = 0
         self.rebound = 0
+        self.left: weakref.ref[Array] | None = None
+        self.heir: weakref.ref[Any] | None = None
 
 
 class Storages:

@@ -21,16 +21,18 @@ class Ambient:
 class Bound:
     """A tensor from outside inside a trace: the input it became, the node it is now, and how often it was rebound.
 
-    ``gradient_of`` is the tensor whose ``grad`` it was: each run takes the gradient that is there then.
+    ``gradient_of`` is the tensor whose ``grad`` it was: each run takes the gradient that is there then. ``left`` is the node
+    that it was when the code gave it other data: what shared its memory outside keeps that.
     """
 
-    __slots__ = ("gradient_of", "input", "node", "rebound", "tensor")
+    __slots__ = ("gradient_of", "input", "left", "node", "rebound", "tensor")
 
     def __init__(self, tensor: Tensor, node: Node, gradient_of: Tensor | None) -> None:
         self.tensor = tensor
         self.input = node
         self.node = node
         self.rebound = 0
+        self.left: Node | None = None
         self.gradient_of = gradient_of
 
 

@@ -88,6 +88,7 @@ class Ends:
         for grad in trace.grads.values():
             self._sort(grad, keep_gradients)
         self.arguments = [Read(itemgetter(k), trace.inputs[k], self._node(x)) for k, x in enumerate(stand_ins)]
+        self.moved = [self._finder(b.tensor) for b in trace.bound.values() if b.left is not None]
         self.outside: list[Read] = []
         self.placed: list[Read] = []
         self.placed_at: dict[tuple[int, str], Read] = {}  # those that are alone in their attribute

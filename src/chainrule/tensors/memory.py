@@ -9,6 +9,7 @@ kept before the write can be told from values kept after it.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,12 @@ def settle(x: Tensor) -> None:
     if x._parent is None and sys.getrefcount(x._value) <= ALONE:
         x._value = in_lines(x._value)
         CHANGES.bump()
+
+
+def move_apart(x: Tensor) -> None:
+    """Give ``x`` other memory with the same numbers if somebody else looks at what it has."""
+    if sys.getrefcount(x._value) > ALONE:
+        replace_memory(x, x._value.copy())
 
 
 def _link(y: Tensor, x: Tensor, link: tuple[Primitive, dict[str, Any]]) -> Tensor:
@@ -348,6 +355,8 @@ def replace_memory(x: Tensor, value: Array) -> None:
     What looked at its memory keeps the old one, which then is its own.
     """
     wanted = x.requires_grad
+    if x._storage is not None and x._parent is None:
+        x._storage.left = weakref.ref(x._value)
     x._value = value
     x._storage, x._parent, x._link = Storage(), None, None
     x._node = new_leaf(x) if wanted else None

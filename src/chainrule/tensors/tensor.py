@@ -392,12 +392,23 @@ def current_node(x: Tensor) -> Node | None:
 
 
 def parent_of(x: Tensor) -> Tensor | None:
-    """Return the tensor whose memory a view looks at; None for one with memory of its own, also since the other got new memory."""
+    """Return the tensor whose memory a view looks at, or what stands for it since it got other memory; None if there is none."""
     parent = x._parent
-    if parent is not None and parent._storage is not x._storage:
-        x._parent = x._link = None
-        return None
+    if parent is not None and x._storage is not None and parent._storage is not x._storage:
+        parent = x._parent = _heir_of(x._storage)
+        if parent is None:
+            x._link = None
     return parent
+
+
+def _heir_of(storage: Storage) -> Tensor | None:
+    heir = None if storage.heir is None else storage.heir()
+    array = None if storage.left is None else storage.left()
+    if heir is None and array is not None:
+        heir = Tensor(array)
+        heir._storage = storage
+        storage.heir = weakref.ref(heir)
+    return heir
 
 
 def _derive(x: Tensor, parent: Tensor, storage: Storage) -> None:

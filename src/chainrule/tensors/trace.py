@@ -235,12 +235,14 @@ class Trace:
         while (above := parent_of(base)) is not None and id(base) not in self.bound and not _is_cut_off(base):
             base = above
         self.node_of(base)
-        count = self.bound[id(base)].rebound
+        bound = self.bound[id(base)]
+        count = bound.rebound if bound.left is None else -1
         known = self.views.get(id(x))
         if known is not None and known[1] == count:
             return known[2]
         made_by, attributes = x._link or (STOP, {})
-        node = self.recording.apply(made_by, (self.node_of(parent),), attributes)
+        of = bound.left if parent is base and bound.left is not None else self.node_of(parent)
+        node = self.recording.apply(made_by, (of,), attributes)
         self.views[id(x)] = (x, count, node)
         return node
 
@@ -384,7 +386,17 @@ class Trace:
         self._rebind(x, node, tracked)
 
     def let_go(self, x: Tensor) -> None:
-        """Let views of ``x`` that the code made be tensors of their own, as ``x`` gets other memory."""
+        """Let views of ``x`` be tensors of their own, as ``x`` gets other memory."""
+        if x._value is not None:
+            if parent_of(x) is not None and id(x) not in self.bound:
+                raise TraceError(
+                    f"the compiled function '{self.name}' gives other data to a tensor from outside of shape "
+                    f"{x._value.shape} that is a view of another one",
+                    fix="write into it with copy_(), or give it other data outside of the function",
+                )
+            self.node_without_tape(x)
+            bound = self.bound[id(x)]
+            bound.left = bound.left or bound.node
         for y in self.made:
             if parent_of(y) is not None and root(y) is x:
                 y._node = current_node(y)
@@ -397,6 +409,12 @@ class Trace:
             return
         link = x._link or (STOP, {})
         above = self.node_of(parent) if parent._value is not None else _traced_node(parent)
+        if x._value is not None and (to := self.bound.get(id(root(x)))) is not None and to.left is not None:
+            raise TraceError(
+                f"the compiled function '{self.name}' writes into a tensor from outside of shape {x._value.shape}, after it "
+                "gave other data to another one with the same memory",
+                fix="write into it before, or clone() it outside of the function",
+            )
         if link[0] is STOP:  # a write through detach(): the parent keeps its gradient
             self._rebind(parent, node, tracked=False)
         else:

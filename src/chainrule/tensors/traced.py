@@ -22,7 +22,7 @@ from chainrule.tensors.generator import Generator
 from chainrule.tensors.guards import Guards, label_of
 from chainrule.tensors.kept import Kept
 from chainrule.tensors.makers import gradient_of, makers_of
-from chainrule.tensors.memory import refresh, settle
+from chainrule.tensors.memory import move_apart, refresh, settle
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, shared_storage
 from chainrule.tensors.trace import Trace
 
@@ -107,6 +107,7 @@ class Traced:
         self._is_whole = not (self._draws or self._before or self._after or self._kept or self._new or self._of_results)
         self._expected = ends.expected
         self._outside, self._viewed = [read.find for read in ends.outside], ends.viewed
+        self._moved = ends.moved
         self.memories, self._moves = self._memories(), CHANGES.moves
         first = len(ends.results)
         targets = {first + k: place[read.before] for k, read in enumerate(written) if read.before in place}
@@ -161,6 +162,10 @@ class Traced:
 
     def inputs(self, tensors: list[Tensor]) -> list[Any] | None:
         """Return the arrays to run with on these arguments; None if a tensor from outside is gone."""
+        for find in self._moved:
+            x = find(tensors)
+            if x is not None:
+                move_apart(x)
         values = []
         for find in self.read:
             x = find(tensors)
@@ -298,7 +303,8 @@ class Traced:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
         calls = self._before or self._after or self._new or self._of_results or self._written_arguments
         kept = any(now is not None and now is not NOT_KEPT for _, now in self._assigned)
-        return not self.reason and not calls and not kept and self._kept.is_lasting
+        moves = self._moved and self._viewed
+        return not (self.reason or calls or kept or moves) and self._kept.is_lasting
 
     def run_steps(
         self,
