@@ -13,7 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from chainrule.tensors.code_reads import (
@@ -399,7 +399,7 @@ class Named:
                 value = vars(other)[name]
                 if not is_function and (name[:1] == "_" or name in OF_GROUPS):
                     continue  # of an optimizer or a schedule: what tells by itself that it is read, or is of no account
-                if type(value) in (*SIMPLE, tuple) or may_change(value):
+                if isinstance(other, ModuleType) or type(value) in (*SIMPLE, tuple, FunctionType) or may_change(value):
                     self._attribute(text, other, name)
 
     def _attribute(self, text: str, owner: Any, name: str) -> None:
@@ -412,10 +412,17 @@ class Named:
                 base = next((base for base in kind.__mro__ if name in vars(base)), None)
                 if base is None or not is_of_user(base.__module__):
                     continue
-                value = vars(base)[name]
-                if type(value) in (*SIMPLE, tuple) or may_change(value):
+                if not _is_followed(vars(base)[name]):
                     text = f"{kind.__name__}.{name}"
                     self.found.setdefault((id(kind), text), (text, OfClass(kind, name)))
+
+
+def _is_followed(member: Any) -> bool:
+    """Say whether a member of a class is code of the user's, compared as such, or gives what objects hold."""
+    if isinstance(member, (MemberDescriptorType, ModuleType)):
+        return True
+    functions = functions_of(member)
+    return isinstance(member, property) or any(not is_own(function) for function in functions)
 
 
 def _is_itself(value: Any) -> bool:
