@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import chainrule as cr
 from chainrule import nn
 from chainrule.errors import TraceError
+
+torch = pytest.importorskip("torch")
 
 
 @pytest.fixture(params=["interpreted", "native"], autouse=True)
