@@ -27,6 +27,7 @@ from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.many_runs import run_again, run_over
+from chainrule.tensors.overlaps import check_overlaps
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
 from chainrule.tensors.trace import Trace, tracing
@@ -351,6 +352,7 @@ class Compiled:
             trace.check_caught()
             trace.reached.reads.close()
             trace.check_sizes()
+            check_overlaps(trace)
         finally:
             trace.asked.close()
         trace.reached.check(self.name)

@@ -98,7 +98,7 @@ def as_tensor(data: Any, dtype: Any = None, **options: Any) -> Tensor:
     check_options("as_tensor", options)
     if isinstance(data, Tensor):
         return data if dtype is None else cast(data, to_numpy_dtype(dtype))
-    return Tensor(_array(data, dtype, copy=False))
+    return _lent(Tensor(_array(data, dtype, copy=False)), data)
 
 
 def asarray(obj: Any, *, dtype: Any = None, copy: bool | None = None, **options: Any) -> Tensor:
@@ -114,7 +114,16 @@ def from_numpy(ndarray: Any) -> Tensor:
             f"from_numpy: got {kind_of(ndarray)}", expected="a NumPy array", fix=conversion_of(ndarray)
         )
     to_numpy_dtype(ndarray.dtype)
-    return Tensor(np.asarray(ndarray))  # of a subclass, as a memory map is: the same memory as a plain array
+    return _lent(
+        Tensor(np.asarray(ndarray)), ndarray
+    )  # of a subclass, as a memory map is: the same memory as a plain array
+
+
+def _lent(y: Tensor, data: Any) -> Tensor:
+    """Tell an open trace of a tensor that has the memory of an array."""
+    if STATE.trace is not None and isinstance(data, np.ndarray) and np.may_share_memory(y._value, data):
+        STATE.trace.note_lent(y)
+    return y
 
 
 # -- filled --------------------------------------------------------------------------------------------------------------

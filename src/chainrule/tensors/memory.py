@@ -106,7 +106,7 @@ def settle(x: Tensor) -> None:
     del value
     if x._parent is None and sys.getrefcount(x._value) <= ALONE:
         x._value = in_lines(x._value)
-        CHANGES.bump()
+        CHANGES.note_move()
 
 
 def move_apart(x: Tensor) -> None:

@@ -58,6 +58,8 @@ class Trace:
             set()
         )  # tensors that were computed outside with a tape, and are used without, by id
         self._fresh: dict[int, weakref.ref[Tensor]] = {}  # tensors with values that the code makes, by id
+        self._lent: dict[int, Tensor] = {}  # those that have the memory of arrays
+        self.given: list[tuple[Tensor, str]] = []  # arguments, and their names
         self.made: list[Tensor] = []  # every tensor without a value, to be marked when the trace is over
         self.bound: dict[int, Bound] = {}
         self.storages: dict[Storage, str] = {}
@@ -127,7 +129,7 @@ class Trace:
             if bound.rebound:
                 shared_storage(bound.tensor).rebound -= bound.rebound
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
-        self.errors = []
+        self.errors, self.given, self._lent = [], [], {}
         self.grads, self.modules, self.names, self.storages, self._made_here = {}, {}, {}, {}, []
         self.reached.forget()
 
@@ -152,6 +154,14 @@ class Trace:
         """Note a tensor that the code makes of numbers: each run makes another one."""
         self._fresh[id(x)] = weakref.ref(x)
 
+    def note_lent(self, x: Tensor) -> None:
+        """Note a tensor that the code makes of an array, whose memory it has."""
+        self._lent[id(x)] = x
+
+    def is_lent(self, x: Tensor) -> bool:
+        """Say whether the code made a tensor of an array, whose memory it has."""
+        return id(x) in self._lent
+
     def is_fresh(self, x: Tensor) -> bool:
         """Say whether the code made a tensor with a value."""
         found = self._fresh.get(id(x))
@@ -165,6 +175,7 @@ class Trace:
 
     def argument(self, x: Tensor, shape: Shape, name: str) -> Tensor:
         """Return the traced tensor that stands for an argument of the function; its sizes may be symbols."""
+        self.given.append((x, name))
         leaf = self._is_plain_leaf(x, name)
         node = self._input(name, shape, x._value.dtype, requires_grad=leaf)
         self.storages.setdefault(shared_storage(x), name)

@@ -23,6 +23,7 @@ from chainrule.tensors.guards import Guards, label_of
 from chainrule.tensors.kept import Kept
 from chainrule.tensors.makers import gradient_of, makers_of
 from chainrule.tensors.memory import move_apart, refresh, settle
+from chainrule.tensors.overlaps import Spans
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, shared_storage
 from chainrule.tensors.trace import Trace
 
@@ -100,6 +101,9 @@ class Traced:
         self._form, self._kinds = ends.form, ends.kinds
         self._makers = self.result_makers()
         self._written = [read.find for read in written]
+        self._written_outside = [read.find for read in ends.outside if read.after is not read.before]
+        self._spans: Spans | None = None  # their memory
+        self._spans_at = 0
         self._written_arguments = [k for k, read in enumerate(ends.arguments) if read.after is not read.before]
         self._new = [a.find for a in new]
         self._assigned = [(a.find, a.now) for a in ends.assigned if a.node is None]
@@ -127,6 +131,8 @@ class Traced:
                 return False  # an argument is also used as a tensor from outside
         if self._placed and self._share_memory(tensors):
             return False
+        if self._written_outside and tensors and self._sees_written(tensors):
+            return False
         for find, kind in self._expected:
             x = find(tensors)
             if x is None or kind_of_gradient(x._grad) is not kind:
@@ -136,6 +142,13 @@ class Traced:
     def _memories(self) -> frozenset[Any]:
         """Return the records of the memory of all tensors from outside."""
         return frozenset([shared_storage(x) for find in self._outside if (x := find([])) is not None])
+
+    def _sees_written(self, tensors: list[Tensor]) -> bool:
+        """Say whether an argument looks at the memory of a tensor from outside that a run writes into."""
+        if self._spans is None or self._spans_at != CHANGES.moves:
+            outside = [x for find in self._written_outside if (x := find([])) is not None]
+            self._spans, self._spans_at = Spans([x._value for x in outside]), CHANGES.moves
+        return any(self._spans.are_seen_by(x._value) for x in tensors)
 
     def finds_all(self, tensors: list[Tensor]) -> bool:
         """Return whether all that a run reads from outside is still there."""
