@@ -108,9 +108,57 @@ def test_a_function_of_a_python_module_that_is_called_by_a_local_name(module: An
     assert_follows(f, lambda: setattr(module, "double", cr.tanh))
 
 
-def test_a_function_in_an_attribute_of_a_function() -> None:
-    def f(x):
-        return f.activation(x).sum()
+@pytest.mark.parametrize("name", PARTS)
+def test_attributes_of_functions(name: str) -> None:
+    first, second, use = PARTS[name]
+    first, second = (getattr(part, "__func__", part) for part in (first, second))
 
-    f.activation = cr.relu  # type: ignore[attr-defined]  # functions take attributes
-    assert_follows(f, lambda: setattr(f, "activation", cr.tanh))
+    def f(x):
+        return use(f.part, x).sum()
+
+    f.part = first  # type: ignore[attr-defined]  # functions take attributes
+    assert_follows(f, lambda: setattr(f, "part", second))
+
+
+def test_attributes_of_classes_in_classes() -> None:
+    class Config:
+        class Loss:
+            beta = 1.0
+
+            class Deep:
+                part = staticmethod(cr.relu)
+
+    class Holder:
+        loss = Config.Loss
+
+    class Model(nn.Module):
+        config = Config
+
+        def forward(self, x):
+            return (self.config.Loss.beta * x).sum()
+
+    assert_follows(lambda x: (Config.Loss.beta * x).sum(), lambda: setattr(Config.Loss, "beta", 2.0))
+    assert_follows(lambda x: (Holder.loss.beta * x).sum(), lambda: setattr(Config.Loss, "beta", 3.0))
+    assert_follows(Model(), lambda: setattr(Config.Loss, "beta", 4.0))
+    assert_follows(
+        lambda x: Config.Loss.Deep.part(x).sum(), lambda: setattr(Config.Loss.Deep, "part", staticmethod(cr.tanh))
+    )
+
+
+def test_a_class_in_a_class_of_a_python_module(module: Any) -> None:
+    class Outer:
+        class Inner:
+            beta = np.float64(1)
+
+    Outer.__module__ = Outer.Inner.__module__ = module.__name__
+    module.Outer = Outer
+    assert_follows(lambda x: (module.Outer.Inner.beta * x).sum(), lambda: setattr(Outer.Inner, "beta", np.float64(2)))
+
+
+def test_a_python_module_that_is_loaded_again(module: Any) -> None:
+    def change() -> None:
+        path = Path(module.__file__)
+        path.write_text(path.read_text().replace("x * 2", "x * 30"))
+        importlib.reload(module)
+
+    assert_follows(lambda x: module.step(x), change)

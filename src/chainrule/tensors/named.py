@@ -369,6 +369,8 @@ class Named:
                     is_operator = is_operator and name in self._asked
                 if name not in named and not is_operator and not (name == "forward" and is_layer):
                     continue
+                if is_users and name in named and not functions_of(member):
+                    self._walk(member, named, DEEPEST - 1, f"{base.__name__}.{name}")
                 if is_of_user(type(member).__module__) and hasattr(type(member), "__get__"):
                     self._classes.setdefault(type(member), set())
                 for function in functions_of(member):
@@ -399,7 +401,7 @@ class Named:
                 value = vars(other)[name]
                 if not is_function and (name[:1] == "_" or name in OF_GROUPS):
                     continue  # of an optimizer or a schedule: what tells by itself that it is read, or is of no account
-                if isinstance(other, ModuleType) or type(value) in (*SIMPLE, tuple, FunctionType) or may_change(value):
+                if is_function or type(value) in (*SIMPLE, tuple) or may_change(value):
                     self._attribute(text, other, name)
 
     def _attribute(self, text: str, owner: Any, name: str) -> None:
