@@ -27,6 +27,7 @@ SIMPLE_KINDS = frozenset(SIMPLE)
 MISSING = object()  # in place of an attribute that is not there
 ORDER = "'s order"  # of the keys of a dict, where that is in a container
 EXACT_VALUES = (bool, int, str, type(None))  # that are their own facts
+LIKE_USERS = ("chainrule.training.", "chainrule.data.", "chainrule.utils.data.")  # histories, trainers, loaders, tables
 OWN_NAMES = ("_label", "_made_while_tracing")  # what tracing itself writes into a module
 BY_FACT = (set, frozenset, np.ndarray, bytearray, array)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
@@ -373,7 +374,7 @@ def _makes_ordinary(kind: type, has_slots: bool) -> bool:
     if issubclass(kind, (type, Tensor, ModuleType, FunctionType, MethodType)):
         return False
     tops = [base.__module__.partition(".")[0] for base in kind.__mro__]
-    if tops[0] in ("chainrule", "numpy", "builtins"):
+    if tops[0] in ("chainrule", "numpy", "builtins") and not kind.__module__.startswith(LIKE_USERS):
         return False
     if issubclass(kind, threading.local):
         return True
@@ -396,6 +397,11 @@ def is_of_user(module: str | None) -> bool:
         return top not in sys.stdlib_module_names
     parts = Path(file).parts
     return "site-packages" not in parts and "dist-packages" not in parts and PYTHON not in Path(file).parents
+
+
+def is_like_users(module: str | None) -> bool:
+    """Say whether objects of a class in a module of this name are looked at as those of the user's."""
+    return is_of_user(module) or (module or "").startswith(LIKE_USERS)
 
 
 def is_module(value: Any) -> bool:

@@ -27,6 +27,7 @@ from chainrule.tensors.facts import (
     container_of,
     fact,
     facts_of_object,
+    is_like_users,
     is_module,
     is_of_user,
     is_ordinary,
@@ -187,7 +188,7 @@ class Reads:
         """Say whether an object is a module or one of the user's, and was there before the trace."""
         if is_module(owner):
             return not vars(owner).get("_made_while_tracing", True)
-        return found.is_old and is_of_user(type(owner).__module__)
+        return found.is_old and is_like_users(type(owner).__module__)
 
     def _first(self, found: ReadObject, owner: Any, name: str) -> None:
         if name in WHOLE:
