@@ -281,6 +281,7 @@ class Optimizer:
             trace.expect(f"what selects the rule of {name}", self, _structures)
             if self._settings:
                 trace.expect(f"an attribute that the rule of {name} reads", self, _settings_of)
+        stepped: list[tuple[int, int]] = []
         for k, group in enumerate(self.__dict__["param_groups"]):
             for option, value in group.items():
                 if isinstance(value, Tensor) and trace.is_rewritten(value):
@@ -306,6 +307,7 @@ class Optimizer:
                         numbers = trace.ask_rates([*values], self, _reading_first(k, place))
                     else:
                         self._fresh.discard(p)
+                stepped.append((k, place))
                 for key, t in state.items():
                     trace.names[id(t)] = (key, p)
                 operands = [current_node(t) for t in (p, gradient, *state.values())]
@@ -313,6 +315,8 @@ class Optimizer:
                 with no_grad():
                     for index, t in enumerate((p, *state.values())):
                         write(t, trace.tensor(trace.recording.apply(GET, (call,), {"index": index})))
+        if not is_made_here:
+            trace.expect(f"a tensor in the state of {name}", self, _reading_states(stepped))
 
     def _check_made_here(self, trace: Trace) -> None:
         """Raise if a step of an optimizer that the traced code makes reads what only a run knows."""
@@ -398,6 +402,16 @@ class Optimizer:
 def _structures(optimizer: Optimizer) -> list[Any]:
     """Return what a compiled step takes for granted of an optimizer, beside which parameters are in which group."""
     return [optimizer.structure(group) for group in optimizer.__dict__["param_groups"]]
+
+
+def _reading_states(places: list[tuple[int, int]]) -> Callable[[Optimizer], list[int]]:
+    """Return what reads which tensors are the states of some parameters, by group and place: one that is replaced is another trace."""
+
+    def read(optimizer: Optimizer) -> list[int]:
+        groups, states = optimizer.__dict__["param_groups"], optimizer.state
+        return [id(t) for k, place in places for t in states[groups[k]["params"][place]].values()]
+
+    return read
 
 
 def _settings_of(optimizer: Optimizer) -> dict[str, Any]:

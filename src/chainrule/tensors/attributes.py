@@ -145,6 +145,15 @@ def is_named(x: Tensor, place: Place, names: Iterable[Name]) -> bool:
     return False
 
 
+def is_known(x: Tensor, names: Iterable[Name]) -> bool:
+    """Say whether code knows a tensor by a name."""
+    for name in names:
+        known = name.known
+        if any(_is_about(was, x) for was in (known.values() if isinstance(known, dict) else [known])):
+            return True
+    return False
+
+
 def _is_about(known: Any, x: Tensor) -> bool:
     if isinstance(known, Same):
         return known.is_about(x)

@@ -20,6 +20,7 @@ from chainrule.tensors.attributes import (
     Attribute,
     Place,
     PlacedName,
+    is_known,
     is_named,
     places_of,
     take_out,
@@ -106,6 +107,11 @@ class Ends:
             else:
                 find = gradient_finder(self._finder(bound.gradient_of))
                 self.gradients.append(Read(find, bound.input, bound.node))
+        self.known_gradients = [
+            (gradient_finder(self._finder(grad.tensor)), finder(grad.before))
+            for grad in trace.grads.values()
+            if isinstance(grad.before, Tensor) and self._is_found_twice(grad.before)
+        ]
 
     def _attribute(self, place: Place, value: Any) -> Attribute:
         """Return what sets an attribute at each run."""
@@ -175,6 +181,13 @@ class Ends:
             return Kind.LEAF
         tape = trace.recording.keeps_gradients and not trace.backward_called
         return Kind.CUT_OFF if tape and node.requires_grad else Kind.PLAIN
+
+    def _is_found_twice(self, gradient: Tensor) -> bool:
+        """Say whether code asks for a gradient by its own name, too."""
+        bound = self._trace.bound.get(id(gradient))
+        if bound is None:
+            return False
+        return bound.gradient_of is None or id(gradient) in self.places or is_known(gradient, self._trace.reached.names)
 
     def _node(self, x: Tensor) -> Node:
         self._trace.check_certain(x)

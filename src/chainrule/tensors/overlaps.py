@@ -47,10 +47,17 @@ class Spans:
     def __init__(self, arrays: Iterable[Array]) -> None:
         self._arrays = sorted([(*span(x), x) for x in arrays if x.size], key=lambda one: one[:2])
         self._ends = [end for _, end, _ in self._arrays]
+        self._first = self._arrays[0][0] if self._arrays else 0
+        self._last = self._ends[-1] if self._ends else 0
 
     def are_seen_by(self, value: Array) -> bool:
         """Say whether an array shares an element with one of these, none of which shares any with another."""
-        first, end = span(value)
+        first = address(value)
+        end = first + value.nbytes
+        if not value.flags.c_contiguous:
+            first, end = span(value)
+        if first >= self._last or end <= self._first:
+            return False
         for start, _, x in self._arrays[bisect_left(self._ends, first + 1) :]:
             if start >= end:
                 return False

@@ -110,6 +110,7 @@ class Traced:
         self._of_results = [k for k, _ in ends.of_results]
         self._is_whole = not (self._draws or self._before or self._after or self._kept or self._new or self._of_results)
         self._expected = ends.expected
+        self._known_gradients = ends.known_gradients
         self._outside, self._viewed = [read.find for read in ends.outside], ends.viewed
         self._moved = ends.moved
         self.memories, self._moves = self._memories(), CHANGES.moves
@@ -137,6 +138,9 @@ class Traced:
             x = find(tensors)
             if x is None or kind_of_gradient(x._grad) is not kind:
                 return False
+        for find, find_known in self._known_gradients:
+            if find(tensors) is not find_known(tensors):
+                return False
         return self.guards.hold()
 
     def _memories(self) -> frozenset[Any]:
@@ -148,7 +152,8 @@ class Traced:
         if self._spans is None or self._spans_at != CHANGES.moves:
             outside = [x for find in self._written_outside if (x := find([])) is not None]
             self._spans, self._spans_at = Spans([x._value for x in outside]), CHANGES.moves
-        return any(self._spans.are_seen_by(x._value) for x in tensors)
+        are_seen_by = self._spans.are_seen_by
+        return True in [are_seen_by(x._value) for x in tensors]
 
     def finds_all(self, tensors: list[Tensor]) -> bool:
         """Return whether all that a run reads from outside is still there."""
@@ -238,7 +243,7 @@ class Traced:
         """Say whether a run does nothing but compute results from arguments and what is outside, and asks nobody anything."""
         return not (
             self._placed or self._before or self._after or self._numbers or self._draws or self._written or self._new
-            or self._assigned or self._of_results or self._kept or self._expected or self.guards.answers
+            or self._assigned or self._of_results or self._kept or self._expected or self._known_gradients or self.guards.answers
         )  # fmt: skip
 
     def again(self, tensors: list[Tensor], sizes: dict[str, int]) -> Again | None:
