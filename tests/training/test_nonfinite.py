@@ -78,7 +78,7 @@ def test_the_layer_that_made_it_and_the_batch_are_named(bad: Any, value: str, co
 def test_a_rate_that_is_far_too_large_is_found_where_the_numbers_overflow(compiled: bool) -> None:
     message, own = failing(network(outputs=1), numbers(64), optimizer="sgd", lr=1e30, compile=compiled)
     assert "Lower the learning rate (now 1e+30)" in message
-    assert "layer 2 (Linear)" in message or "the loss (mse) of outputs that are finite" in message
+    assert "layer 2 (Linear)" in message or "the loss (mse) of finite outputs" in message
     assert state_bits(own.model) == state_bits(network(outputs=1))
 
 
@@ -88,6 +88,16 @@ def test_a_step_that_makes_a_weight_infinite_is_named(compiled: bool) -> None:
     message, _ = failing(nn.Sequential(nn.Linear(3, 1)), (X, 1e3 * y), optimizer="sgd", lr=1e38, compile=compiled)
     assert "the update of the parameter 0." in message
     assert "the step is too large, in batch 1" in message
+
+
+@both
+def test_a_rule_that_divides_0_by_0_is_not_called_too_large_a_step(compiled: bool) -> None:
+    X, y = numbers(64)
+    model = nn.Sequential(nn.Linear(3, 1))
+    optimizer = cr.optim.Adam(model.parameters(), lr=0.01, eps=0.0)
+    message, _ = failing(model, (np.zeros_like(X), 0 * y), optimizer=optimizer, compile=compiled)
+    assert "the update of the parameter 0." in message
+    assert "makes NaN of finite numbers (0 / 0, where eps is 0?), in batch 1" in message
 
 
 @both
@@ -108,7 +118,7 @@ def test_a_loss_that_goes_wrong_on_good_outputs_is_named(compiled: bool) -> None
         return (output - 100).log().mean()
 
     message, _ = failing(network(outputs=1), numbers(64), loss=own_loss, compile=compiled)
-    assert "It began with the loss (own_loss) of outputs that are finite, reach from" in message
+    assert "It began with the loss (own_loss) of finite outputs, which reach from" in message
     assert "in batch 1" in message
 
 
@@ -143,7 +153,7 @@ def test_what_a_module_computes_between_its_layers_is_named(compiled: bool) -> N
     message, _ = failing(nn.Sequential(Net()), ordered(20, 4, 3), compile=compiled)
     assert (
         "what layer 0 (Net) computes after layer 0.first (Linear) and before layer 0.second (Linear); "
-        "that layer's output reach from 2 to 2, in batch 3" in message
+        "that layer's outputs reach from 2 to 2, in batch 3" in message
     )
     message, _ = failing(AtItsEnd(), ordered(20, 4, 3), compile=compiled)
     assert "what the model (AtItsEnd) computes after layer second (Linear) and at its end" in message

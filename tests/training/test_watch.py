@@ -151,7 +151,7 @@ CASES = {
         steep, lambda: marked(COUNT, 3e38), COUNT, "the output of layer 0 (Linear)", "contract"
     ),
     "a column": Case(steep, big_column, 1, "the output of layer 0 (Linear)", "contract"),
-    "a target": Case(plain, big_target, MIDDLE, "the loss (mse) of outputs that are finite", "mul"),
+    "a target": Case(plain, big_target, MIDDLE, "the loss (mse) of finite outputs", "mul"),
     "a weight": Case(
         lambda: filled(on_input(lambda x: x), "1.weight", 1e15, (0, 0)),
         lambda: marked(MIDDLE, 1e25), MIDDLE, "the output of layer 1 (Linear)", "contract",

@@ -43,12 +43,12 @@ def where_not_finite(model: Module, objective: Any, batch: Batch, penalty: Penal
         error = objective(output, batch.y, batch.weight)
         if not _finite(error):
             return Place(
-                f"the loss ({getattr(objective, 'name', 'loss')}) of outputs that are finite, {_range([output])}: "
+                f"the loss ({getattr(objective, 'name', 'loss')}) of finite outputs, which {_range([output])}: "
                 "see the targets, or use a loss on logits"
             )
         total = error if penalty is None else error + penalty(model)
         if not _finite(total):
-            return Place(f"the penalty on the weights, {_range(model.parameters())}")
+            return Place(f"the penalty on the weights, which {_range(model.parameters())}")
         return Place(_backward(model, total, output, watch.calls))
 
 
@@ -59,7 +59,7 @@ def where_not_finite_in_use(model: Module, objective: Any, batch: Batch) -> Plac
         if watch.found:
             return watch.place()
         finite = _finite(objective(output, batch.y, batch.weight))
-        return Place("" if finite else f"the loss ({objective.name}) of outputs that are finite, {_range([output])}")
+        return Place("" if finite else f"the loss ({objective.name}) of finite outputs, which {_range([output])}")
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class _Watch:
         if not self.calls:
             return f"what {owner} computes {until}"
         last = self.calls[-1]
-        return f"what {owner} computes after {last.layer} and {until}; that layer's output {_range(last.outputs)}"
+        return f"what {owner} computes after {last.layer} and {until}; that layer's outputs {_range(last.outputs)}"
 
 
 @contextmanager

@@ -80,6 +80,8 @@ def _without_layer(damaged: str, origin: Origin | None, *, native: bool) -> str:
     if damaged.startswith("the optimizer"):
         return f"the update of {damaged} after it: the gradient is too large"
     if damaged.startswith("the parameter") and (origin is None or " in " in origin.operation):
+        if origin is not None and math.isnan(origin.value):
+            return f"the update of {damaged} after it: the optimizer's rule makes NaN of finite numbers (0 / 0, where eps is 0?)"
         return f"the update of {damaged} after it: the step is too large"
     return f"{origin or 'numbers that could not be found again'}{' in native code alone' if native else ''}"
 
