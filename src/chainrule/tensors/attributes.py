@@ -10,6 +10,7 @@ zeros(…)`` before each sequence, later traces find it by its place, and ask fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple
 
 from chainrule.tensors.arguments import Form, Results, may_hold_tensors, rebuild
@@ -110,22 +111,34 @@ def _kind(x: Tensor) -> tuple[Any, ...]:
     return (x._node is not None, value.shape, value.dtype, value.flags.c_contiguous)
 
 
-def places_of(reads: Reads) -> dict[int, Place]:
-    """Return in which attribute each tensor was found, by its id; not those that were found in two, nor parameters."""
+def places_of(reads: Reads, changed: set[int]) -> dict[int, Place]:
+    """Return in which attribute each tensor was found, by its id; not those that were found in two, nor parameters.
+
+    What is in a dataclass is in the attribute that holds that, but in its own if the dataclass is ``changed`` (ids).
+    """
     found: dict[int, Place | None] = {}
+    inner = {id(value) for value in held_nests(reads)} - changed
     for owner, name in reads.read(was_read=True):
+        if id(owner) in inner:
+            continue  # a dataclass: its tensors are those of the attribute that holds it
         value = value_of(owner, name)
         if name in getattr(owner, "__dict__", {}).get(PARTS[0], ()) or name in STRUCTURE:
             continue
         if isinstance(value, Tensor):
             tensors = [value]
-        elif may_hold_tensors(value):
+        elif may_hold_tensors(value) and id(value) not in changed:
             tensors = Results(value).tensors
         else:
             continue
         for which, x in enumerate(tensors):
             found[id(x)] = None if id(x) in found else Place(weakly(owner), name, which)
     return {key: place for key, place in found.items() if place is not None}
+
+
+def held_nests(reads: Reads) -> list[Any]:
+    """Return the dataclasses that were found in attributes."""
+    found = [value_of(owner, name) for owner, name in reads.read(was_read=True)]
+    return [value for value in found if is_dataclass(value) and not isinstance(value, type)]
 
 
 def is_named(x: Tensor, place: Place, names: Iterable[Name]) -> bool:
@@ -137,7 +150,8 @@ def is_named(x: Tensor, place: Place, names: Iterable[Name]) -> bool:
         known = name.known
         if isinstance(known, dict):
             own = f".{place.name}"
-            facts = [was for path, was in known.items() if not path.endswith(own) and f"{own}[" not in path]
+            elsewhere = [path for path in known if not any(f"{own}{next}" in f"{path}$" for next in "[.$")]
+            facts = [known[path] for path in elsewhere]
         else:
             facts = [known]
         if any(_is_about(was, x) for was in facts):

@@ -68,7 +68,9 @@ class Ends:
         self._places = {id(x): k for k, x in enumerate(stand_ins)}
         results = Results(result)
         put = list(take_out(trace.reached.reads))
-        self.places = places_of(trace.reached.reads)  # of tensors from outside, by their ids
+        self.places = places_of(
+            trace.reached.reads, {id(owner) for owner, _, _ in put} | {key for key, _ in trace.moving}
+        )  # of tensors from outside, by their ids
         self.viewed = [(weakref.ref(x), weakref.ref(_top(x))) for x, _, _ in trace.views.values()]
         self._bases = {id(root(x)) for x, _, _ in trace.views.values()}
         self._placed = self._place(trace, {(id(owner), place.name) for owner, place, _ in put})
@@ -154,7 +156,10 @@ class Ends:
             ):
                 continue
             place = next(iter(places.values()))
-            trace.reached.reads.forget_read(place.find(), name)
+            reads, value = trace.reached.reads, place.value()
+            for owner_of_part, part in [one for one in reads.read() if one[0] is value]:
+                reads.forget_read(owner_of_part, part)
+            reads.forget_read(place.find(), name)
             text = f"{type(place.find()).__name__}.{name}"
             trace.reached.names.append(PlacedName(owner, text, place.value))
             chosen |= whole
