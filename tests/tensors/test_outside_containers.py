@@ -270,3 +270,27 @@ def test_a_module_that_the_function_makes_anew_may_have_lists() -> None:
     compiled = cr.compile(lambda x: Remembering("list")(x))
     assert compiled(ONE).item() == compiled(ONE).item() == 2
     assert len(compiled.graphs) == 1
+
+
+class Bank:
+    def __init__(self, bank: Any) -> None:
+        self.bank = bank
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("where", ["variable", "attribute"])
+def test_a_large_array_that_is_refreshed_is_read_again(where: str, order: Any) -> None:
+    bank = np.zeros((300, 200), np.float32, order=order)
+    holder = Bank(bank)
+    functions = {
+        "variable": lambda x: (x * cr.tensor(bank)).sum(),
+        "attribute": lambda x: x.sum() + float(holder.bank.mean()),
+    }
+    plain = functions[where]
+    compiled = cr.compile(plain)
+    x = cr.ones(300, 200)
+    for k in range(3):
+        assert compiled(x).item() == plain(x).item(), k
+        bank += 0.5
+    bank[7] = 100.0
+    assert compiled(x).item() == plain(x).item()

@@ -413,8 +413,8 @@ def compile(
 
     Inside, tensors have no values: ``item()``, ``numpy()``, ``float()`` and ``if`` on a tensor raise TraceError at
     their line. Python runs once, while tracing: what it prints is not repeated. What it reads outside by name (numbers, entries
-    of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call (of arrays above 64 kB and containers
-    above some size only which ones they are: docs/decisions/0004-traces.md). A tensor that it puts into an
+    of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call (of arrays above 64 kB which
+    ones they are and some of their elements, of containers above some size only which: docs/decisions/0004-traces.md). A tensor that it puts into an
     attribute (``self.last = y.detach()``) is put there by each run; a number set on a module, or a list that is changed, also one
     that is an argument, raises TraceError. So do hooks, layers and settings that it changes and leaves so, and random numbers that
     are not chainrule's (``random.random()``, ``np.random.randn()``, a generator from outside), which would be the same in every

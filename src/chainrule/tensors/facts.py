@@ -49,6 +49,7 @@ LONGEST = (
     1000  # entries of a container that are compared at each call if they are simple values; of others, which they are
 )
 MOST_BYTES = 1 << 16  # of an array that is compared
+SAMPLE = 256  # elements, about, that are compared of a larger one
 
 
 def weakly(value: Any) -> Callable[[], Any]:
@@ -102,7 +103,17 @@ def fact(value: Any, depth: int = DEEPEST_FACT) -> Any:
         return (kind, value.dtype, value.shape, _numbers_of(value))
     if kind in (bytearray, array) and len(value) <= MOST_BYTES:
         return (kind, bytes(value))
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return (kind, Same(value), _sample_of(value))
     return Same(value)
+
+
+def _sample_of(value: np.ndarray) -> bytes:
+    """Return some elements of a large array, which tell most often that it holds other numbers now."""
+    if not (value.flags.c_contiguous or value.flags.f_contiguous):
+        return b""
+    flat = value.ravel(order="K")  # a view
+    return flat[:: max(flat.size // SAMPLE, 1)].tobytes()
 
 
 def _numbers_of(value: Any) -> Any:
