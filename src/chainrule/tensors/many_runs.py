@@ -14,6 +14,7 @@ import numpy as np
 from chainrule import run as engines
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.graph import Array
+from chainrule.graph.numeric import as_int
 from chainrule.interrupts import held
 from chainrule.tensors.arguments import Results, rebuild
 from chainrule.tensors.tensor import Tensor
@@ -30,6 +31,7 @@ def run_over(
     compiled: Compiled, rows: tuple[Any, ...], batch_size: int, order: Any, passes: int, *, check_finite: bool
 ) -> Any:
     """Run on one batch of rows after the other: see ``Compiled.over``."""
+    batch_size, passes = as_int(batch_size), as_int(passes)
     with held() as ctrl_c:
         return _run_over(compiled, rows, batch_size, order, passes, ctrl_c, check_finite=check_finite)
 
@@ -77,6 +79,7 @@ def _run_over(
 
 def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
     """Run on the same arguments again and again: see ``Compiled.repeat``."""
+    times = as_int(times)
     _check_counts(f"{compiled.name}.repeat", times=times)
     if times < 1:
         raise ArgumentError(f"{compiled.name}.repeat: got times={times}", expected="1 or more")
@@ -94,7 +97,7 @@ def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
 def _check_counts(name: str, **counts: Any) -> None:
     """Raise unless all of them are integers."""
     for key, count in counts.items():
-        if isinstance(count, (bool, np.bool_)) or not isinstance(count, (int, np.integer)):
+        if isinstance(count, bool) or not isinstance(count, int):
             raise ArgumentTypeError(f"{name}: got {key}={count!r}", expected="an integer of 1 or more")
 
 

@@ -6,29 +6,40 @@ import math
 import os
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import ArgumentError, ArgumentTypeError, FileError
+from chainrule.graph.numeric import as_int, as_number
 
 
-def check_whole(name: str, value: Any, least: int, *, optional: bool = False) -> None:
-    """Raise unless ``value`` is a whole number of at least that (or None, if it is ``optional``)."""
+def checked_whole(name: str, value: Any, least: int, *, optional: bool = False) -> Any:
+    """Return ``value`` as a plain int; raise unless it is a whole number of at least that (or None, if ``optional``)."""
     if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        return None
+    whole = as_int(value)
+    if isinstance(whole, bool) or not isinstance(whole, int) or whole < least:
         none = ", or None" if optional else ""
         raise ArgumentError(f"{name}={value!r}", expected=f"a whole number of at least {least}{none}")
+    return whole
 
 
-def check_number(name: str, value: Any, *, least: float = -math.inf, above: float = -math.inf) -> None:
-    """Raise unless ``value`` is None or a finite number, of at least ``least`` and larger than ``above``."""
+def checked_number(name: str, value: Any, *, least: float = -math.inf, above: float = -math.inf) -> Any:
+    """Return ``value`` as Python's; raise unless it is None or finite, of at least ``least`` and larger than ``above``."""
     if value is None:
-        return
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < least or value <= above:
+        return None
+    number = as_number(value)
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not math.isfinite(number) or number < least or number <= above:
         limit = "" if above == -math.inf else f" above {above:g}"
         limit = limit if least == -math.inf else f" of at least {least:g}"
         raise ArgumentError(f"{name}={value!r}", expected=f"a number{limit}")
+    return number
+
+
+def check_switches(compile: Any, progress: Any) -> None:
+    """Raise unless they are True or False; ``progress`` may be None."""
+    if not isinstance(compile, bool):
+        raise ArgumentTypeError(f"compile={compile!r}", expected="True or False")
+    if progress is not None and not isinstance(progress, bool):
+        raise ArgumentTypeError(f"progress={progress!r}", expected="True, False, or None: where a terminal is")
 
 
 def check_normalize(normalize: Any) -> None:
@@ -40,7 +51,7 @@ def check_normalize(normalize: Any) -> None:
     for name, value in zip(("mean", "std"), normalize, strict=True):
         if value is None:
             raise ArgumentError(f"normalize={normalize!r}: the {name} is None", expected="a number")
-        check_number(f"normalize: {name}", value, **({"above": 0.0} if name == "std" else {}))
+        checked_number(f"normalize: {name}", value, **({"above": 0.0} if name == "std" else {}))
 
 
 def check_by(schedule_by: Any) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
 from chainrule.graph import Array
+from chainrule.graph.numeric import as_int, as_number
 from chainrule.nn import Module, Sigmoid
 from chainrule.nn.utils import l1_penalty, l2_penalty
 from chainrule.optim import Optimizer
@@ -22,7 +23,14 @@ from chainrule.tensors.generator import Generator, drawing_from
 from chainrule.tensors.state import STATE
 from chainrule.tensors.tensor import Tensor
 from chainrule.training import checkpoint as files
-from chainrule.training.arguments import check_by, check_normalize, check_number, check_place, check_whole
+from chainrule.training.arguments import (
+    check_by,
+    check_normalize,
+    check_place,
+    check_switches,
+    checked_number,
+    checked_whole,
+)
 from chainrule.training.batches import ArrayBatches, Batch, Batches, Source, batches_of, rows_of
 from chainrule.training.best import Best, best_by
 from chainrule.training.callbacks import Callback, as_callbacks
@@ -123,16 +131,16 @@ class Trainer:
     ) -> None:
         if not isinstance(model, Module):
             raise _no_module(model)
-        check_whole("batch_size", batch_size, 1, optional=True)
-        check_whole("epochs", epochs, 1)
-        check_whole("patience", patience, 1, optional=True)
-        check_number("min_delta", min_delta, least=0.0)
-        check_number("target", target)
-        check_number("time_limit", time_limit, above=0.0)
-        check_number("clip_norm", clip_norm, above=0.0)
-        check_number("l1", l1, least=0.0)
-        check_number("l2", l2, least=0.0)
-        check_whole("checkpoint_every", checkpoint_every, 1)
+        batch_size = checked_whole("batch_size", batch_size, 1, optional=True)
+        epochs = checked_whole("epochs", epochs, 1)
+        patience = checked_whole("patience", patience, 1, optional=True)
+        min_delta = checked_number("min_delta", min_delta, least=0.0)
+        target = checked_number("target", target)
+        time_limit = checked_number("time_limit", time_limit, above=0.0)
+        clip_norm = checked_number("clip_norm", clip_norm, above=0.0)
+        l1, l2 = checked_number("l1", l1, least=0.0), checked_number("l2", l2, least=0.0)
+        checkpoint_every = checked_whole("checkpoint_every", checkpoint_every, 1)
+        check_switches(as_number(compile), as_number(progress))
         check_place(checkpoint)
         check_by(schedule_by)
         check_normalize(normalize)
@@ -150,10 +158,10 @@ class Trainer:
         self.target, self.time_limit = target, time_limit
         self.schedule, self.schedule_by = schedule, schedule_by
         self.clip_norm, self.l1, self.l2 = clip_norm, l1, l2
-        self.class_weight, self.seed = class_weight, seed
+        self.class_weight, self.seed = class_weight, as_int(seed)
         self.normalize = None if normalize is None else (float(normalize[0]), float(normalize[1]))
         self.callbacks: list[Callback] = as_callbacks(callbacks)
-        self.progress, self.compile, self.keep_best = progress, compile, keep_best
+        self.progress, self.compile, self.keep_best = as_number(progress), as_number(compile), keep_best
         self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
         self.history = History()
         self.generator = Generator().manual_seed(seed)
