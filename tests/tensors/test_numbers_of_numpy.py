@@ -115,3 +115,18 @@ def test_batches_repetitions_and_passes_of_a_compiled_function_are_counted_by_in
     twice = double.over(x, batch_size=np.uint8(200), passes=np.int64(2))
     assert twice.reshape(-1).tolist() == (x * 2).tolist() * 2
     assert double.repeat(x[:2], times=np.int64(3)).tolist() == [[0.0, 2.0]] * 3
+
+
+def test_what_is_counted_or_numbered_elsewhere_is_so_by_integers_of_numpy() -> None:
+    one, two, three = map(np.int64, (1, 2, 3))
+    of_both = cr.func.grad(lambda a, b: (a * a * b).sum(), argnums=(np.int64(0), one))(cr.ones(2), cr.ones(2))
+    assert [g.tolist() for g in of_both] == [[2.0, 2.0], [1.0, 1.0]]
+    assert cr.func.jacrev(lambda a, b: a * b, argnums=one)(cr.ones(2), cr.ones(2)).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert repr(nn.summary(nn.Linear(3, 2), (two, three))) == repr(nn.summary(nn.Linear(3, 2), (2, 3)))
+    before = cr.get_num_threads()
+    try:
+        cr.set_num_threads(two)
+        assert type(cr.get_num_threads()) is int
+    finally:
+        cr.set_num_threads(None)
+    assert cr.get_num_threads() == before
