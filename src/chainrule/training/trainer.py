@@ -20,6 +20,7 @@ from chainrule.run import Origin
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.compile import Compiled
 from chainrule.tensors.generator import Generator, drawing_from
+from chainrule.tensors.not_kept import note_learned_by_fit
 from chainrule.tensors.state import STATE
 from chainrule.tensors.tensor import Tensor
 from chainrule.training import checkpoint as files
@@ -460,6 +461,8 @@ class Trainer:
                 compiled=self.compile,
                 note=lambda text: self.history.note(text),
             )
+            if self.compile:
+                note_learned_by_fit(p for group in self.optimizer.param_groups for p in group["params"])
         objective = self.objective
         form = self._form._replace(classes=objective.classes)
         batches.prepare(form, lambda y, name: check_targets(y, output, objective, name))
