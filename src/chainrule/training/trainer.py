@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, warn
 from chainrule.graph import Array
 from chainrule.graph.numeric import as_int, as_number
 from chainrule.nn import Module, Sigmoid
@@ -35,7 +35,7 @@ from chainrule.training.arguments import (
 from chainrule.training.batches import ArrayBatches, Batch, Batches, Source, batches_of, rows_of
 from chainrule.training.best import Best, best_by
 from chainrule.training.callbacks import Callback, as_callbacks
-from chainrule.training.engine import Engine, Several
+from chainrule.training.engine import NOT_COMPILED, Engine, Several
 from chainrule.training.form import Form
 from chainrule.training.history import History
 from chainrule.training.loop import Loop
@@ -459,13 +459,19 @@ class Trainer:
                 ),
                 validation_step(self.model, self.objective),
                 compiled=self.compile,
-                note=lambda text: self.history.note(text),
+                note=self._not_compiled,
             )
             if self.compile:
                 note_learned_by_fit(p for group in self.optimizer.param_groups for p in group["params"])
         objective = self.objective
         form = self._form._replace(classes=objective.classes)
         batches.prepare(form, lambda y, name: check_targets(y, output, objective, name))
+
+    def _not_compiled(self, why: str) -> None:
+        """Take note that training is slower than it could be; where nothing is shown, a warning says so once."""
+        if self.progress is False and not any(note.startswith(NOT_COMPILED) for note in self.history.notes):
+            warn(why)
+        self.history.note(why)
 
     def _outputs(self, X: Array) -> Tensor:
         """Return the model's outputs for a few rows."""
