@@ -60,7 +60,7 @@ from chainrule.training.state import (
     standing,
 )
 from chainrule.training.step import Penalty, training_step, validation_step
-from chainrule.training.stretches import looks
+from chainrule.training.stretches import looks, told_row
 from chainrule.training.trial import ROWS, trial
 
 LOOKED_AT = 256  # rows per batch, at least, where nothing is learned: what a layer makes of them stays in a near cache
@@ -341,9 +341,9 @@ class Trainer:
     ) -> dict[str, float]:
         """Return loss and metrics on rows, in eval mode, by names that begin with ``prefix``; {} if it is given up."""
         total = size = 0.0
-        outputs = []
+        outputs: list[Array] = []
         with self._in_use():
-            for seen in looks(self, batches):
+            for seen in told_row(looks(self, batches), batches, lambda: sum(map(len, outputs))):
                 if is_given_up():
                     return {}
                 for loss, weight in zip(seen.losses.tolist(), seen.sizes.tolist(), strict=True):
