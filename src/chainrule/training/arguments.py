@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import os
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, FileError
+from chainrule.errors import ArgumentError, ArgumentTypeError, FileError, nearest
 from chainrule.graph.numeric import as_int, as_number
+
+P = ParamSpec("P")
 
 
 def checked_whole(name: str, value: Any, least: int, *, optional: bool = False) -> Any:
@@ -34,12 +39,46 @@ def checked_number(name: str, value: Any, *, least: float = -math.inf, above: fl
     return number
 
 
-def check_switches(compile: Any, progress: Any) -> None:
-    """Raise unless they are True or False; ``progress`` may be None."""
-    if not isinstance(compile, bool):
-        raise ArgumentTypeError(f"compile={compile!r}", expected="True or False")
-    if progress is not None and not isinstance(progress, bool):
-        raise ArgumentTypeError(f"progress={progress!r}", expected="True, False, or None: where a terminal is")
+def checked_switch(name: str, value: Any, *, optional: bool = False) -> Any:
+    """Return ``value`` as a bool; raise unless it is True or False, 1 or 0 (or None, if ``optional``)."""
+    if optional and value is None:
+        return None
+    if as_number(value) not in (True, False):
+        raise ArgumentTypeError(f"{name}={value!r}", expected=f"True or False{', or None' if optional else ''}")
+    return bool(value)
+
+
+def options_of(init: Callable[..., None]) -> list[str]:
+    """Return the names of what is given by name alone."""
+    return [name for name, p in inspect.signature(init).parameters.items() if p.kind is p.KEYWORD_ONLY]
+
+
+def check_names(owner: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise for an option that is not known, with the nearest that is."""
+    for name in given:
+        if name not in known:
+            raise ArgumentTypeError(
+                f"{owner}: got the option {name!r}", expected=f"one of {', '.join(known)}", fix=nearest(name, known)
+            )
+
+
+def with_known_names(init: Callable[P, None]) -> Callable[P, None]:
+    """Let ``__init__(self, model, *, …)`` raise as ``check_names`` does, before Python raises a TypeError of its own."""
+    known = options_of(init)
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **options: P.kwargs) -> None:
+        owner = type(args[0]).__name__
+        check_names(owner, [name for name in options if name != "model"], known)
+        if len(args) > 2:
+            raise ArgumentTypeError(
+                f"{owner}: got {len(args) - 1} arguments by position",
+                expected=f"{owner}(model, …), all options by name",
+                fix=f"write {owner}(model, …).fit(data): the data are given to fit",
+            )
+        init(*args, **options)
+
+    return checked
 
 
 def check_normalize(normalize: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, warn
 from chainrule.graph import Array
-from chainrule.graph.numeric import as_int, as_number
+from chainrule.graph.numeric import as_int
 from chainrule.nn import Module, Sigmoid
 from chainrule.nn.utils import l1_penalty, l2_penalty
 from chainrule.optim import Optimizer
@@ -28,9 +28,10 @@ from chainrule.training.arguments import (
     check_by,
     check_normalize,
     check_place,
-    check_switches,
     checked_number,
+    checked_switch,
     checked_whole,
+    with_known_names,
 )
 from chainrule.training.batches import ArrayBatches, Batch, Batches, Source, batches_of, rows_of
 from chainrule.training.best import Best, best_by
@@ -99,6 +100,7 @@ class Trainer:
     run that is resumed gives the bits of one that was not interrupted.
     """
 
+    @with_known_names
     def __init__(
         self,
         model: Module,
@@ -141,7 +143,8 @@ class Trainer:
         clip_norm = checked_number("clip_norm", clip_norm, above=0.0)
         l1, l2 = checked_number("l1", l1, least=0.0), checked_number("l2", l2, least=0.0)
         checkpoint_every = checked_whole("checkpoint_every", checkpoint_every, 1)
-        check_switches(as_number(compile), as_number(progress))
+        compile, keep_best = checked_switch("compile", compile), checked_switch("keep_best", keep_best)
+        progress = checked_switch("progress", progress, optional=True)
         check_place(checkpoint)
         check_by(schedule_by)
         check_normalize(normalize)
@@ -162,7 +165,7 @@ class Trainer:
         self.class_weight, self.seed = class_weight, as_int(seed)
         self.normalize = None if normalize is None else (float(normalize[0]), float(normalize[1]))
         self.callbacks: list[Callback] = as_callbacks(callbacks)
-        self.progress, self.compile, self.keep_best = as_number(progress), as_number(compile), keep_best
+        self.progress, self.compile, self.keep_best = progress, compile, keep_best
         self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
         self.history = History()
         self.generator = Generator().manual_seed(seed)
