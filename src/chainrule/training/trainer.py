@@ -90,7 +90,7 @@ class Trainer:
                       prediction alike; images in bytes stay bytes in memory. (0, 255): from 0 to 1
     ``seed``          of batch order and dropout; the same seed gives the same bits
     ``callbacks``     Callback objects, or functions (trainer, epoch, row) called after each epoch
-    ``progress``      False: show nothing
+    ``progress``      False: show nothing; where the step cannot be compiled, a warning says so
     ``compile``       trace the step into one graph
     ``keep_best``     end with the weights of the best epoch, not of the last
     ``checkpoint``    a file for the state of training, written after every ``checkpoint_every``-th epoch and at the end
