@@ -41,6 +41,15 @@ def test_an_empty_or_missing_folder_is_no_error_and_is_not_made(chainrule, here:
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc, in which nothing can be made")
+def test_a_folder_that_cannot_be_made_says_so(chainrule, monkeypatch) -> None:
+    monkeypatch.setenv(cache.VARIABLE, "/proc/nope/native")
+    found = chainrule("cache")
+    assert found.code == 0
+    assert found.out.startswith("folder   /proc/nope/native\n         not used: /proc/nope/native cannot be ")
+    assert "entries" not in found.out
+
+
 def test_clearing_leaves_what_is_no_entry(chainrule, folder: Path) -> None:
     (folder / NAMES[0]).unlink()
     found = chainrule("cache", "clear")

@@ -354,6 +354,7 @@ def test_what_the_traced_code_itself_reads_of_rates_is_compared(read: str) -> No
         schedule.step()
 
 
+@pytest.mark.filterwarnings("ignore:not compiled:UserWarning")  # its history says it too
 @pytest.mark.parametrize("by", ["epoch", "batch"])
 @pytest.mark.parametrize("batch_size", [16, 64])
 @pytest.mark.parametrize("kind", [Plain, Heavy])

@@ -162,6 +162,7 @@ class Scaled(nn.Module):
         return self.layer(x / scale)
 
 
+@pytest.mark.filterwarnings("ignore:not compiled:UserWarning")  # its history says it too
 def test_fit_runs_such_a_model_uncompiled_and_says_so() -> None:
     rows = 100 * np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     targets = rows[:, :1] / 100

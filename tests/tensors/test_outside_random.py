@@ -98,6 +98,7 @@ def test_a_generator_of_numpy_that_is_loaded_while_tracing_is_looked_at(drawn: b
     assert re.fullmatch(expected, done.stdout)
 
 
+@pytest.mark.filterwarnings("ignore:not compiled:UserWarning")  # its history says it too
 def test_fit_draws_the_same_noise_as_without_compilation() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 2, 40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ from tests.training.problems import classes, network, state_bits, trainer
         ({"checkpoint": 3}, "checkpoint=3; expected a path"),
         ({"checkpoint": "no/such/folder/file"}, "there is no folder"),
         ({"checkpoint_every": 0}, "checkpoint_every=0"),
+        ({"compile": "no"}, "compile='no'; expected True or False"),
+        ({"compile": None}, "compile=None; expected True or False"),
+        ({"keep_best": "no"}, "keep_best='no'; expected True or False"),
+        ({"progress": "yes"}, "progress='yes'; expected True or False, or None"),
+        ({"progress": 2}, "progress=2"),
+        ({"epoch": 3}, "Trainer: got the option 'epoch'; expected one of loss, optimizer.*Did you mean epochs"),
     ],
 )
 def test_a_bad_argument_is_named_with_its_value(options: dict[str, Any], message: str) -> None:
@@ -174,3 +181,25 @@ def test_a_checkpoint_needs_a_folder(tmp_path: Path) -> None:
     assert cr.Trainer(network(), checkpoint=tmp_path / "state").checkpoint == tmp_path / "state"
     with pytest.raises(FileError, match="Make it first"):
         cr.Trainer(network(), checkpoint=tmp_path / "no" / "state")
+
+
+def test_data_given_to_a_trainer_are_told_where_they_go() -> None:
+    with pytest.raises(
+        ArgumentTypeError, match=r"Trainer: got 2 arguments by position.*Trainer\(model, …\).fit\(data\)"
+    ):
+        cr.Trainer(network(), classes())  # type: ignore[call-arg]  # on purpose
+
+
+def test_a_trainer_of_one_s_own_has_options_of_its_own() -> None:
+    class Own(cr.Trainer):
+        def __init__(self, model: nn.Module, *, mine: int = 1, **options: Any) -> None:
+            super().__init__(model, **options)
+            self.mine = mine
+
+    assert Own(network(), mine=2, epochs=3).mine == 2
+    with pytest.raises(ArgumentTypeError, match="Own: got the option 'epoch'"):
+        Own(network(), epoch=3)
+
+
+def test_the_signature_of_a_trainer_names_its_options() -> None:
+    assert [*inspect.signature(cr.Trainer).parameters][:3] == ["model", "loss", "optimizer"]

@@ -78,6 +78,7 @@ class Appending(Trained):
 KINDS = [(HookedOnce, True), (HooksAdded, True), (Growing, True), (Appending, True), (LazilyNormed, False)]
 
 
+@pytest.mark.filterwarnings("ignore:not compiled:UserWarning")  # its history says it too
 @pytest.mark.parametrize(("kind", "is_refused"), KINDS)
 def test_fit_does_what_a_loop_does(kind: Any, is_refused: bool) -> None:
     rng = np.random.default_rng(0)

@@ -149,6 +149,7 @@ def test_a_global_that_the_loss_names_may_change_between_epochs(monkeypatch: pyt
     assert histories[0] == histories[1]
 
 
+@pytest.mark.filterwarnings("ignore:not compiled:UserWarning")  # its history says it too
 def test_a_loss_that_changes_a_list_runs_uncompiled_and_says_so() -> None:
     seen: list[int] = []
 

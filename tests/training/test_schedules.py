@@ -69,6 +69,7 @@ def test_a_constant_rate_stays() -> None:
     assert set(rates("constant", compile=False)[0]) == {LR}
 
 
+@pytest.mark.filterwarnings("ignore:not compiled:UserWarning")  # its history says it too
 @pytest.mark.parametrize("name", ["cosine", "one_cycle", "exponential", "step", "plateau"])
 def test_a_compiled_step_follows_the_schedule_to_the_same_bits(name: str) -> None:
     eager = rates(name, compile=False)[1]

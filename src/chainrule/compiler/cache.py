@@ -134,7 +134,7 @@ def _warn(why: str) -> None:
 
 
 def state() -> State:
-    """Return what the folder holds. It is not made."""
+    """Return what the folder holds. It is not made; where it is not there, it is tried whether it could be."""
     path, missing = place()
     if path is None:
         return State(None, missing)
@@ -145,7 +145,7 @@ def state() -> State:
         if not unusable.is_absent:
             return State(path, str(unusable))
         above = _above(path)
-        return State(path, _refused_above(above) or _unwritable(above))
+        return State(path, _refused_above(above) or _unwritable(above) or _unmakable(path, above))
     newest = max((when for _, _, when in found), default=0.0)
     return State(path, "", len(found), sum(size for _, size, _ in found), newest, _unwritable(path))
 
@@ -313,6 +313,17 @@ def _unwritable(folder: Path) -> str:
     if os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return ""
     return f"{folder} cannot be written (its permissions, or a disk that is read only)"
+
+
+def _unmakable(path: Path, above: Path) -> str:
+    """Say why no folder can be made in this one, on the way to ``path``, by making one and removing it; "" if it can."""
+    trial = above / f".chainrule-{os.getpid()}"
+    try:
+        os.mkdir(trial, mode=0o700)
+        os.rmdir(trial)
+    except OSError as error:
+        return f"{path} cannot be used ({error.strerror})"
+    return ""
 
 
 def _check(about: os.stat_result, what: object) -> None:

@@ -10,9 +10,10 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, IndexingError, ShapeError
+from chainrule.graph.numeric import as_int
 from chainrule.graph.polynomial import (
     Dim,
     Size,
@@ -203,7 +204,8 @@ def normalize_axes(axes: int | Iterable[int] | None, ndim: int) -> tuple[int, ..
     """
     if axes is None:
         return tuple(range(ndim))
-    given = tuple(axes) if isinstance(axes, Iterable) else (axes,)
+    one: Any = axes if isinstance(axes, (tuple, list)) else as_int(axes)
+    given: tuple[Any, ...] = tuple(one) if isinstance(one, Iterable) and getattr(one, "ndim", None) != 0 else (one,)
     normal = tuple(normalize_axis(axis, ndim) for axis in given)
     if len(set(normal)) < len(normal):
         raise ArgumentError(f"axes {given} of {ndim} axes name one twice", expected="each axis once")

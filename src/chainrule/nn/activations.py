@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from chainrule.errors import ArgumentError
+from chainrule.graph.numeric import as_int, as_number
 from chainrule.nn import functional as F
 from chainrule.nn import init
 from chainrule.nn.module import Module
@@ -54,7 +55,7 @@ class AlongAxis(Activation):
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim = as_int(dim)
 
 
 class Sigmoid(Plain):
@@ -89,7 +90,7 @@ class LeakyReLU(InPlace):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.negative_slope = negative_slope
+        self.negative_slope = as_number(negative_slope)
 
 
 class ELU(InPlace):
@@ -100,7 +101,7 @@ class ELU(InPlace):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.alpha = alpha
+        self.alpha = as_number(alpha)
 
 
 class CELU(InPlace):
@@ -111,7 +112,7 @@ class CELU(InPlace):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.alpha = alpha
+        self.alpha = as_number(alpha)
 
 
 class SELU(InPlace):
@@ -153,8 +154,8 @@ class Softplus(Activation):
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
-        self.beta = beta
-        self.threshold = threshold
+        self.beta = as_number(beta)
+        self.threshold = as_number(threshold)
 
 
 class Softsign(Plain):
@@ -173,8 +174,8 @@ class Hardtanh(InPlace):
         super().__init__(inplace)
         if not min_val < max_val:
             raise ArgumentError(f"Hardtanh: got min_val={min_val} and max_val={max_val}", expected="min_val < max_val")
-        self.min_val = min_val
-        self.max_val = max_val
+        self.min_val = as_number(min_val)
+        self.max_val = as_number(max_val)
 
 
 class Hardsigmoid(InPlace):
@@ -214,7 +215,7 @@ class _Shrink(Activation):
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
-        self.lambd = lambd
+        self.lambd = as_number(lambd)
 
     def extra_repr(self) -> str:
         """Return the limit."""
@@ -241,8 +242,8 @@ class Threshold(InPlace):
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.threshold = threshold
-        self.value = value
+        self.threshold = as_number(threshold)
+        self.value = as_number(value)
 
 
 class Softmax(AlongAxis):
@@ -271,7 +272,7 @@ class GLU(Activation):
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim = as_int(dim)
 
 
 class PReLU(Module):
@@ -281,9 +282,9 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
-        self.num_parameters = num_parameters
-        self.init = init
-        self.weight = Parameter(empty(num_parameters, device=device, dtype=dtype))
+        self.num_parameters = as_int(num_parameters)
+        self.init = as_number(init)
+        self.weight = Parameter(empty(self.num_parameters, device=device, dtype=dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

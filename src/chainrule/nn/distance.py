@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chainrule.graph.numeric import as_int, as_number
 from chainrule.nn import functional as F
 from chainrule.nn.module import Module
 from chainrule.tensors.tensor import Tensor
@@ -12,8 +13,8 @@ class CosineSimilarity(Module):
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
-        self.dim = dim
-        self.eps = eps
+        self.dim = as_int(dim)
+        self.eps = as_number(eps)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Return the cosines."""
@@ -25,8 +26,8 @@ class PairwiseDistance(Module):
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()
-        self.norm = p
-        self.eps = eps
+        self.norm = as_number(p)
+        self.eps = as_number(eps)
         self.keepdim = keepdim
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:

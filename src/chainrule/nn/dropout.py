@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chainrule.errors import ArgumentError
+from chainrule.graph.numeric import as_number
 from chainrule.nn import functional as F
 from chainrule.nn.module import Module
 from chainrule.tensors.tensor import Tensor
@@ -13,7 +14,7 @@ class _Dropout(Module):
         super().__init__()
         if not 0 <= p <= 1:
             raise ArgumentError(f"{type(self).__name__}: got p={p}", expected="a probability from 0 to 1")
-        self.p = p
+        self.p = as_number(p)
         self.inplace = inplace
 
     def extra_repr(self) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Self
 
 from chainrule.errors import ArgumentError, ShapeError
+from chainrule.graph.numeric import as_int, as_number
 from chainrule.nn import functional as F
 from chainrule.nn import init
-from chainrule.nn.linear import check_sizes
+from chainrule.nn.linear import checked_sizes
 from chainrule.nn.module import Module
 from chainrule.nn.parameter import Parameter
 from chainrule.tensors.autograd import no_grad
@@ -43,7 +44,10 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        num_embeddings, embedding_dim = checked_sizes(
+            "Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
+        )
+        padding_idx = as_int(padding_idx)
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise ArgumentError(
@@ -53,8 +57,8 @@ class Embedding(Module):
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
-        self.max_norm = max_norm
-        self.norm_type = norm_type
+        self.max_norm = as_number(max_norm)
+        self.norm_type = as_number(norm_type)
         self.scale_grad_by_freq = scale_grad_by_freq
         self.sparse = sparse
         if _weight is None:

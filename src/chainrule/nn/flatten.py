@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.errors import ArgumentTypeError
+from chainrule.graph.numeric import as_int, as_ints
 from chainrule.nn.module import Module
 from chainrule.tensors import views
 from chainrule.tensors.tensor import Tensor
@@ -15,8 +16,8 @@ class Flatten(Module):
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
-        self.start_dim = start_dim
-        self.end_dim = end_dim
+        self.start_dim = as_int(start_dim)
+        self.end_dim = as_int(end_dim)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input with the axes joined."""
@@ -32,13 +33,13 @@ class Unflatten(Module):
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
-        sizes = tuple(unflattened_size) if isinstance(unflattened_size, (tuple, list)) else None
-        if sizes is None or not all(isinstance(n, int) for n in sizes) or not isinstance(dim, int):
+        sizes = as_ints(unflattened_size) if isinstance(unflattened_size, (tuple, list)) else None
+        if sizes is None or not all(isinstance(n, int) for n in sizes) or not isinstance(as_int(dim), int):
             raise ArgumentTypeError(
                 f"Unflatten: got dim={dim!r} and unflattened_size={unflattened_size!r}",
                 expected="an axis and a tuple of sizes",
             )
-        self.dim = dim
+        self.dim = as_int(dim)
         self.unflattened_size = sizes
 
     def forward(self, input: Tensor) -> Tensor:

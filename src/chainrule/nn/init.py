@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ShapeError, nearest
 from chainrule.graph import primitive
+from chainrule.graph.numeric import as_number
 from chainrule.tensors.apply import apply1
 from chainrule.tensors.arithmetic import clamp
 from chainrule.tensors.autograd import no_grad
@@ -35,7 +36,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "relu":
         return math.sqrt(2.0)
     if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else param
+        slope = 0.01 if param is None else as_number(param)
         if isinstance(slope, bool) or not isinstance(slope, (int, float)):
             raise ArgumentError(f"calculate_gain: got the negative slope {slope!r}", expected="a number")
         return math.sqrt(2.0 / (1 + slope**2))

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from chainrule.errors import ArgumentError
+from chainrule.graph.numeric import as_int
 from chainrule.nn import functional as F
 from chainrule.nn import init
 from chainrule.nn.module import Module
@@ -14,11 +15,15 @@ from chainrule.tensors.creation import empty
 from chainrule.tensors.tensor import Tensor
 
 
-def check_sizes(layer: str, **sizes: Any) -> None:
-    """Raise unless all sizes are whole numbers that are not negative."""
-    for name, size in sizes.items():
+def checked_sizes(layer: str, **sizes: Any) -> list[int]:
+    """Return the sizes as plain ints; raise unless all are whole numbers that are not negative."""
+    found = []
+    for name, given in sizes.items():
+        size = as_int(given)
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise ArgumentError(f"{layer}: got {name}={size!r}", expected="a whole number that is not negative")
+            raise ArgumentError(f"{layer}: got {name}={given!r}", expected="a whole number that is not negative")
+        found.append(size)
+    return found
 
 
 class Identity(Module):
@@ -49,7 +54,7 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
-        check_sizes("Linear", in_features=in_features, out_features=out_features)
+        in_features, out_features = checked_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
@@ -92,7 +97,9 @@ class Bilinear(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        check_sizes("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        in1_features, in2_features, out_features = checked_sizes(
+            "Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features
+        )
         if in1_features == 0:
             raise ArgumentError("Bilinear: got in1_features=0", expected="at least 1")
         self.in1_features = in1_features

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from chainrule.errors import ArgumentError
+from chainrule.graph.numeric import as_int, as_number
 from chainrule.nn import functional as F
 from chainrule.nn.functional.reduction import reduction_of
 from chainrule.nn.module import Module
@@ -77,7 +78,7 @@ class SmoothL1Loss(Loss):
         beta: float = 1.0,
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.beta = beta
+        self.beta = as_number(beta)
 
 
 class HuberLoss(Loss):
@@ -88,7 +89,7 @@ class HuberLoss(Loss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(None, None, reduction)
-        self.delta = delta
+        self.delta = as_number(delta)
 
 
 class CrossEntropyLoss(WeightedLoss):
@@ -112,8 +113,8 @@ class CrossEntropyLoss(WeightedLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
-        self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
+        self.ignore_index = as_int(ignore_index)
+        self.label_smoothing = as_number(label_smoothing)
 
 
 class NLLLoss(WeightedLoss):
@@ -131,7 +132,7 @@ class NLLLoss(WeightedLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
-        self.ignore_index = ignore_index
+        self.ignore_index = as_int(ignore_index)
 
 
 class BCELoss(WeightedLoss):
@@ -197,7 +198,7 @@ class PoissonNLLLoss(Loss):
         super().__init__(size_average, reduce, reduction)
         self.log_input = log_input
         self.full = full
-        self.eps = eps
+        self.eps = as_number(eps)
 
 
 class GaussianNLLLoss(Loss):
@@ -209,7 +210,7 @@ class GaussianNLLLoss(Loss):
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(None, None, reduction)
         self.full = full
-        self.eps = eps
+        self.eps = as_number(eps)
 
 
 class HingeEmbeddingLoss(Loss):
@@ -226,7 +227,7 @@ class HingeEmbeddingLoss(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.margin = margin
+        self.margin = as_number(margin)
 
 
 class MarginRankingLoss(Loss):
@@ -243,7 +244,7 @@ class MarginRankingLoss(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.margin = margin
+        self.margin = as_number(margin)
 
 
 class CosineEmbeddingLoss(Loss):
@@ -260,7 +261,7 @@ class CosineEmbeddingLoss(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.margin = margin
+        self.margin = as_number(margin)
 
 
 class TripletMarginLoss(Loss):
@@ -282,9 +283,9 @@ class TripletMarginLoss(Loss):
         super().__init__(size_average, reduce, reduction)
         if margin <= 0:
             raise ArgumentError(f"TripletMarginLoss: got margin={margin}", expected="a number above 0")
-        self.margin = margin
-        self.p = p
-        self.eps = eps
+        self.margin = as_number(margin)
+        self.p = as_number(p)
+        self.eps = as_number(eps)
         self.swap = swap
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.errors import ShapeError
+from chainrule.graph.numeric import as_int, as_ints, as_number
 from chainrule.nn import functional as F
 from chainrule.nn import init
-from chainrule.nn.linear import check_sizes
+from chainrule.nn.linear import checked_sizes
 from chainrule.nn.module import Module
 from chainrule.nn.parameter import Parameter
 from chainrule.tensors.autograd import no_grad
@@ -53,10 +54,10 @@ class BatchNorm1d(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_sizes("BatchNorm1d", num_features=num_features)
+        [num_features] = checked_sizes("BatchNorm1d", num_features=num_features)
         self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
+        self.eps = as_number(eps)
+        self.momentum = as_number(momentum)
         self.affine = affine
         self.track_running_stats = track_running_stats
         made = {"device": device, "dtype": dtype}
@@ -138,8 +139,9 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps = eps
+        shape = as_int(normalized_shape)
+        self.normalized_shape = (shape,) if isinstance(shape, int) else as_ints(shape)
+        self.eps = as_number(eps)
         self.elementwise_affine = elementwise_affine
         made = {"device": device, "dtype": dtype}
         scaled, shifted = elementwise_affine, elementwise_affine and bias

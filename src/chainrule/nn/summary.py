@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.graph.numeric import as_number
 from chainrule.nn.module import Module
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.creation import zeros
@@ -125,7 +126,7 @@ def _arguments(input: Any) -> tuple[Any, ...]:
     if isinstance(input, Tensor):
         return (input,)
     if isinstance(input, (tuple, list)) and input:
-        if all(isinstance(n, int) for n in input):
+        if all(isinstance(as_number(n), int) for n in input):
             return (zeros(*input),)
         if any(isinstance(x, Tensor) for x in input):
             return tuple(input)

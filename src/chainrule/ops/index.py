@@ -153,6 +153,9 @@ class Full(Primitive):
         return e.full(shape, value, np.dtype(dtype))
 
 
+REFUSED = "refused"  # where an error carries the place and the value of the number that it is about
+
+
 def refuse_labels(name: str, labels: Array, classes: int, ignored: int) -> None:
     """Raise unless all labels but the ignored ones are classes, 0 … classes - 1."""
     if not (labels.view(np.uint64) >= classes).any():  # a negative number is a large one
@@ -162,11 +165,13 @@ def refuse_labels(name: str, labels: Array, classes: int, ignored: int) -> None:
         at = tuple(int(k) for k in wrong[0])
         place = "" if not at else f" in row {at[0]}" if len(at) == 1 else f" at {at}"
         more = f" ({len(wrong)} labels are wrong)" if len(wrong) > 1 else ""
-        raise ArgumentError(
+        error = ArgumentError(
             f"{name}: got the label {int(labels[at])}{place}{more} for an input of {classes} classes",
             expected=f"0 … {classes - 1}",
             fix="number the classes from 0, and let the last layer have one output for each",
         )
+        vars(error)[REFUSED] = at, int(labels[at])
+        raise error
 
 
 class ClassNumbers(Primitive):
@@ -193,9 +198,11 @@ def refuse_rows(index: Array, rows: int) -> None:
     if wrong.any():
         at = tuple(int(k) for k in np.argwhere(wrong)[0])
         place = f" at {list(at)}" if at else ""
-        raise IndexingError(
+        error = IndexingError(
             f"embedding: got the index {int(index[at])}{place} for a table of {rows} rows", expected=f"0 … {rows - 1}"
         )
+        vars(error)[REFUSED] = at, int(index[at])
+        raise error
 
 
 class RowNumbers(Primitive):

@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, InPlaceError, TraceError
 from chainrule.graph import Array, Dtype, Graph, Node, primitive, recording
+from chainrule.graph.numeric import as_number as plain_number
 from chainrule.ops.body import BodyRecording, run_body, scalar_input, vector_input
 from chainrule.optim.rule import (
     IMPLEMENTATIONS,
@@ -69,7 +70,7 @@ class Optimizer:
             raise ArgumentTypeError(
                 f"{type(self).__name__}: got one tensor as params", expected="an iterable of them", fix="write [tensor]"
             )
-        self.defaults = dict(defaults)
+        self.defaults = {name: _plain(option) for name, option in defaults.items()}
         self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.__dict__["param_groups"] = []
         if STATE.mode == TRACE and STATE.trace is not None:
@@ -173,6 +174,9 @@ class Optimizer:
         param_group["params"], names = _parameters(param_group["params"], place)
         if names:
             param_group["param_names"] = names
+        for name, option in param_group.items():
+            if name in self.defaults:
+                param_group[name] = _plain(option)
         for name, default in self.defaults.items():
             param_group.setdefault(name, default)
         self.check(param_group, place)
@@ -443,6 +447,13 @@ def _reading_first(k: int, place: int) -> Callable[[Optimizer], list[float]]:
         return [*optimizer.values(group, fresh).values()]
 
     return read
+
+
+def _plain(option: Any) -> Any:
+    """Return an option with numbers of NumPy's as Python's."""
+    if type(option) in (tuple, list):
+        return type(option)([plain_number(part) for part in option])
+    return plain_number(option)
 
 
 def _parameters(params: Any, place: str) -> tuple[list[Tensor], list[str]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, warn
+from chainrule.graph.numeric import as_int
 
 LIMIT = "CHAINRULE_THREADS"  # how many threads, whatever the machine has
 MOST = 1024  # that may be named
@@ -20,6 +21,7 @@ _chosen: int | None = None
 def set_num_threads(count: int | None) -> None:
     """Let native code use this many threads (1024 at most), also more than there are cores; None: let it choose again."""
     global _chosen
+    count = as_int(count)
     if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
         raise ArgumentTypeError(f"set_num_threads: got {type(count).__name__}", expected="an int or None")
     if count is not None and not 1 <= count <= MOST:

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.graph import Dtype, primitive
+from chainrule.graph.numeric import as_int, as_number
 from chainrule.tensors.apply import apply, cast
 from chainrule.tensors.arithmetic import add, clone, div, log1p, mul, neg
 from chainrule.tensors.binary import FULL, conversion_of, kind_of
@@ -164,6 +165,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool =
     shape = shape_of((size,))
     if isinstance(fill_value, Tensor):
         return clone(expand(cast(fill_value, dtype_or(dtype, numpy_dtype(fill_value))), shape))
+    fill_value = as_number(fill_value)
     own = np.dtype(bool) if isinstance(fill_value, bool) else I64 if isinstance(fill_value, int) else default_float()
     return _filled(shape, fill_value, dtype_or(dtype, own), requires_grad)
 
@@ -188,6 +190,7 @@ def full_like(
 ) -> Tensor:
     """Return one value everywhere, in the shape and dtype of ``input``."""
     check_options("full_like", options)
+    fill_value = as_number(fill_value)
     return _filled(tuple(input.shape), fill_value, dtype_or(dtype, numpy_dtype(input)), requires_grad)
 
 
@@ -206,6 +209,7 @@ def arange(
     check_options("arange", options)
     if end is None:
         start, end = 0, start
+    start, end, step = [as_number(as_int(n)) for n in (start, end, step)]
     fractions = any(isinstance(n, float) for n in (start, end, step))
     wanted = dtype_or(dtype, default_float() if fractions else I64)
     if any(isinstance(n, float) and not math.isfinite(n) for n in (start, end, step)):
@@ -225,12 +229,13 @@ def arange(
 
 def _steps(start: Any, end: Any, steps: Any, wanted: Dtype, name: str) -> Any:
     """Return ``steps`` numbers from start to end in float64, each computed from the nearer end."""
-    if not isinstance(steps, (int, np.integer)) or steps < 0:
+    steps = as_int(steps)
+    if not isinstance(steps, int) or steps < 0:
         raise ArgumentError(f"{name}: got steps={steps!r}", expected="an integer that is not negative")
     if any(isinstance(x, Tensor) and x.ndim > 0 for x in (start, end)):
         raise ShapeError(f"{name}: got a tensor with axes as start or end", expected="numbers or 0-d tensors")
     first, last = [float(x) if wanted.kind == "f" else float(int(x)) for x in (start, end)]
-    count = int(steps)
+    count = steps
     step = (last - first) / (count - 1) if count > 1 else 0.0
     places = np.arange(count, dtype=F64)
     return np.where(places < max(count // 2, 1), first + step * places, last - step * (count - 1 - places))
@@ -418,6 +423,7 @@ def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """Return ``num_samples`` indices drawn with the weights in the last axis of ``input``."""
+    num_samples = as_int(num_samples)
     if numpy_dtype(input).kind != "f":
         raise ArgumentTypeError(f"multinomial: got weights of {numpy_dtype(input)}", expected="floats")
     if input.ndim not in (1, 2) or num_samples <= 0:

@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, DtypeError, ShapeError, TraceError
 from chainrule.graph import primitive
+from chainrule.graph.numeric import as_number
 from chainrule.graph.sizes import broadcast_shapes, normalize_axis, numel, same_shape
 from chainrule.tensors.apply import apply, cast
 from chainrule.tensors.arithmetic import add, mul
@@ -121,6 +122,7 @@ def number_like(value: Any, like: Tensor) -> Tensor:
         if value.ndim > 0:
             raise ShapeError(f"got a value of shape {tuple(value.shape)}", expected="a number or a 0-d tensor")
         return cast(value, dtype)
+    value = as_number(value)
     if not isinstance(value, (bool, int, float)):
         raise ArgumentError(f"got {value!r} as a value", expected="a number")
     return zero_dimensional(bool(value) if dtype == BOOL else int(value) if dtype.kind != "f" else value, dtype)

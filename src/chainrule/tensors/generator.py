@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError
 from chainrule.graph import Primitive
+from chainrule.graph.numeric import as_int
 from chainrule.tensors.apply import apply, traced
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
@@ -38,12 +37,13 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from ``seed``, an integer of 64 bits (a negative one counts from 2**64 down)."""
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        seed = as_int(seed)
+        if isinstance(seed, bool) or not isinstance(seed, int):
             raise ArgumentTypeError(f"manual_seed: got {seed!r}", expected="an integer")
         if not -(1 << 63) <= seed <= WORD:
             raise ArgumentError(f"manual_seed: got {seed}", expected="an integer from -2**63 to 2**64 - 1")
         self._check_not_traced("manual_seed()")
-        self.seed_value = int(seed) & WORD
+        self.seed_value = seed & WORD
         self.draw = 0
         return self
 

@@ -7,15 +7,19 @@ bits are the same.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule import run as engines
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError
 from chainrule.graph import Array
+from chainrule.graph.numeric import as_int
 from chainrule.interrupts import held
 from chainrule.tensors.arguments import Results, rebuild
+from chainrule.tensors.row_at_fault import is_refused_number, row_at_fault
 from chainrule.tensors.tensor import Tensor
 from chainrule.tensors.watch import Watch, run_watched
 
@@ -30,6 +34,7 @@ def run_over(
     compiled: Compiled, rows: tuple[Any, ...], batch_size: int, order: Any, passes: int, *, check_finite: bool
 ) -> Any:
     """Run on one batch of rows after the other: see ``Compiled.over``."""
+    batch_size, passes = as_int(batch_size), as_int(passes)
     with held() as ctrl_c:
         return _run_over(compiled, rows, batch_size, order, passes, ctrl_c, check_finite=check_finite)
 
@@ -47,7 +52,7 @@ def _run_over(
     arrays = [np.asarray(x.detach()._value if isinstance(x, Tensor) else x) for x in rows]
     once = _in_order(compiled.name, arrays, batch_size, order, passes)
     count = len(arrays[0])
-    found = Stacked(compiled.name)
+    found, ran = Stacked(compiled.name), 0
     # where no batch is smaller, a pass goes on where the one before it ends
     goes_on = len(once) % batch_size == 0 and len(once) < ENOUGH_ROWS
     together = max(min(passes, MOST_ROWS // len(once)), 1) if goes_on else 1
@@ -65,7 +70,9 @@ def _run_over(
             if not done:
                 if is_like:
                     batch = [Tensor(x.take(some, axis=0)) for x in arrays]
-                done = _once(compiled, batch, found, ctrl_c)
+                with _told_where(arrays, some, ran + 1):
+                    done = _once(compiled, batch, found, ctrl_c)
+            ran += done
             ctrl_c.let_out()
             if watch is not None and not watch.is_fine(found.parts[-1]):
                 watch.put_back()
@@ -77,6 +84,7 @@ def _run_over(
 
 def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
     """Run on the same arguments again and again: see ``Compiled.repeat``."""
+    times = as_int(times)
     _check_counts(f"{compiled.name}.repeat", times=times)
     if times < 1:
         raise ArgumentError(f"{compiled.name}.repeat: got times={times}", expected="1 or more")
@@ -94,7 +102,7 @@ def run_again(compiled: Compiled, args: tuple[Any, ...], times: int) -> Any:
 def _check_counts(name: str, **counts: Any) -> None:
     """Raise unless all of them are integers."""
     for key, count in counts.items():
-        if isinstance(count, (bool, np.bool_)) or not isinstance(count, (int, np.integer)):
+        if isinstance(count, bool) or not isinstance(count, int):
             raise ArgumentTypeError(f"{name}: got {key}={count!r}", expected="an integer of 1 or more")
 
 
@@ -143,6 +151,18 @@ def _once(compiled: Compiled, args: list[Any], found: Stacked, ctrl_c: held) -> 
         return found.one(compiled(*args))
     with ctrl_c.let_through():
         return found.one(compiled(*args))
+
+
+@contextmanager
+def _told_where(arrays: list[Any], rows: Array, number: int) -> Iterator[None]:
+    """Say of an index or label that is refused in which batch, which has these rows of the arrays, and row it is."""
+    try:
+        yield
+    except ChainruleError as error:
+        if is_refused_number(error):
+            row = row_at_fault(error, arrays, rows)
+            error.what += f", in batch {number}" + ("" if row is None else f", row {row} of the data")
+        raise
 
 
 def _at_once(

@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.graph import primitive
+from chainrule.graph.numeric import as_int
 from chainrule.graph.sizes import normalize_axis
 from chainrule.tensors.apply import apply, cast
 from chainrule.tensors.arithmetic import ceil, clone, div, floor, mul, round, sub
@@ -46,7 +47,7 @@ def msort(input: Tensor) -> Tensor:
 
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
     """Return the k largest (or smallest) elements along an axis, and their places; of ties the first."""
-    axis = normalize_axis(dim, input.ndim)
+    axis, k = normalize_axis(dim, input.ndim), as_int(k)
     size = input.shape[axis] if input.ndim else 1
     if k < 0 or k > size:
         raise ArgumentError(f"topk: k={k} of an axis of {size}", expected="k within it")
@@ -58,7 +59,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """Return the k-th smallest element along an axis, and its place; of ties the first."""
-    axis = normalize_axis(dim, input.ndim)
+    axis, k = normalize_axis(dim, input.ndim), as_int(k)
     size = input.shape[axis] if input.ndim else 1
     if not 1 <= k <= size:
         raise ArgumentError(f"kthvalue: k={k} of an axis of {size}", expected="1 ≤ k ≤ its size")
@@ -185,6 +186,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise ArgumentError(
             f"bincount: got {array.dtype} of shape {array.shape}", expected="one axis of integers that are not negative"
         )
+    minlength = as_int(minlength)
     if minlength < 0:
         raise ArgumentError(f"bincount: got minlength={minlength}", expected="a number that is not negative")
     if weights is None:

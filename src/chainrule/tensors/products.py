@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from chainrule.errors import ArgumentTypeError, DtypeError, ShapeError
 from chainrule.graph import primitive
+from chainrule.graph.numeric import as_int
 from chainrule.graph.sizes import broadcast_shapes, normalize_axes
 from chainrule.tensors.apply import apply, record
 from chainrule.tensors.arithmetic import add, mul
@@ -166,6 +167,7 @@ def _plus(input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Return Σ a b over the last ``dims`` axes of a and the first of b, or over two lists of axes (size 1 broadcasts)."""
     _pair("tensordot", a, b)
+    dims = dims if isinstance(dims, (tuple, list)) else as_int(dims)
     if isinstance(dims, int):
         if not 0 <= dims <= min(a.ndim, b.ndim):
             raise ShapeError(f"tensordot: dims={dims} for {a.ndim} and {b.ndim} axes")

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, DtypeError
 from chainrule.graph import Primitive, primitive
+from chainrule.graph.numeric import as_int, as_number
 from chainrule.graph.sizes import normalize_axes, normalize_axis, numel
 from chainrule.ops.reduce import with_ones
 from chainrule.tensors.apply import apply, apply2, as_float, cast
@@ -58,7 +59,7 @@ class Extremes(NamedTuple):
 
 def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:
     """Return the axes that ``dim`` names: all of them for None or ()."""
-    if dim is None or dim == () or dim == []:
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(x.ndim))
     return normalize_axes(dim, x.ndim)
 
@@ -138,7 +139,7 @@ def _variance_and_mean(
     average = kept(apply2(DIV, apply(SUM, (x,), {"axes": axes}), count), x, axes, True) if axes else x
     centred = apply2(SUB, x, average)
     total = apply(SUM, (apply2(MUL, centred, centred),), {"axes": axes})
-    freedom = count - ((1 if unbiased else 0) if correction is None else correction)
+    freedom = count - ((1 if unbiased else 0) if correction is None else as_number(as_int(correction)))
     if isinstance(freedom, (int, float)) and freedom < 0:
         freedom = 0
     variance = kept(apply2(DIV, total, freedom), x, axes, keepdim)
@@ -240,6 +241,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
     x = floating(input, "norm", dtype)
     if p in ("fro", None) or p == 2:
         return safe_sqrt(sum(mul(x, x), dim, keepdim))
+    p = as_number(p)
     if not isinstance(p, (int, float)):
         raise ArgumentError(f"norm: got p={p!r}", expected="a number or 'fro'")
     size = abs(x)

@@ -5,7 +5,7 @@ What only looks at memory in another shape is in ``views``; its names are given 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, ShapeError
 from chainrule.graph import primitive
+from chainrule.graph.numeric import as_int, as_ints, as_number
 from chainrule.graph.sizes import normalize_axes, normalize_axis, numel, same_shape
 from chainrule.tensors import views
 from chainrule.tensors.apply import apply, cast, common_dtype
@@ -41,14 +42,14 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     """Return views of parts of this size (the last may be smaller), or of these sizes, along an axis."""
     axis = own_axis(tensor, dim, "split")
     size = tensor.shape[axis]
-    part = split_size_or_sections
+    part = as_int(split_size_or_sections)
     if isinstance(part, int) and (part < 0 or (part == 0 and size != 0)):
         raise ArgumentError(f"split: got a size of {part} for shape {tuple(tensor.shape)}", expected="at least 1")
     if isinstance(part, int):
         count = 1 if part == 0 else max(1, -(-int(size) // part))
         sizes = [part] * (count - 1) + [int(size) - part * (count - 1)]
     else:
-        sizes = list(part)
+        sizes = list(as_ints(part))
         if sum(sizes) != size or any(n < 0 for n in sizes):
             raise ArgumentError(f"split: sections {sizes} for an axis of {size}", expected=f"a sum of {size}")
     parts, start = [], 0
@@ -63,18 +64,18 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
     axis = own_axis(input, dim, "tensor_split")
     size = int(input.shape[axis])
     given = indices_or_sections
-    if isinstance(given, Tensor):
-        given = concrete(given, "tensor_split()").tolist()
+    given = concrete(given, "tensor_split()").tolist() if isinstance(given, Tensor) else as_int(given)
     if isinstance(given, int):
         if given <= 0:
             raise ArgumentError(f"tensor_split: got {given} sections", expected="at least 1")
         return split(input, [size // given + (k < size % given) for k in range(given)], axis)
-    edges = [0, *[min(max(k + size if k < 0 else k, 0), size) for k in given], size]
+    edges = [0, *[min(max(k + size if k < 0 else k, 0), size) for k in as_ints(given)], size]
     return tuple([slice_axis(input, axis, a, max(a, b)) for a, b in pairwise(edges)])
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Return at most ``chunks`` views of equal size (the last may be smaller)."""
+    chunks = as_int(chunks)
     if chunks < 1:
         raise ArgumentError(f"chunk: got {chunks}", expected="at least 1")
     axis = own_axis(input, dim, "chunk")
@@ -158,6 +159,7 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
     x = ravel(input) if dim is None else input
     axis = normalize_axis(-1 if dim is None else dim, x.ndim)
     shape = tuple(x.shape)
+    repeats = repeats if isinstance(repeats, Tensor) else as_int(repeats)
     if not isinstance(repeats, int):
         counts = concrete(checked(repeats, "repeat_interleave"), "repeat_interleave()")
         if counts.dtype.kind not in "iu" or counts.ndim > 1 or counts.size not in (1, shape[axis]) or counts.min() < 0:
@@ -188,10 +190,14 @@ def flipud(input: Tensor) -> Tensor:
     return flip(input, own_axis(input, 0, "flipud"))
 
 
+def _one_or_more(given: Any) -> tuple[Any, ...]:
+    one = given if isinstance(given, (tuple, list)) else as_int(given)
+    return as_ints(one) if isinstance(one, Iterable) else (one,)
+
+
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Return the elements moved along axes, those that fall off coming in again."""
-    moves = [shifts] if isinstance(shifts, int) else list(shifts)
-    axes = [] if dims is None else [dims] if isinstance(dims, int) else list(dims)
+    moves, axes = _one_or_more(shifts), _one_or_more(() if dims is None else dims)
     if not axes:
         if len(moves) != 1:
             raise ArgumentError(f"roll: got {len(moves)} shifts and no dims", expected="one shift")
@@ -225,7 +231,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     """Return matrices that have the last axis as their diagonal."""
     if input.ndim == 0:
         raise ShapeError("diag_embed: got a 0-d tensor", expected="at least one axis")
-    axes = normalize_axes((dim1, dim2), input.ndim + 1)
+    axes, offset = normalize_axes((dim1, dim2), input.ndim + 1), as_int(offset)
     n = input.shape[-1] + (offset if offset >= 0 else -offset)
     rest = tuple(input.shape)[:-1]
     zeros = apply(FULL, (), {"shape": (*rest, n, n), "dtype": numpy_dtype(input), "value": 0})
@@ -236,13 +242,13 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the part on and below a diagonal; the rest 0."""
     rows, columns = _places(input, "tril")
-    return where(columns <= rows + diagonal, input, zero_dimensional(0, numpy_dtype(input)))
+    return where(columns <= rows + as_int(diagonal), input, zero_dimensional(0, numpy_dtype(input)))
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the part on and above a diagonal; the rest 0."""
     rows, columns = _places(input, "triu")
-    return where(columns >= rows + diagonal, input, zero_dimensional(0, numpy_dtype(input)))
+    return where(columns >= rows + as_int(diagonal), input, zero_dimensional(0, numpy_dtype(input)))
 
 
 def _places(x: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -258,7 +264,7 @@ def _places(x: Tensor, name: str) -> tuple[Tensor, Tensor]:
 
 def constant_pad(input: Tensor, pad: Sequence[int], value: float = 0.0) -> Tensor:
     """Return the tensor with elements added (or, for negative numbers, cut) around the last axes, the last first."""
-    n = input.ndim
+    n, pad = input.ndim, as_ints(pad)
     if len(pad) % 2 or len(pad) // 2 > n:
         raise ArgumentError(f"pad: got {list(pad)} for {n} axes", expected="two numbers for each padded axis")
     low, high = [0] * n, [0] * n
@@ -270,7 +276,7 @@ def constant_pad(input: Tensor, pad: Sequence[int], value: float = 0.0) -> Tenso
             size = y.shape[axis]
             y = slice_axis(y, axis, -min(low[axis], 0), size + min(high[axis], 0))
     around = {"low": tuple([max(k, 0) for k in low]), "high": tuple([max(k, 0) for k in high])}
-    number = bool(value) if numpy_dtype(y) == BOOL else value
+    number = bool(value) if numpy_dtype(y) == BOOL else as_number(value)
     return apply(PAD, (y,), {**around, "interior": (0,) * n, "value": number})
 
 

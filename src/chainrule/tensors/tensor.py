@@ -17,6 +17,7 @@ from chainrule.graph import Array, Node, Primitive, Storage, primitive
 from chainrule.graph.sizes import numel
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.dtypes import FROM_NUMPY, DType
+from chainrule.tensors.not_kept import gradient_not_kept as gradient_not_kept
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.user_line import calling_line
 
@@ -99,16 +100,6 @@ class device:  # noqa: N801 - PyTorch's name
 CPU = device()
 
 
-def gradient_not_kept() -> GradientError:
-    """Return what is raised where such a gradient is needed."""
-    return GradientError(
-        "the gradient of this tensor was computed inside a compiled function (cr.fit compiles its step too), which did not "
-        "keep it; what backward() added since is not known by itself",
-        fix="call zero_grad() first, and then backward(); a function that you compile yourself keeps gradients with "
-        "keep_gradients=True",
-    )
-
-
 class Tensor:
     """An n-dimensional array of one dtype that can be differentiated. Create one with ``chainrule.tensor``.
 
@@ -173,7 +164,7 @@ class Tensor:
         if STATE.mode == TRACE and STATE.trace is not None:
             return STATE.trace.read_grad(self)
         if self._grad is NOT_KEPT:
-            raise gradient_not_kept()
+            raise gradient_not_kept(self)
         found: Tensor | None = self._grad
         return found
 

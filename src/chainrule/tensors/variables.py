@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from chainrule.graph import Node
+from chainrule.graph.numeric import as_int, as_ints
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.tensors import autograd
 from chainrule.tensors.apply import traced
@@ -106,6 +107,7 @@ class Level:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], argnums: int | tuple[int, ...]) -> Any:
         """Call the function with variables in place of the arguments to differentiate by."""
+        argnums = as_ints(argnums) if isinstance(argnums, (tuple, list)) else as_int(argnums)
         numbers: tuple[Any, ...] = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         places = []
         for number in numbers:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import ArgumentError, ArgumentTypeError, IndexingError, ShapeError
+from chainrule.graph.numeric import as_int, as_ints
 from chainrule.graph.sizes import Size, broadcast_shapes, infer_reshape, normalize_axes, normalize_axis, numel
 from chainrule.tensors.arithmetic import clone
 from chainrule.tensors.memory import DIAGONAL, EXPAND, PERMUTE, RESHAPE, SLICE, perhaps_copied, view
@@ -26,11 +24,12 @@ def listed(args: tuple[Any, ...], named: Any = None) -> tuple[Any, ...]:
 
 def sizes_of(args: tuple[Any, ...], named: Any = None) -> tuple[Any, ...]:
     """Return a shape given one by one, as one sequence, or by name; -1 stays."""
-    shape = listed(args, named)
+    given = listed(args, named)
+    shape = as_ints(given)
     for n in shape:
-        if isinstance(n, (bool, float)) or not isinstance(n, (int, np.integer, Size, Tensor)):
-            raise ArgumentTypeError(f"a shape of {shape}", expected="integers")
-    return tuple([int(n) if isinstance(n, (np.integer, Tensor)) else n for n in shape])
+        if isinstance(n, bool) or not isinstance(n, (int, Size)):
+            raise ArgumentTypeError(f"a shape of {given}", expected="integers")
+    return shape
 
 
 # -- reshape -------------------------------------------------------------------------------------------------------------
@@ -49,7 +48,7 @@ def reshape(input: Tensor, *args: Any, shape: Any = None) -> Tensor:
 def view_(input: Tensor, *args: Any, size: Any = None) -> Tensor:
     """Return a view of the memory in another shape; raise if it would need a copy."""
     sizes = listed(args, size)
-    if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer, Size, Tensor)):
+    if len(sizes) == 1 and not isinstance(as_int(sizes[0]), (int, Size)):
         raise ArgumentTypeError(f"view: got {sizes[0]!r}", expected="sizes", fix="use to(dtype), which converts")
     y = reshaped(input, infer_reshape(tuple(input.shape), sizes_of(sizes)), never_copies=True)
     if STATE.mode != TRACE and y._parent is None and y._value.size > 0:
@@ -219,7 +218,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
         raise ArgumentError(
             f"narrow: got a start of shape {tuple(start.shape)}", expected="an integer, or one in a 0-d tensor"
         )
-    first = operator.index(start) if isinstance(start, Tensor) else start
+    first, length = as_int(start), as_int(length)
     if first < 0:
         first = first + size
     if first < 0 or length < 0 or first + length > size:
@@ -231,7 +230,7 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """Return a view of one place along an axis, which vanishes."""
     axis = own_axis(input, dim, "select")
     shape = tuple(input.shape)
-    place = int(index) if isinstance(index, (Tensor, np.integer)) else index
+    place = as_int(index)
     if place < -shape[axis] or place >= shape[axis]:
         raise IndexingError(f"index {place} for axis {axis} of {shape[axis]} elements")
     if place < 0:
@@ -257,7 +256,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     a, b = normalize_axis(dim1, input.ndim), normalize_axis(dim2, input.ndim)
     if a == b:
         raise ArgumentError(f"diagonal: dim1={dim1} and dim2={dim2} are the same axis of {input.ndim}")
-    return view(DIAGONAL, input, {"offset": offset, "axis1": a, "axis2": b})
+    return view(DIAGONAL, input, {"offset": as_int(offset), "axis1": a, "axis2": b})
 
 
 # -- memory --------------------------------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from chainrule.digest import sha256
-from chainrule.errors import ArgumentError, ArgumentTypeError, DataError
+from chainrule.errors import ArgumentError, ArgumentTypeError, ChainruleError, DataError
 from chainrule.graph import Array
 from chainrule.ops import philox
 from chainrule.tensors.generator import Generator, drawing_from
+from chainrule.tensors.row_at_fault import row_at_fault
 from chainrule.tensors.tensor import Tensor
 from chainrule.training.form import Form
 from chainrule.training.objective import class_weights
@@ -82,6 +83,7 @@ class ArrayBatches:
             by_class = class_weights(rows.y, class_weight)
             self.weight = by_class if self.weight is None else self.weight * by_class
         self.count: int | None = len(batch_starts(len(rows), batch_size))
+        self.drawn: Array | None = None  # the order of the epoch at hand, if it is not that of the data
 
     def first(self) -> tuple[Array, Array]:
         """Return the first two rows, and all targets."""
@@ -123,10 +125,20 @@ class ArrayBatches:
 
     def order(self, generator: Generator | None) -> Array:
         """Return the order of the rows in an epoch, drawn from ``generator`` (None: that of the data)."""
+        self.drawn = None
         if generator is None:
             return np.arange(len(self.rows))
         generator.draw += 1
-        return philox.permutation(generator.seed_value, generator.draw - 1, len(self.rows))
+        self.drawn = philox.permutation(generator.seed_value, generator.draw - 1, len(self.rows))
+        return self.drawn
+
+    def row_at_fault(self, error: ChainruleError, number: int) -> int | None:
+        """Return the row that an error is about, in the batch of that number (from 0) of those learned from in this epoch."""
+        order = np.arange(len(self.rows)) if self.drawn is None else self.drawn
+        batches = np.split(order, batch_starts(len(order), self.batch_size)[1:])
+        weight = self.row_weight
+        learned = [rows for rows in batches if weight is None or weight[rows].any()]
+        return row_at_fault(error, [self.rows.X, self.rows.y], learned[number]) if number < len(learned) else None
 
     def whole(self) -> Batch:
         """Return the batch of all rows, which cannot be written to."""

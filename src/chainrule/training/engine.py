@@ -12,6 +12,7 @@ from chainrule.tensors.tensor import Tensor
 from chainrule.training.batches import Batch, Source
 from chainrule.training.step import Step
 
+NOT_COMPILED = "not compiled"  # how it begins where the code cannot be traced
 Found = tuple[Tensor, Tensor]
 Several = tuple[int, Array, Array | None]  # how many batches were done, their errors, their outputs if wanted
 
@@ -100,7 +101,7 @@ class _Runner:
     def _give_up(self, error: TraceError) -> None:
         """Run uncompiled from now on."""
         self.compiled = False
-        self.refused = f"not compiled: {error}"
+        self.refused = f"{NOT_COMPILED}: {error}"
         self.note(self.refused)
         self.forget()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from chainrule.errors import ArgumentTypeError, nearest
+from chainrule.errors import ArgumentTypeError
 from chainrule.nn import Module
+from chainrule.training.arguments import check_names, options_of
 from chainrule.training.history import History
 from chainrule.training.trainer import Trainer
 
-OPTIONS = [name for name in inspect.signature(Trainer).parameters if name != "model"]
+OPTIONS = options_of(Trainer.__init__)
 
 
 def fit(model: Module, data: Any, *more: Any, val: Any = None, **options: Any) -> History:
@@ -38,9 +38,5 @@ def fit(model: Module, data: Any, *more: Any, val: Any = None, **options: Any) -
             expected="fit(model, data)",
             fix="write fit(model, (X, y), …)",
         )
-    for name in options:
-        if name not in OPTIONS:
-            raise ArgumentTypeError(
-                f"fit: got the option {name!r}", expected=f"one of {', '.join(OPTIONS)}", fix=nearest(name, OPTIONS)
-            )
+    check_names("fit", options, OPTIONS)
     return Trainer(model, **options).fit(data, val)

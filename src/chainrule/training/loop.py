@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.errors import DataError, NotFiniteError
+from chainrule.errors import ChainruleError, DataError, NotFiniteError
 from chainrule.graph import Array
 from chainrule.optim.lr_scheduler import ReduceLROnPlateau
+from chainrule.tensors.row_at_fault import is_refused_number
 from chainrule.training.batches import ArrayBatches, Batches
 from chainrule.training.epochs import Epochs, may_be_one_call
 from chainrule.training.interrupt import Heard, told_of_interrupt
 from chainrule.training.progress import Progress
 from chainrule.training.replay import explain, explain_in_use
 from chainrule.training.state import Left, first_nonfinite, set_weights, standing, weights_of
-from chainrule.training.stretches import stretches
+from chainrule.training.stretches import Learned, stretches
 
 if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
@@ -157,7 +158,7 @@ class Loop:
         number, part = 0, ""
         trainer.model.train()
         learning = stretches(trainer, self.batches, measured=measured is not None)
-        for learned in learning:
+        for learned in self.told_where(learning):
             if learned is None:
                 part = f"{number} of {self.batches.count or 'more'} batches"
                 break
@@ -187,6 +188,20 @@ class Loop:
             targets, outputs_ = (np.concatenate(parts) for parts in zip(*measured, strict=True))
             row.update(trainer.measured(targets, outputs_, "train_"))
         return row, part
+
+    def told_where(self, learning: Iterator[Learned | None]) -> Iterator[Learned | None]:
+        """Yield what is learned; say of an index that is refused in which batch, and row of the data, it is."""
+        done = 0
+        try:
+            for learned in learning:
+                yield learned
+                done += 0 if learned is None else len(learned.losses)
+                del learned  # before there is a next one
+        except ChainruleError as error:
+            if is_refused_number(error):
+                row = self.batches.row_at_fault(error, done) if isinstance(self.batches, ArrayBatches) else None
+                error.what += f", in batch {done + 1}" + ("" if row is None else f", row {row} of {self.batches.name}")
+            raise
 
     def explain(self, seen: str) -> None:
         """Raise the error that says where the first value that is not finite came from."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from chainrule.errors import ChainruleError
 from chainrule.graph import Array
+from chainrule.tensors.row_at_fault import is_refused_number, row_at_fault
 from chainrule.tensors.tensor import Tensor
 from chainrule.training.batches import ArrayBatches, Batch, Batches, batch_starts
 from chainrule.training.callbacks import Callback
@@ -78,6 +80,17 @@ def looks(trainer: Trainer, batches: ArrayBatches) -> Iterator[Looked]:
             losses[:done].astype(np.float64), stretch.sizes(done), outputs[:done].reshape(-1, *outputs.shape[2:])
         )
         stretch.go(done)
+
+
+def told_row(looking: Iterator[Looked], batches: ArrayBatches, done: Callable[[], int]) -> Iterator[Looked]:
+    """Yield what is looked at; say of an index that is refused in which row, of those after ``done()``, it is."""
+    try:
+        yield from looking
+    except ChainruleError as error:
+        if is_refused_number(error):
+            row = row_at_fault(error, [batches.rows.X, batches.rows.y], np.arange(done(), len(batches.rows)))
+            error.what += f", in {batches.name}" if row is None else f", row {row} of {batches.name}"
+        raise
 
 
 def _look_at(trainer: Trainer, batch: Batch) -> Looked:

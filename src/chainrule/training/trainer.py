@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, ShapeError, warn
 from chainrule.graph import Array
+from chainrule.graph.numeric import as_int
 from chainrule.nn import Module, Sigmoid
 from chainrule.nn.utils import l1_penalty, l2_penalty
 from chainrule.optim import Optimizer
@@ -19,14 +20,23 @@ from chainrule.run import Origin
 from chainrule.tensors.autograd import no_grad
 from chainrule.tensors.compile import Compiled
 from chainrule.tensors.generator import Generator, drawing_from
+from chainrule.tensors.not_kept import note_learned_by_fit
 from chainrule.tensors.state import STATE
 from chainrule.tensors.tensor import Tensor
 from chainrule.training import checkpoint as files
-from chainrule.training.arguments import check_by, check_normalize, check_number, check_place, check_whole
+from chainrule.training.arguments import (
+    check_by,
+    check_normalize,
+    check_place,
+    checked_number,
+    checked_switch,
+    checked_whole,
+    with_known_names,
+)
 from chainrule.training.batches import ArrayBatches, Batch, Batches, Source, batches_of, rows_of
 from chainrule.training.best import Best, best_by
 from chainrule.training.callbacks import Callback, as_callbacks
-from chainrule.training.engine import Engine, Several
+from chainrule.training.engine import NOT_COMPILED, Engine, Several
 from chainrule.training.form import Form
 from chainrule.training.history import History
 from chainrule.training.loop import Loop
@@ -51,7 +61,7 @@ from chainrule.training.state import (
     standing,
 )
 from chainrule.training.step import Penalty, training_step, validation_step
-from chainrule.training.stretches import looks
+from chainrule.training.stretches import looks, told_row
 from chainrule.training.trial import ROWS, trial
 
 LOOKED_AT = 256  # rows per batch, at least, where nothing is learned: what a layer makes of them stays in a near cache
@@ -80,7 +90,7 @@ class Trainer:
                       prediction alike; images in bytes stay bytes in memory. (0, 255): from 0 to 1
     ``seed``          of batch order and dropout; the same seed gives the same bits
     ``callbacks``     Callback objects, or functions (trainer, epoch, row) called after each epoch
-    ``progress``      False: show nothing
+    ``progress``      False: show nothing; where the step cannot be compiled, a warning says so
     ``compile``       trace the step into one graph
     ``keep_best``     end with the weights of the best epoch, not of the last
     ``checkpoint``    a file for the state of training, written after every ``checkpoint_every``-th epoch and at the end
@@ -90,6 +100,7 @@ class Trainer:
     run that is resumed gives the bits of one that was not interrupted.
     """
 
+    @with_known_names
     def __init__(
         self,
         model: Module,
@@ -123,16 +134,17 @@ class Trainer:
     ) -> None:
         if not isinstance(model, Module):
             raise _no_module(model)
-        check_whole("batch_size", batch_size, 1, optional=True)
-        check_whole("epochs", epochs, 1)
-        check_whole("patience", patience, 1, optional=True)
-        check_number("min_delta", min_delta, least=0.0)
-        check_number("target", target)
-        check_number("time_limit", time_limit, above=0.0)
-        check_number("clip_norm", clip_norm, above=0.0)
-        check_number("l1", l1, least=0.0)
-        check_number("l2", l2, least=0.0)
-        check_whole("checkpoint_every", checkpoint_every, 1)
+        batch_size = checked_whole("batch_size", batch_size, 1, optional=True)
+        epochs = checked_whole("epochs", epochs, 1)
+        patience = checked_whole("patience", patience, 1, optional=True)
+        min_delta = checked_number("min_delta", min_delta, least=0.0)
+        target = checked_number("target", target)
+        time_limit = checked_number("time_limit", time_limit, above=0.0)
+        clip_norm = checked_number("clip_norm", clip_norm, above=0.0)
+        l1, l2 = checked_number("l1", l1, least=0.0), checked_number("l2", l2, least=0.0)
+        checkpoint_every = checked_whole("checkpoint_every", checkpoint_every, 1)
+        compile, keep_best = checked_switch("compile", compile), checked_switch("keep_best", keep_best)
+        progress = checked_switch("progress", progress, optional=True)
         check_place(checkpoint)
         check_by(schedule_by)
         check_normalize(normalize)
@@ -150,7 +162,7 @@ class Trainer:
         self.target, self.time_limit = target, time_limit
         self.schedule, self.schedule_by = schedule, schedule_by
         self.clip_norm, self.l1, self.l2 = clip_norm, l1, l2
-        self.class_weight, self.seed = class_weight, seed
+        self.class_weight, self.seed = class_weight, as_int(seed)
         self.normalize = None if normalize is None else (float(normalize[0]), float(normalize[1]))
         self.callbacks: list[Callback] = as_callbacks(callbacks)
         self.progress, self.compile, self.keep_best = progress, compile, keep_best
@@ -332,9 +344,9 @@ class Trainer:
     ) -> dict[str, float]:
         """Return loss and metrics on rows, in eval mode, by names that begin with ``prefix``; {} if it is given up."""
         total = size = 0.0
-        outputs = []
+        outputs: list[Array] = []
         with self._in_use():
-            for seen in looks(self, batches):
+            for seen in told_row(looks(self, batches), batches, lambda: sum(map(len, outputs))):
                 if is_given_up():
                     return {}
                 for loss, weight in zip(seen.losses.tolist(), seen.sizes.tolist(), strict=True):
@@ -450,11 +462,19 @@ class Trainer:
                 ),
                 validation_step(self.model, self.objective),
                 compiled=self.compile,
-                note=lambda text: self.history.note(text),
+                note=self._not_compiled,
             )
+            if self.compile:
+                note_learned_by_fit(p for group in self.optimizer.param_groups for p in group["params"])
         objective = self.objective
         form = self._form._replace(classes=objective.classes)
         batches.prepare(form, lambda y, name: check_targets(y, output, objective, name))
+
+    def _not_compiled(self, why: str) -> None:
+        """Take note that training is slower than it could be; where nothing is shown, a warning says so once."""
+        if self.progress is False and not any(note.startswith(NOT_COMPILED) for note in self.history.notes):
+            warn(why)
+        self.history.note(why)
 
     def _outputs(self, X: Array) -> Tensor:
         """Return the model's outputs for a few rows."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from chainrule.errors import ArgumentError, DtypeError, ShapeError
 from chainrule.graph import primitive
+from chainrule.graph.numeric import as_int, as_number
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.nn.functional.reduction import check_floating, check_tensors, reduced, reduction_of
 from chainrule.ops.index import refuse_labels
@@ -47,6 +48,7 @@ def cross_entropy(
     check_tensors(name, input=input, target=target)
     check_floating(name, input=input)
     how = reduction_of(reduction, size_average, reduce)
+    ignore_index, label_smoothing = as_int(ignore_index), as_number(label_smoothing)
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError(f"{name}: got label_smoothing={label_smoothing}", expected="a number from 0 to 1")
     axis = _class_axis(name, input)
@@ -75,6 +77,7 @@ def nll_loss(
     check_floating("nll_loss", input=input)
     how = reduction_of(reduction, size_average, reduce)
     axis = _class_axis("nll_loss", input)
+    ignore_index = as_int(ignore_index)
     labels = _checked_labels("nll_loss", input, target, axis, ignore_index)
     weight = _checked_weight("nll_loss", weight, input, axis)
     return _at_labels(input, labels, weight, axis, ignore_index, how)

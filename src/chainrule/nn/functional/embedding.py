@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chainrule.errors import ArgumentError, DtypeError, ShapeError, TraceError
 from chainrule.graph import primitive
+from chainrule.graph.numeric import as_int
 from chainrule.nn.functional.reduction import check_tensors
 from chainrule.ops.index import refuse_rows
 from chainrule.tensors import reductions
@@ -51,6 +52,7 @@ def embedding(
         index = apply(ROW_NUMBERS, (index,), {"rows": rows})
         index = where(lt(index, 0), rows, index)
     if padding_idx is not None:
+        padding_idx = as_int(padding_idx)
         if not -rows <= padding_idx < rows:
             raise ArgumentError(f"embedding: got padding_idx={padding_idx} for {rows} rows", expected="one of the rows")
         padding_idx = padding_idx % rows
@@ -80,6 +82,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     check_tensors("one_hot", tensor=tensor)
     if numpy_dtype(tensor).kind not in "iu":
         raise DtypeError(f"one_hot: got {numpy_dtype(tensor)}", expected="int64", fix="convert it with .long()")
+    num_classes = as_int(num_classes)
     if num_classes == -1:
         if STATE.mode == TRACE:
             raise TraceError(

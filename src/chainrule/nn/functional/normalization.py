@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.errors import ArgumentError, ShapeError
+from chainrule.graph.numeric import as_ints
 from chainrule.graph.sizes import numel, same_shape
 from chainrule.nn.functional.reduction import check_floating, check_tensors
 from chainrule.tensors import reductions
@@ -24,7 +25,7 @@ def layer_norm(
     """Return (x - mean) / √(variance + eps) · weight + bias over the last axes, whose sizes are ``normalized_shape``."""
     check_tensors("layer_norm", input=input)
     check_floating("layer_norm", input=input)
-    sizes = tuple(normalized_shape)
+    sizes = as_ints(normalized_shape)
     count = len(sizes)
     if not sizes or count > input.ndim or not same_shape(tuple(input.shape[-count:]), sizes):
         raise ShapeError(

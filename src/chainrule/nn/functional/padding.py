@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from chainrule.errors import ArgumentError, ShapeError, nearest
 from chainrule.graph import primitive
+from chainrule.graph.numeric import as_ints
 from chainrule.tensors.apply import apply
 from chainrule.tensors.arithmetic import abs, clamp, remainder
 from chainrule.tensors.creation import arange
@@ -22,6 +23,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     ``mode``  'constant' (``value``, 0 unless given; negative numbers cut), 'reflect' (mirrored at the edge element),
               'replicate' (the edge element), 'circular' (the other end)
     """
+    pad = as_ints(pad)
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ArgumentError(
             f"pad: got {list(pad)} for {input.ndim} axes", expected="two numbers for each padded axis, the last first"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.graph.numeric import as_ints
 from chainrule.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from chainrule.optim.lr_scheduler.scheduler import LRScheduler, current_rates, set_rate
 from chainrule.optim.optimizer import Optimizer
@@ -54,13 +55,13 @@ class SequentialLR(_Combined):
             )
         self._schedulers = schedulers
         self._check(optimizer)
-        self._milestones = milestones
+        self._milestones = list(as_ints(milestones))
         self.last_epoch = last_epoch + 1
         self.optimizer = optimizer
         for group in optimizer.param_groups:  # undo what making the schedulers did
             set_rate(group, group["initial_lr"])
         _step_back(self)
-        first = schedulers[bisect_right(milestones, 0)]
+        first = schedulers[bisect_right(self._milestones, 0)]
         first._start()
         self._last_lr = first.get_last_lr()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.errors import ArgumentError
+from chainrule.graph.numeric import as_number as plain_number
 from chainrule.optim.lr_scheduler.scheduler import (
     LRScheduler,
     check_range,
@@ -32,8 +33,8 @@ class CosineAnnealingLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         check_range("CosineAnnealingLR", "T_max", T_max, T_max > 0, "a number of epochs above 0")
-        self.T_max = T_max
-        self.eta_min = eta_min
+        self.T_max = plain_number(T_max)
+        self.eta_min = plain_number(eta_min)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -69,11 +70,11 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         check_range(owner, "T_0", T_0, is_integer(T_0, 1), "an integer above 0")
         check_range(owner, "T_mult", T_mult, is_integer(T_mult, 1), "an integer of at least 1")
         check_range(owner, "eta_min", eta_min, is_number(eta_min), "a number")
-        self.T_0 = T_0
-        self.T_i = T_0
-        self.T_mult = T_mult
-        self.eta_min = eta_min
-        self.T_cur: float = last_epoch
+        self.T_0 = plain_number(T_0)
+        self.T_i = self.T_0
+        self.T_mult = plain_number(T_mult)
+        self.eta_min = plain_number(eta_min)
+        self.T_cur: float = plain_number(last_epoch)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -176,7 +177,7 @@ class CyclicLR(LRScheduler):
         self.total_size = up + (up if step_size_down is None else float(step_size_down))
         self.step_ratio = up / self.total_size
         self.mode = mode
-        self.gamma = gamma
+        self.gamma = plain_number(gamma)
         self._scale_fn_custom = scale_fn
         self.scale_mode = scale_mode
         if scale_fn is None:
@@ -255,12 +256,12 @@ class OneCycleLR(LRScheduler):
         is_known = anneal_strategy in ("cos", "linear")
         check_range("OneCycleLR", "anneal_strategy", anneal_strategy, is_known, "'cos' or 'linear'")
         self._anneal_func_type = anneal_strategy
-        self._schedule_phases = _phases(self.total_steps, pct_start, three_phase)
+        self._schedule_phases = _phases(self.total_steps, plain_number(pct_start), three_phase)
         if last_epoch == -1:
             highest = per_group("max_lr", max_lr, optimizer, "OneCycleLR")
             for group, high in zip(optimizer.param_groups, highest, strict=True):
-                group["initial_lr"], group["max_lr"] = high / div_factor, high
-                group["min_lr"] = group["initial_lr"] / final_div_factor
+                group["initial_lr"], group["max_lr"] = high / plain_number(div_factor), high
+                group["min_lr"] = group["initial_lr"] / plain_number(final_div_factor)
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
             lowest = per_group("base_momentum", base_momentum, optimizer, "OneCycleLR")
@@ -305,7 +306,7 @@ def _total_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: i
                 f"OneCycleLR: got {name}=None", expected="total_steps, or both epochs and steps_per_epoch"
             )
         check_range("OneCycleLR", name, value, is_integer(value, 1), "an integer above 0")
-    return math.prod(value for value in given.values() if value is not None)
+    return math.prod(plain_number(value) for value in given.values() if value is not None)
 
 
 def _phases(total: int, part: float, three: bool) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from chainrule.errors import ArgumentTypeError
+from chainrule.graph.numeric import as_ints
+from chainrule.graph.numeric import as_number as plain_number
 from chainrule.optim.lr_scheduler.scheduler import (
     LRScheduler,
     check_range,
@@ -79,8 +81,8 @@ class StepLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         check_range("StepLR", "step_size", step_size, step_size > 0, "a number of epochs above 0")
-        self.step_size = step_size
-        self.gamma = gamma
+        self.step_size = plain_number(step_size)
+        self.gamma = plain_number(gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -97,8 +99,8 @@ class MultiStepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.milestones = Counter(milestones)
-        self.gamma = gamma
+        self.milestones = Counter(as_ints(milestones))
+        self.gamma = plain_number(gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -121,8 +123,8 @@ class ConstantLR(LRScheduler):
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
         check_range("ConstantLR", "factor", factor, 0.0 <= factor <= 1.0, "a number from 0 to 1")
-        self.factor = factor
-        self.total_iters = total_iters
+        self.factor = plain_number(factor)
+        self.total_iters = plain_number(total_iters)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -152,9 +154,9 @@ class LinearLR(LRScheduler):
     ) -> None:
         check_range("LinearLR", "start_factor", start_factor, 0.0 < start_factor <= 1.0, "a number above 0, at most 1")
         check_range("LinearLR", "end_factor", end_factor, 0.0 <= end_factor <= 1.0, "a number from 0 to 1")
-        self.start_factor = start_factor
-        self.end_factor = end_factor
-        self.total_iters = total_iters
+        self.start_factor = plain_number(start_factor)
+        self.end_factor = plain_number(end_factor)
+        self.total_iters = plain_number(total_iters)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -177,7 +179,7 @@ class ExponentialLR(LRScheduler):
     """f(t) = gamma ^ t"""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        self.gamma = gamma
+        self.gamma = plain_number(gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -193,8 +195,8 @@ class PolynomialLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
         check_range("PolynomialLR", "total_iters", total_iters, total_iters > 0, "a number of epochs above 0")
-        self.total_iters = total_iters
-        self.power = power
+        self.total_iters = plain_number(total_iters)
+        self.power = plain_number(power)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from chainrule.errors import ArgumentError
+from chainrule.graph.numeric import as_number as plain_number
 from chainrule.optim.lr_scheduler.scheduler import (
     LRScheduler,
     check_range,
@@ -47,14 +48,14 @@ class ReduceLROnPlateau(LRScheduler):
         is_known = threshold_mode in ("rel", "abs")
         check_range(owner, "threshold_mode", threshold_mode, is_known, "'rel' or 'abs'")
         self.optimizer = checked_optimizer(optimizer, owner)
-        self.factor = factor
-        self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else min_lr
+        self.factor = plain_number(factor)
+        self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else plain_number(min_lr)
         self.min_lrs = per_group("min_lr", min_lr, optimizer, owner)
-        self.patience = patience
-        self.cooldown = cooldown
-        self.eps = eps
+        self.patience = plain_number(patience)
+        self.cooldown = plain_number(cooldown)
+        self.eps = plain_number(eps)
         self.mode = mode
-        self.threshold = threshold
+        self.threshold: float = plain_number(threshold)
         self.threshold_mode = threshold_mode
         self.mode_worse = math.inf if mode == "min" else -math.inf
         self.last_epoch = 0

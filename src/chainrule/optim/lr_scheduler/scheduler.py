@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.graph.numeric import as_number as plain_number
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.rule import Group, as_number
 from chainrule.optim.traced_groups import refused
@@ -32,7 +33,7 @@ class LRScheduler:
     _unsaved: tuple[str, ...] = ("optimizer",)
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        self.optimizer = checked_optimizer(optimizer, type(self).__name__)
+        self.optimizer, last_epoch = checked_optimizer(optimizer, type(self).__name__), plain_number(last_epoch)
         for k, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
                 group.setdefault("initial_lr", as_number(group["lr"]))
@@ -169,12 +170,12 @@ def per_group(name: str, value: Any, optimizer: Optimizer, owner: str) -> list[A
     """Return one value per parameter group, from one for all or a list of them."""
     count = len(optimizer.param_groups)
     if not isinstance(value, (list, tuple)):
-        return [value] * count
+        return [plain_number(value)] * count
     if len(value) != count:
         raise ArgumentError(
             f"{owner}: got {len(value)} values as {name}", expected=f"one, or one for each of {count} parameter groups"
         )
-    return list(value)
+    return [plain_number(one) for one in value]
 
 
 def check_range(owner: str, name: str, value: Any, holds: bool, expected: str) -> None:
@@ -185,12 +186,12 @@ def check_range(owner: str, name: str, value: Any, holds: bool, expected: str) -
 
 def is_integer(value: Any, at_least: int) -> bool:
     """Return whether ``value`` is an integer of at least that."""
-    return isinstance(value, int) and value >= at_least
+    return isinstance(plain_number(value), int) and value >= at_least
 
 
 def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
     """Return whether ``value`` is a number from ``low`` to ``high``."""
-    return isinstance(value, (int, float)) and low <= value <= high
+    return isinstance(plain_number(value), (int, float)) and low <= value <= high
 
 
 def saved_functions(functions: list[Callable[..., Any]]) -> list[Any]:

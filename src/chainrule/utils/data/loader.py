@@ -7,11 +7,19 @@ from typing import Any
 
 from chainrule.errors import ArgumentError, IndexingError
 from chainrule.graph import Array
+from chainrule.graph.numeric import as_int
 from chainrule.tensors.generator import Generator
 from chainrule.tensors.tensor import Tensor
 from chainrule.utils.data.collate import default_collate, default_convert
 from chainrule.utils.data.dataset import Dataset, IterableDataset, arrays_of, length_of
-from chainrule.utils.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, _Ordered, check_count
+from chainrule.utils.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    _Ordered,
+    checked_count,
+)
 
 
 class DataLoader:
@@ -83,7 +91,7 @@ class DataLoader:
         self.batch_sampler: Any = batch_sampler
         if batch_size is not None and not self.is_iterable:
             self.batch_sampler = BatchSampler(order, batch_size, drop_last)
-        self.batch_size = batch_size
+        self.batch_size: int | None = as_int(batch_size)
         self.drop_last = drop_last
         batched = self.batch_sampler is not None or batch_size is not None
         self.collate_fn = collate_fn or (default_collate if batched else default_convert)
@@ -96,7 +104,7 @@ class DataLoader:
                         f"DataLoader: got {name}={value!r} with an IterableDataset, which gives its rows in its own order"
                     )
         if batch_size is not None:
-            check_count(batch_size, "DataLoader", "batch_size")
+            checked_count(batch_size, "DataLoader", "batch_size")
         if sampler is not None and shuffle:
             raise ArgumentError("DataLoader: got both sampler and shuffle=True", expected="one of them")
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):

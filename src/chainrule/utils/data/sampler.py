@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import ArgumentError, ArgumentTypeError
 from chainrule.graph import Array
+from chainrule.graph.numeric import as_int
 from chainrule.tensors.creation import as_tensor, multinomial, rand, randint, randperm
 from chainrule.tensors.dtypes import float64
 from chainrule.tensors.generator import Generator
@@ -64,11 +65,11 @@ class RandomSampler(_Ordered):
     ) -> None:
         self.data_source = data_source
         self.replacement = _flag(replacement, "RandomSampler")
-        self._num_samples = num_samples
+        self._num_samples = as_int(num_samples)
         self.generator = generator
         if num_samples is None and len(data_source) == 0:
             raise ArgumentError("RandomSampler: the dataset has no rows", expected="at least one")
-        check_count(self.num_samples, "RandomSampler")
+        checked_count(self.num_samples, "RandomSampler")
 
     @property
     def num_samples(self) -> int:
@@ -111,8 +112,7 @@ class WeightedRandomSampler(_Ordered):
         generator: Generator | None = None,
     ) -> None:
         self.weights = as_tensor(weights, dtype=float64)
-        check_count(num_samples, "WeightedRandomSampler")
-        self.num_samples = num_samples
+        self.num_samples = checked_count(num_samples, "WeightedRandomSampler")
         self.replacement = _flag(replacement, "WeightedRandomSampler")
         self.generator = generator
         values = _array(self.weights)
@@ -143,9 +143,8 @@ class BatchSampler(Sampler[list[int]]):
     """
 
     def __init__(self, sampler: Sampler[int] | Iterable[int], batch_size: int, drop_last: bool) -> None:
-        check_count(batch_size, "BatchSampler", "batch_size")
+        self.batch_size = checked_count(batch_size, "BatchSampler", "batch_size")
         self.sampler = sampler
-        self.batch_size = batch_size
         self.drop_last = _flag(drop_last, "BatchSampler", "drop_last")
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -174,7 +173,9 @@ def _flag(value: Any, owner: str, name: str = "replacement") -> bool:
     return value
 
 
-def check_count(value: Any, owner: str, name: str = "num_samples") -> None:
-    """Raise ArgumentError unless ``value`` is an integer above 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+def checked_count(value: Any, owner: str, name: str = "num_samples") -> int:
+    """Return ``value`` as a plain int; raise ArgumentError unless it is an integer above 0."""
+    count = as_int(value)
+    if isinstance(count, bool) or not isinstance(count, int) or count <= 0:
         raise ArgumentError(f"{owner}: got {name}={value!r}", expected="an integer above 0")
+    return count
