@@ -352,6 +352,7 @@ class Compiled:
             trace.check_caught()
             trace.reached.reads.close()
             trace.check_sizes()
+            trace.check_toggles()
             check_overlaps(trace)
         finally:
             trace.asked.close()
