@@ -65,9 +65,16 @@ class Flags:
             if not trace.is_from_outside(x):
                 continue
             node = trace.node_now(x)
-            if not (trace.is_leaf(x) and node.requires_grad is flag.wanted):
+            if not trace.is_leaf(x):
+                raise TraceError(
+                    f"a tensor from outside (shape {tuple(x.shape)}) of the compiled function '{trace.name}' was written into "
+                    "with a tape while it was frozen, and is no leaf any more",
+                    expected="leaves from outside that are leaves at its end",
+                    fix="write under `with chainrule.no_grad():`",
+                ).with_traceback(flag.at)
+            if node.requires_grad is not flag.wanted:
                 if x._value is None and not flag.wanted:
-                    continue  # an argument's stand-in
+                    continue  # what stands for an argument
                 raise TraceError(
                     f"requires_grad_({not flag.wanted}) on a tensor from outside (shape {tuple(x.shape)}) of the compiled "
                     f"function '{trace.name}', which leaves it so: {ONCE}",
@@ -114,7 +121,7 @@ class Setting:
     def put_back(self) -> None:
         """Let it hold what it held."""
         if self.before is MISSING:
-            del vars(self.module)[self.name]
+            vars(self.module).pop(self.name, None)
         else:
             vars(self.module)[self.name] = self.before
         CHANGES.bump()
@@ -141,16 +148,17 @@ class Settings:
         return setting is not None and setting.before is value
 
     def check(self) -> None:
-        """Raise if an attribute does not hold what it held at first, nor tensors."""
+        """Raise if an attribute does not hold what it held at first, nor tensors; else there is nothing to put back."""
         for setting in self._of.values():
             if not (setting.is_as_before() or setting.is_kept()):
                 raise refused_to_set(setting.module, setting.name, setting.value).with_traceback(setting.at)
+        self.forget()
 
     def put_back(self) -> None:
-        """Let all of them hold what they did, where that is another thing."""
+        """Let all of them hold what they did."""
         for setting in self._of.values():
-            if not setting.is_as_before():
-                setting.put_back()
+            setting.put_back()
+        self.forget()
 
     def forget(self) -> None:
         """Let all modules go."""

@@ -120,7 +120,6 @@ class Trace:
         for _ in take_out(self.reached.reads):  # where the trace failed
             pass
         self.settings.put_back()
-        self.settings.forget()
         self.flags.forget()
         gone: Any = Leaked(self.name)
         kept: dict[int, str] = {}
