@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import linecache
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,7 +37,7 @@ def with_numbers(lib: Any, model: Any, seed: int = 1) -> Any:
 def network(lib: Any, *sizes: int, seed: int = 1) -> Any:
     nn = lib.nn
     layers: list[Any] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         layers += [nn.Linear(a, b), nn.Tanh()]
     return with_numbers(lib, nn.Sequential(*layers[:-1]), seed)
 
@@ -304,6 +306,17 @@ FROZEN: dict[str, Callable[[Any, Wrap], Any]] = {
     "of its own": of_its_own,
 }
 SWITCHED: dict[str, Callable[[Any, Wrap], Any]] = {"a teacher": a_teachers_pass, "a part": a_part_of_it}
+
+
+def innermost_line(error: BaseException, file: str) -> str:
+    """Return the source line, in a file, in which an error arose."""
+    found = ""
+    at = error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code.co_filename == file:
+            found = linecache.getline(file, at.tb_lineno).strip()
+        at = at.tb_next
+    return found
 
 
 def assert_equal(found: Any, wanted: Any, place: str = "") -> None:

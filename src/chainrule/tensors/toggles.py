@@ -7,7 +7,6 @@ done once and never again: it is refused, at the line that did it last, and put 
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import TraceError
@@ -16,7 +15,7 @@ from chainrule.tensors.attributes import holds_tensors
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.facts import MISSING, SIMPLE_KINDS, fact
 from chainrule.tensors.tensor import Tensor
-from chainrule.tensors.user_line import calling_traceback
+from chainrule.tensors.user_line import Line, line_of_caller, raise_at
 
 if TYPE_CHECKING:
     from chainrule.tensors.trace import Trace
@@ -33,7 +32,7 @@ class Flag:
         self.tensor = tensor
         self.first = first
         self.wanted = wanted
-        self.at: TracebackType | None = None
+        self.at: Line | None = None
 
 
 class Flags:
@@ -46,7 +45,7 @@ class Flags:
     def note(self, x: Tensor, old: Node, new: Node) -> None:
         """Note that the node of ``x`` is ``new`` now, with the value of ``old`` and the other flag."""
         flag = self._of.setdefault(id(x), Flag(x, old, wanted=old.requires_grad))
-        flag.at = calling_traceback()
+        flag.at = line_of_caller()
         self._same[new] = old
 
     def count(self, x: Tensor) -> int:
@@ -66,22 +65,24 @@ class Flags:
                 continue
             node = trace.node_now(x)
             if not trace.is_leaf(x):
-                raise TraceError(
+                error = TraceError(
                     f"a tensor from outside (shape {tuple(x.shape)}) of the compiled function '{trace.name}' was written into "
                     "with a tape while it was frozen, and is no leaf any more",
                     expected="leaves from outside that are leaves at its end",
                     fix="write under `with chainrule.no_grad():`",
-                ).with_traceback(flag.at)
+                )
+                raise_at(error, flag.at)
             if node.requires_grad is not flag.wanted:
                 if x._value is None and not flag.wanted:
                     continue  # what stands for an argument
-                raise TraceError(
+                error = TraceError(
                     f"requires_grad_({not flag.wanted}) on a tensor from outside (shape {tuple(x.shape)}) of the compiled "
                     f"function '{trace.name}', which leaves it so: {ONCE}",
                     expected="tensors that want gradients, at its end, if they did before",
                     fix=f"call requires_grad_({flag.wanted}) on it again within the function, or call "
                     f"requires_grad_({not flag.wanted}) before it",
-                ).with_traceback(flag.at)
+                )
+                raise_at(error, flag.at)
             while node is not flag.first and node in self._same:
                 node = self._same[node]
             if node is flag.first:
@@ -101,7 +102,7 @@ class Setting:
         self.module, self.name = module, name
         self.before = self._own()
         self.value: Any = MISSING
-        self.at: TracebackType | None = None
+        self.at: Line | None = None
 
     def _own(self) -> Any:
         return vars(self.module).get(self.name, MISSING)
@@ -139,8 +140,7 @@ class Settings:
         if setting is None:
             setting = self._of[id(module), name] = Setting(module, name)
         setting.value = value if may_be_set(value) else MISSING
-        if not holds_tensors(value):  # else nothing is to be told, and nothing to be kept alive
-            setting.at = calling_traceback()
+        setting.at = line_of_caller()
 
     def is_at_first(self, module: Any, name: str, value: Any) -> bool:
         """Say whether a value is what an attribute, set since, held at first."""
@@ -151,7 +151,7 @@ class Settings:
         """Raise if an attribute does not hold what it held at first, nor tensors; else there is nothing to put back."""
         for setting in self._of.values():
             if not (setting.is_as_before() or setting.is_kept()):
-                raise refused_to_set(setting.module, setting.name, setting.value).with_traceback(setting.at)
+                raise_at(refused_to_set(setting.module, setting.name, setting.value), setting.at)
         self.forget()
 
     def put_back(self) -> None:

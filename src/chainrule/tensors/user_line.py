@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import linecache
 import os
 import sys
 from types import FrameType, TracebackType
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -13,7 +16,6 @@ NOT_THE_USERS = (
     os.path.dirname(os.__file__) + os.sep,  # Python's own library
     os.path.dirname(os.path.dirname(np.__file__)) + os.sep,  # where packages are installed
 )
-TRACED_BY = os.path.join("tensors", "compile.py")
 
 
 def user_line(trace: TracebackType | None) -> str:
@@ -38,18 +40,33 @@ def calling_line() -> str:
     return ""
 
 
-def calling_traceback() -> TracebackType | None:
-    """Return a traceback of the frames that are open now up to the function that is traced, from the user's innermost one.
+class Line(NamedTuple):
+    """A line of the user's code. It keeps no frame alive, whose variables would be seen to be kept."""
 
-    An error that is raised with it later is one at the user's line.
-    """
-    found: TracebackType | None = None
+    file: str
+    number: int
+    function: str
+
+
+def line_of_caller() -> Line | None:
+    """Return the line at which the innermost frame of the user's own code is now."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(NOT_THE_USERS):
-            found = TracebackType(found, frame, frame.f_lasti, frame.f_lineno)
-        elif found is not None and file.endswith(TRACED_BY):
-            break
+        code = frame.f_code
+        if not code.co_filename.startswith(NOT_THE_USERS):
+            return Line(code.co_filename, frame.f_lineno, code.co_name)
         frame = frame.f_back
-    return found
+    return None
+
+
+def raise_at(error: Exception, line: Line | None) -> NoReturn:
+    """Raise an error so that its traceback ends at a line that ran before."""
+    if line is not None:
+        text = linecache.getline(line.file, line.number).rstrip()
+        tree = ast.parse("raise error")
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.stmt, ast.expr)):
+                node.lineno = node.end_lineno = line.number
+                node.col_offset, node.end_col_offset = len(text) - len(text.lstrip()), len(text.encode())
+        exec(compile(tree, line.file, "exec").replace(co_name=line.function), {"error": error})  # noqa: S102 - it is ours
+    raise error
