@@ -139,7 +139,7 @@ LEFT: dict[str, tuple[Callable[[Any], None], str]] = {
     "of a class": (leaves_one_that_the_class_had, r"Scaled\.power = 2\.0 inside"),
     "int for float": (leaves_what_looks_equal, r"Scaled\.k = 2 inside"),
     "None": (leaves_none, r"Scaled\.act = None inside"),
-    "deleted": (leaves_it_deleted, r"assigning Scaled\.k inside"),
+    "deleted": (leaves_it_deleted, r"del Scaled\.k inside"),
     "an object": (leaves_an_object, r"assigning Scaled\.act inside"),
     "the mode": (leaves_it_switched, r"eval\(\) on Scaled inside a compiled function, which leaves it so"),
 }

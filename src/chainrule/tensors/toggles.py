@@ -139,7 +139,7 @@ class Settings:
         setting = self._of.get((id(module), name))
         if setting is None:
             setting = self._of[id(module), name] = Setting(module, name)
-        setting.value = value if may_be_set(value) else MISSING
+        setting.value = value if value is MISSING or may_be_set(value) else ...
         setting.at = line_of_caller()
 
     def is_at_first(self, module: Any, name: str, value: Any) -> bool:
@@ -166,7 +166,7 @@ class Settings:
 
 
 def refused_to_set(module: Any, name: str, value: Any) -> TraceError:
-    """Return what is raised where an attribute of a module is set for good; ``MISSING``: to whatever, or deleted."""
+    """Return what is raised where an attribute of a module is set for good; ``MISSING``: deleted."""
     kind = type(module).__name__
     if name == "training" and isinstance(value, bool):
         mode = "train" if value else "eval"
@@ -176,7 +176,7 @@ def refused_to_set(module: Any, name: str, value: Any) -> TraceError:
             fix=f"call model.{mode}() before the compiled function, or model.train(was) at its end",
         )
     is_short = type(value) in SIMPLE_KINDS and len(repr(value)) < 30
-    what = f"{kind}.{name} = {value!r}" if is_short else f"assigning {kind}.{name}"
+    what = f"{kind}.{name} = {value!r}" if is_short else f"{'del' if value is MISSING else 'assigning'} {kind}.{name}"
     return TraceError(
         f"{what} inside a compiled function: the function runs as a graph, so Python would assign once and never again",
         fix=f"keep what changes in a buffer, self.register_buffer({name!r}, chainrule.tensor(…)), and change that, "
