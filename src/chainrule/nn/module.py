@@ -26,10 +26,12 @@ from chainrule.tensors.autograd import fill_grad_with_zeros
 from chainrule.tensors.binary import conversion_of, kind_of
 from chainrule.tensors.changes import CHANGES, CountedDict, before_change
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
+from chainrule.tensors.facts import MISSING, member_of
 from chainrule.tensors.memory import replace_memory
 from chainrule.tensors.reads import ALWAYS
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor, concrete, device
+from chainrule.tensors.toggles import may_be_set, refused_to_set
 
 
 def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
@@ -191,20 +193,18 @@ class Module:
         if own.get("_made_while_tracing", True):
             return True  # this call of the function made the module, and each call makes it anew
         is_part = name in own["_parameters"] or name in own["_modules"]
+        settings: Any = None if STATE.trace is None else STATE.trace.settings
+        is_plain = not is_part and name not in own["_buffers"] and not _is_kept_elsewhere(type(self), name)
         if not is_part and not isinstance(value, Parameter) and holds_tensors(value):
+            if is_plain:
+                settings.note(self, name, value)
             return True  # each run will do it
         if name in own and own[name] is value:
             return False
-        what = (
-            f"{type(self).__name__}.{name} = {value!r}"
-            if _is_short(value)
-            else f"assigning {type(self).__name__}.{name}"
-        )
-        raise TraceError(
-            f"{what} inside a compiled function: the function runs as a graph, so Python would assign once and never again",
-            fix=f"keep what changes in a buffer, self.register_buffer({name!r}, chainrule.tensor(…)), and change that, "
-            "or assign outside of the compiled function",
-        )
+        if is_plain and (may_be_set(value) or settings.is_at_first(self, name, value)):
+            settings.note(self, name, value)
+            return True  # it has to be put back
+        raise refused_to_set(self, name, value)
 
     def _refused(self, name: str, value: Any, what: str, expected: str) -> ArgumentTypeError:
         return ArgumentTypeError(
@@ -241,6 +241,8 @@ class Module:
         else:
             if name not in self.__dict__:
                 raise NameUnknown(f"{type(self).__name__} has no attribute {name!r}", fix=nearest(name, dir(self)))
+            if STATE.mode == TRACE and STATE.trace is not None and not self.__dict__.get("_made_while_tracing", True):
+                STATE.trace.settings.note(self, name, MISSING)
             object.__delattr__(self, name)
         CHANGES.bump()
 
@@ -411,11 +413,6 @@ class Module:
             if STATE.trace is not None:
                 STATE.trace.note_module(module)
             if module.training is not mode:
-                if STATE.mode == TRACE:
-                    raise TraceError(
-                        f"{'train' if mode else 'eval'}() on {module._get_name()} inside a compiled function",
-                        fix=f"call model.{'train' if mode else 'eval'}() before the compiled function",
-                    )
                 module.training = mode
         return self
 
@@ -563,5 +560,7 @@ def body(extra: Iterable[str], parts: Iterable[str]) -> str:
     return "".join(f"\n  {line}" for line in [*first, *rest]) + "\n"
 
 
-def _is_short(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, str)) and len(repr(value)) < 30
+def _is_kept_elsewhere(kind: type, name: str) -> bool:
+    """Say whether a class keeps an attribute by a method of its own, or in a slot."""
+    member = member_of(kind, name)
+    return hasattr(type(member), "__set__")

@@ -69,12 +69,12 @@ def backward(
         chosen = _listed(inputs, "backward: inputs")
         owners = dict(zip(_nodes(chosen, "backward"), chosen, strict=True))
     elif STATE.mode == TRACE and STATE.trace is not None:
-        owners = {**STATE.trace.leaves, **STATE.trace.retained}
+        owners = {**STATE.trace.wanting(), **STATE.trace.retained}
         STATE.trace.backward_called = True
     found = _sweep("backward", outputs, seeds, owners, retain_graph, create_graph)
     taken = {id(seed._value) for seed in seeds if seed is not None}
     for node, g in found.items():
-        owner = owners[node] if owners is not None else node.owner() if node.owner is not None else None
+        owner = owners[node] if owners is not None else _owner_of(node)
         if owner is not None:  # else it is gone, and its gradient with it
             collect(owner, g, taken, create_graph)
 
@@ -262,6 +262,12 @@ def collect(owner: Tensor, node: Node, taken: set[int], create_graph: bool) -> N
         np.add(before._value, node.value, out=before._value)
         if before._storage is not None:
             before._storage.version += 1
+
+
+def _owner_of(node: Node) -> Tensor | None:
+    """Return the tensor that collects the gradient at a node; None for a leaf that was frozen since."""
+    owner: Tensor | None = None if node.owner is None else node.owner()
+    return None if owner is None or (owner._node is None and node.primitive is None) else owner
 
 
 def _has_lost_grad(x: Tensor) -> bool:

@@ -352,6 +352,7 @@ class Compiled:
             trace.check_caught()
             trace.reached.reads.close()
             trace.check_sizes()
+            trace.check_toggles()
             check_overlaps(trace)
         finally:
             trace.asked.close()
@@ -415,11 +416,11 @@ def compile(
     their line. Python runs once, while tracing: what it prints is not repeated. What it reads outside by name (numbers, entries
     of lists and dicts, attributes of objects and classes, also in hooks) is compared at each call (of arrays above 64 kB which
     ones they are and some of their elements, of containers above some size only which: docs/decisions/0004-traces.md). A tensor that it puts into an
-    attribute (``self.last = y.detach()``) is put there by each run; a number set on a module, or a list that is changed, also one
-    that is an argument, raises TraceError. So do hooks, layers and settings that it changes and leaves so, and random numbers that
-    are not chainrule's (``random.random()``, ``np.random.randn()``, a generator from outside), which would be the same in every
-    call: draw with ``cr.rand``, or pass them as arguments. (What cannot be seen: ``np.random.default_rng()`` in the code itself,
-    the time, ``os.urandom``; they are asked once.)
+    attribute (``self.last = y.detach()``) is put there by each run; a list that is changed, also one that is an argument, raises
+    TraceError. So do numbers of modules, modes (``eval()``), flags (``requires_grad_``), hooks, layers and settings that it changes and
+    leaves so (for a while is fine), and random numbers that are not chainrule's (``random.random()``, ``np.random.randn()``, a
+    generator from outside), which would be the same in every call: draw with ``cr.rand``, or pass them as arguments. (What cannot be
+    seen: ``np.random.default_rng()`` in the code itself, the time, ``os.urandom``; they are asked once.)
     And ``next(it)`` on an iterator from outside: pass the item.
 
     What it returns are tensors of its own, copies of arguments and parameters too. Their tape stays inside: ``backward()`` belongs

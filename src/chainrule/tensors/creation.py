@@ -46,10 +46,10 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, **optio
             [3., 4.]])
     """
     check_options("tensor", options)
-    y = _leaf(Tensor(_array(data, dtype, copy=True)), requires_grad)
+    y = Tensor(_array(data, dtype, copy=True))
     if STATE.trace is not None:
         STATE.trace.note_fresh(y)
-    return y
+    return _leaf(y, requires_grad)
 
 
 def _array(data: Any, dtype: Any, *, copy: bool) -> Any:

@@ -195,16 +195,16 @@ class Tensor:
         """Make this leaf collect its gradient in ``grad`` (or not any more)."""
         if requires_grad == self.requires_grad:
             return self
+        if requires_grad and numpy_dtype(self).kind != "f":
+            raise GradientError(
+                f"requires_grad_() on a tensor of {numpy_dtype(self)}", expected="a floating-point dtype"
+            )
         if STATE.mode == TRACE and STATE.trace is not None:
             STATE.trace.require_grad(self, requires_grad)
             return self
         if not self.is_leaf:
             raise GradientError(
                 "requires_grad_(False) on a tensor that an operation made", fix="use detach() to cut it off"
-            )
-        if requires_grad and self._value.dtype.kind != "f":
-            raise GradientError(
-                f"requires_grad_() on a tensor of {self._value.dtype}", expected="a floating-point dtype"
             )
         self._node = new_leaf(self) if requires_grad else None
         if self._storage is not None:  # else no trace has ever seen it

@@ -36,6 +36,7 @@ from chainrule.tensors.tensor import (
     parent_of,
     shared_storage,
 )
+from chainrule.tensors.toggles import ONCE, Flags, Settings
 from chainrule.tensors.user_line import calling_line, user_line
 
 T = TypeVar("T")
@@ -61,10 +62,12 @@ class Trace:
         self._lent: dict[int, Tensor] = {}  # those that have the memory of arrays
         self.given: list[tuple[Tensor, str]] = []  # arguments, and their names
         self.made: list[Tensor] = []  # every tensor without a value, to be marked when the trace is over
+        self._stand_ins: list[Tensor] = []  # of arguments
         self.bound: dict[int, Bound] = {}
         self.storages: dict[Storage, str] = {}
-        self.views: dict[int, tuple[Tensor, int, Node]] = {}
+        self.views: dict[int, tuple[Tensor, tuple[int, int], Node]] = {}
         self.leaves: dict[Node, Tensor] = {}
+        self.flags, self.settings = Flags(), Settings()
         self.retained: dict[Node, Tensor] = {}
         self.grads: dict[int, Grad] = {}
         self.numbers: list[tuple[list[Node], Callable[[], Any]]] = []
@@ -116,6 +119,8 @@ class Trace:
         self.reached.reads.close()
         for _ in take_out(self.reached.reads):  # where the trace failed
             pass
+        self.settings.put_back()
+        self.flags.forget()
         gone: Any = Leaked(self.name)
         kept: dict[int, str] = {}
         for name in self.reached.names:
@@ -129,7 +134,7 @@ class Trace:
             if bound.rebound:
                 shared_storage(bound.tensor).rebound -= bound.rebound
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
-        self.errors, self.given, self._lent = [], [], {}
+        self.errors, self.given, self._stand_ins, self._lent = [], [], [], {}
         self.grads, self.modules, self.names, self.storages, self._made_here = {}, {}, {}, {}, []
         self.reached.forget()
 
@@ -181,6 +186,7 @@ class Trace:
         self.storages.setdefault(shared_storage(x), name)
         stand_in = self.tensor(node)
         stand_in._grad = x._grad
+        self._stand_ins.append(stand_in)
         if leaf:
             self.leaves[node] = stand_in
         return stand_in
@@ -247,7 +253,7 @@ class Trace:
             base = above
         self.node_of(base)
         bound = self.bound[id(base)]
-        count = bound.rebound if bound.left is None else -1
+        count = (bound.rebound if bound.left is None else -1, self.flags.count(base))
         known = self.views.get(id(x))
         if known is not None and known[1] == count:
             return known[2]
@@ -261,7 +267,9 @@ class Trace:
         """Return whether no operation of this trace made ``x``."""
         if x._value is not None:
             bound = self.bound.get(id(x))
-            return bound is None or bound.node is bound.input or bound.node in self.leaves
+            return (
+                bound is None or bound.node is bound.input or not bound.node.requires_grad or bound.node in self.leaves
+            )
         return x._node is None or not x._node.requires_grad or x._node in self.leaves
 
     # -- numbers, draws, and what else is asked at each run ------------------------------------------------------------
@@ -470,18 +478,44 @@ class Trace:
     # -- gradients ---------------------------------------------------------------------------------------------------
 
     def require_grad(self, x: Tensor, wanted: bool) -> None:
-        """Let a tensor that this trace made, and through which no gradient flows, collect its gradient."""
-        if x._value is not None:
+        """Let a leaf collect its gradient from here on, or not any more; no gradient flows through ``x`` if it is to collect one."""
+        node = self.node_now(x)
+        if x._value is not None and (id(x) not in self.bound or self.is_fresh(x)):
             raise TraceError(
-                f"requires_grad_({wanted}) on a tensor from outside of the compiled function '{self.name}': Python would "
-                "do it once and never again",
+                f"requires_grad_({wanted}) on a tensor from outside of the compiled function '{self.name}': {ONCE}",
                 fix="call it before the compiled function",
             )
-        if not wanted:
+        if not self.is_leaf(x):
             raise GradientError(
                 "requires_grad_(False) on a tensor that an operation made", fix="use detach() to cut it off"
             )
-        x._node = self._new_leaf(x, _traced_node(x))
+        new = self._new_leaf(x, node) if wanted else self.recording.apply(STOP, (node,), {})
+        self.flags.note(x, node, new)
+        self.set_node(x, new)
+
+    def node_now(self, x: Tensor) -> Node:
+        """Return the node of a tensor at this point of the function."""
+        return self.node_of(x) if x._value is not None else _traced_node(x)
+
+    def set_node(self, x: Tensor, node: Node) -> None:
+        """Let a tensor be another node with the same value from here on."""
+        if x._value is not None:
+            self.bound[id(x)].node = node
+        else:
+            x._node = node
+
+    def is_from_outside(self, x: Tensor) -> bool:
+        """Say whether a tensor was there before, or stands for one that is an argument."""
+        return x._value is not None or any(x is stand_in for stand_in in self._stand_ins)
+
+    def check_toggles(self) -> None:
+        """Raise if leaves or modules are left otherwise than they were found."""
+        self.flags.check(self)
+        self.settings.check()
+
+    def wanting(self) -> dict[Node, Tensor]:
+        """Return the leaves that want their gradients at this point of the function."""
+        return self.flags.wanting(self, self.leaves)
 
     def retain_grad(self, x: Tensor) -> None:
         """Let ``backward`` collect the gradient of a tensor that an operation of this trace made."""
