@@ -221,8 +221,9 @@ class Compiled:
         ``check_finite``  raise NotFiniteError where a result, or what the function writes, becomes NaN or infinite: with
                     the first such batch (counted from 1), operation and layer. All is then as it was before that batch.
 
-        Returns what the function returns, its tensors with a new first axis: one entry for each batch. A last batch that is
-        smaller is run as it is. The bits are those of calling on each batch in turn.
+        Returns what the function returns, its tensors with a new first axis: one entry for each batch. What is no tensor (a
+        number, ``x.shape``) is that of the last batch. A last batch that is smaller is run as it is. The bits are those of
+        calling on each batch in turn.
         """
         for k, x in enumerate(rows):
             if isinstance(x, np.ndarray):
@@ -232,7 +233,8 @@ class Compiled:
     def repeat(self, *args: Any, times: int) -> Any:
         """Run ``times`` times on the same arguments. Natively, that is one call.
 
-        Returns what the function returns, its tensors with a new first axis: one entry for each run.
+        Returns what the function returns, its tensors with a new first axis: one entry for each run. What is no tensor is that
+        of the last run.
         """
         return run_again(self, args, times)
 
