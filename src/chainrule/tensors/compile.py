@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +28,7 @@ from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.many_runs import run_again, run_over
+from chainrule.tensors.other_threads import ChangedMeanwhile, others_wait
 from chainrule.tensors.overlaps import check_overlaps
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 ALIKE = (Tensor, np.ndarray)
 OF_USERS = "_of_users"  # an attribute of a function: others that it calls, which its own code does not name, and what these are given
 TOLD: set[str] = set()  # why nothing is native here
+TRIES = 4  # to trace a function, where other threads change what is outside
+LONGER = 4  # times as long as the first try
 ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 
 
@@ -278,8 +282,9 @@ class Compiled:
     def _trace(self, call: Call, reason: str, *, is_run: bool = True) -> Traced:
         call.check_batch_axis()
         traced: Traced | None = None
+        before: dict[int, Any] = {}  # what was changed outside while it was traced, maybe by other threads: see Reached
         try:
-            traced = self._traced(call, is_run=is_run)
+            traced = self._traced(call, before, is_run=is_run)
         except UndecidedSize as undecided:
             if not call.sizes:
                 raise
@@ -299,7 +304,7 @@ class Compiled:
             key = call.key
             call.fix_sizes(decided)
             reason = call.decided
-            traced = self._traced(call, is_run=is_run)
+            traced = self._traced(call, before, is_run=is_run)
             self._traces.decided[key] = decided
         self._traces.add(traced, call, reason)
         self._tell_why_not_native(traced.reason)
@@ -313,10 +318,21 @@ class Compiled:
             told.add(reason)
             warn(f"{self.name} runs on the interpreter, not natively: {reason}")
 
-    def _traced(self, call: Call, *, is_run: bool) -> Traced:
-        with held() as ctrl_c, garbage_put_off():
+    def _traced(self, call: Call, before: dict[int, Any], *, is_run: bool) -> Traced:
+        """Return a new trace: of another try where other threads may have changed something in the one before."""
+        start, took = time.perf_counter(), 0.0
+        for left in reversed(range(TRIES)):
+            try:
+                return self._tried(call, before, took * LONGER, is_run=is_run, is_last=not left)
+            except ChangedMeanwhile:
+                took = took or time.perf_counter() - start
+        raise AssertionError("the last try says who did it")
+
+    def _tried(self, call: Call, before: dict[int, Any], wait: float, *, is_run: bool, is_last: bool) -> Traced:
+        """Trace the function, while other threads wait for so long."""
+        with held() as ctrl_c, garbage_put_off(), others_wait(wait) as quiet:
             trace = Trace(self.name, call.sizes, self._traces.moving)
-            trace.is_run = is_run
+            trace.is_run, trace.reached.is_last, trace.reached.before = is_run, is_last, before
             (_, (args, kwargs)) = call.given.form
             forms = by_name(self.parameters, args[1], kwargs[1])
             trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
@@ -325,12 +341,16 @@ class Compiled:
             try:
                 with tracing(trace):
                     traced = self._run_in(trace, call, ctrl_c)
-            except (TraceError, TypeError) as error:  # of a size too: it is traced again then
+            except UndecidedSize:  # it is traced again
+                trace.reached.undo_all_but_doubtful()
+                raise
+            except (TraceError, TypeError) as error:
                 if call.sizes or isinstance(error, TraceError):
                     trace.reached.put_back()
                 raise
             finally:
                 trace.close()
+            quiet.end()
             with ctrl_c.let_through():
                 traced.settle(call.sizes)
         return traced
