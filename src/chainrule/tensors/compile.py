@@ -26,6 +26,7 @@ from chainrule.graph.sizes import UndecidedSize
 from chainrule.interrupts import held
 from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
+from chainrule.tensors.caches import check_caches
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.many_runs import run_again, run_over
 from chainrule.tensors.other_threads import ChangedMeanwhile, others_wait
@@ -375,6 +376,7 @@ class Compiled:
             trace.reached.reads.close()
             trace.check_sizes()
             check_overlaps(trace)
+            check_caches(trace)
         finally:
             trace.asked.close()
         trace.reached.check(self.name)

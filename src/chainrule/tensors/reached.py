@@ -21,6 +21,7 @@ import numpy as np
 
 from chainrule.errors import TraceError
 from chainrule.tensors.attributes import holds_tensors, is_valueless, put_back
+from chainrule.tensors.caches import Caches
 from chainrule.tensors.dtypes import get_default_dtype, set_default_dtype
 from chainrule.tensors.facts import (
     DEEPEST,
@@ -160,6 +161,7 @@ class Reached:
     ``modules``     modules of layers among that, and all parts of them, with their places in the code
     ``reads``       what is read of objects while the code runs
     ``structure``   which hooks and parts of modules it changes
+    ``caches``      what keeps results of functions
     ``is_last``     whether what is changed now was changed by the code, though other threads run
     ``before``      what earlier tries found changed, as it was at first, by id
     """
@@ -169,6 +171,7 @@ class Reached:
         self.modules: dict[int, tuple[str, Any]] = {}
         self.reads = Reads(self._keep, self._follow)
         self.structure = Structure()
+        self.caches = Caches()
         self._dtype, self._tape = get_default_dtype(), is_grad_enabled()  # of all code that follows
         self._looked_at: dict[int, Any] = {}  # functions, with those that they call
         self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
@@ -206,6 +209,8 @@ class Reached:
         self._looked_at |= found.functions
         if not found.attributes.isdisjoint(PAST_CLASSES):
             self.reads.asks_past_classes = True
+        for cached in found.cached.values():
+            self.caches.note(cached)
         for value in found.met.values():
             self.reads.meet(value, depth=0)
         for place, module in found.modules():
