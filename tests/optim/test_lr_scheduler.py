@@ -267,6 +267,18 @@ def test_a_metric_has_no_value_inside_a_compiled_function() -> None:
         step()
 
 
+def test_schedules_at_once_have_no_epoch_of_their_own() -> None:
+    optimizer = SGD([cr.ones(3, requires_grad=True)], lr=0.1)
+    part = StepLR(optimizer, 2)
+    scheduler = ChainedScheduler([part])
+    assert not hasattr(scheduler, "last_epoch")
+    assert getattr(scheduler, "last_epoch", None) is None
+    with pytest.raises(AttributeError, match="ChainedScheduler has no attribute 'last_epoch'.*each counts its own"):
+        _ = scheduler.last_epoch
+    assert part.last_epoch == 0
+    assert cr.compile(lambda x: x * (2 if hasattr(scheduler, "last_epoch") else 3))(cr.ones(2)).tolist() == [3, 3]
+
+
 def test_every_public_schedule_is_documented() -> None:
     for name in lr_scheduler.__all__:
         assert getattr(lr_scheduler, name).__doc__

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,8 +26,10 @@ from chainrule.graph.sizes import UndecidedSize
 from chainrule.interrupts import held
 from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
+from chainrule.tensors.caches import check_caches
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.many_runs import run_again, run_over
+from chainrule.tensors.other_threads import ChangedMeanwhile, others_wait
 from chainrule.tensors.overlaps import check_overlaps
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 ALIKE = (Tensor, np.ndarray)
 OF_USERS = "_of_users"  # an attribute of a function: others that it calls, which its own code does not name, and what these are given
 TOLD: set[str] = set()  # why nothing is native here
+TRIES = 4  # to trace a function, where other threads change what is outside
+LONGER = 4  # times as long as the first try
 ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 
 
@@ -221,8 +226,9 @@ class Compiled:
         ``check_finite``  raise NotFiniteError where a result, or what the function writes, becomes NaN or infinite: with
                     the first such batch (counted from 1), operation and layer. All is then as it was before that batch.
 
-        Returns what the function returns, its tensors with a new first axis: one entry for each batch. A last batch that is
-        smaller is run as it is. The bits are those of calling on each batch in turn.
+        Returns what the function returns, its tensors with a new first axis: one entry for each batch. What is no tensor (a
+        number, ``x.shape``) is that of the last batch. A last batch that is smaller is run as it is. The bits are those of
+        calling on each batch in turn.
         """
         for k, x in enumerate(rows):
             if isinstance(x, np.ndarray):
@@ -232,7 +238,8 @@ class Compiled:
     def repeat(self, *args: Any, times: int) -> Any:
         """Run ``times`` times on the same arguments. Natively, that is one call.
 
-        Returns what the function returns, its tensors with a new first axis: one entry for each run.
+        Returns what the function returns, its tensors with a new first axis: one entry for each run. What is no tensor is that
+        of the last run.
         """
         return run_again(self, args, times)
 
@@ -276,8 +283,9 @@ class Compiled:
     def _trace(self, call: Call, reason: str, *, is_run: bool = True) -> Traced:
         call.check_batch_axis()
         traced: Traced | None = None
+        before: dict[int, Any] = {}  # what was changed outside while it was traced, maybe by other threads: see Reached
         try:
-            traced = self._traced(call, is_run=is_run)
+            traced = self._traced(call, before, is_run=is_run)
         except UndecidedSize as undecided:
             if not call.sizes:
                 raise
@@ -297,7 +305,7 @@ class Compiled:
             key = call.key
             call.fix_sizes(decided)
             reason = call.decided
-            traced = self._traced(call, is_run=is_run)
+            traced = self._traced(call, before, is_run=is_run)
             self._traces.decided[key] = decided
         self._traces.add(traced, call, reason)
         self._tell_why_not_native(traced.reason)
@@ -311,10 +319,21 @@ class Compiled:
             told.add(reason)
             warn(f"{self.name} runs on the interpreter, not natively: {reason}")
 
-    def _traced(self, call: Call, *, is_run: bool) -> Traced:
-        with held() as ctrl_c, garbage_put_off():
+    def _traced(self, call: Call, before: dict[int, Any], *, is_run: bool) -> Traced:
+        """Return a new trace: of another try where other threads may have changed something in the one before."""
+        start, took = time.perf_counter(), 0.0
+        for left in reversed(range(TRIES)):
+            try:
+                return self._tried(call, before, took * LONGER, is_run=is_run, is_last=not left)
+            except ChangedMeanwhile:
+                took = took or time.perf_counter() - start
+        raise AssertionError("the last try says who did it")
+
+    def _tried(self, call: Call, before: dict[int, Any], wait: float, *, is_run: bool, is_last: bool) -> Traced:
+        """Trace the function, while other threads wait for so long."""
+        with held() as ctrl_c, garbage_put_off(), others_wait(wait) as quiet:
             trace = Trace(self.name, call.sizes, self._traces.moving)
-            trace.is_run = is_run
+            trace.is_run, trace.reached.is_last, trace.reached.before = is_run, is_last, before
             (_, (args, kwargs)) = call.given.form
             forms = by_name(self.parameters, args[1], kwargs[1])
             trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
@@ -323,12 +342,16 @@ class Compiled:
             try:
                 with tracing(trace):
                     traced = self._run_in(trace, call, ctrl_c)
-            except (TraceError, TypeError) as error:  # of a size too: it is traced again then
+            except UndecidedSize:  # it is traced again
+                trace.reached.undo_all_but_doubtful()
+                raise
+            except (TraceError, TypeError) as error:
                 if call.sizes or isinstance(error, TraceError):
                     trace.reached.put_back()
                 raise
             finally:
                 trace.close()
+            quiet.end()
             with ctrl_c.let_through():
                 traced.settle(call.sizes)
         return traced
@@ -354,6 +377,7 @@ class Compiled:
             trace.check_sizes()
             trace.check_toggles()
             check_overlaps(trace)
+            check_caches(trace)
         finally:
             trace.asked.close()
         trace.reached.check(self.name)

@@ -180,7 +180,7 @@ def _at_once(
     rows = dict(enumerate(arrays))
     done, results = traced.run_steps(tensors, rows, order, sizes, steps, wanted, stop=lambda: ctrl_c.is_heard)
     if done:
-        found.form = traced.form
+        found.form, found.sizes = traced.form, sizes
         found.several([results[k][:done] for k in wanted])
     return done
 
@@ -201,17 +201,18 @@ def _find_first(compiled: Compiled, arrays: list[Any], order: Any, batch_size: i
 
 
 class Stacked:
-    """What several runs return, as one: each tensor with a new first axis."""
+    """What several runs return, as one: each tensor with a new first axis, all else as the last run returned it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.parts: list[list[Any]] = []
         self.form: Any = None
+        self.sizes: dict[str, int] = {}  # of the last run, for symbols in the form
 
     def one(self, value: Any) -> int:
         """Add what one run returned; return 1."""
         results = Results(value)
-        self.form = results.form
+        self.form, self.sizes = results.form, {}
         self.several([x._value[None] for x in results.tensors])
         return 1
 
@@ -227,4 +228,4 @@ class Stacked:
     def result(self) -> Any:
         """Return the form of one run with the tensors of all."""
         whole = [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*self.parts, strict=True)]
-        return rebuild(self.form, [Tensor(x) for x in whole], {})
+        return rebuild(self.form, [Tensor(x) for x in whole], self.sizes)

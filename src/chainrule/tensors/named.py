@@ -57,6 +57,7 @@ from chainrule.tensors.guarded_names import (
 )
 from chainrule.tensors.plain_data import PLAIN, plain_data
 
+CACHED = type(functools.lru_cache(len))
 Find = Callable[[], Any]
 NOT_CALLED = """
 __init_subclass__ __class_getitem__ __set_name__ __del__ __reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__
@@ -102,6 +103,7 @@ class Named:
         self._only_read: set[int] = set()  # functions whose assignments are of no interest
         self.imports_more = False  # Python modules that are not loaded yet
         self._by_name: list[tuple[str, Any]] = []
+        self.cached: dict[int, Any] = {}  # functions with a cache
         self.owner = getattr(function, "__self__", None) if isinstance(function, MethodType) else None
         plain = plain_function(function)
         if plain is not None:
@@ -322,6 +324,10 @@ class Named:
             texts = [text for text in value.__reduce__()[1] if isinstance(text, str)]
             self.attributes.update(*[text.split(".") for text in texts])
             return
+        if isinstance(value, (staticmethod, classmethod)):
+            value = value.__func__
+        if type(value) is CACHED:
+            self.cached[id(value)] = value
         if isinstance(value, MethodType):
             if not isinstance(value.__self__, MethodType):
                 self._walk(value.__self__, named, depth, f"{place}.__self__")

@@ -13,7 +13,7 @@ import functools
 import operator
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from types import MethodType
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from chainrule.errors import TraceError
 from chainrule.tensors.attributes import holds_tensors, is_valueless, put_back
+from chainrule.tensors.caches import Caches
 from chainrule.tensors.dtypes import get_default_dtype, set_default_dtype
 from chainrule.tensors.facts import (
     DEEPEST,
@@ -37,8 +38,9 @@ from chainrule.tensors.facts import (
 from chainrule.tensors.grad_mode import is_grad_enabled
 from chainrule.tensors.guarded_names import ClassName, Name, OrderName, SetName
 from chainrule.tensors.named import Named, is_own, plain_function
+from chainrule.tensors.other_threads import ChangedMeanwhile, others_run
 from chainrule.tensors.reads import Reads
-from chainrule.tensors.sources import Source, global_sources, source_of
+from chainrule.tensors.sources import RandomSource, SharedSource, Source, global_sources, source_of
 from chainrule.tensors.structure import Structure, refill
 from chainrule.tensors.tensor import Tensor
 
@@ -159,6 +161,9 @@ class Reached:
     ``modules``     modules of layers among that, and all parts of them, with their places in the code
     ``reads``       what is read of objects while the code runs
     ``structure``   which hooks and parts of modules it changes
+    ``caches``      what keeps results of functions
+    ``is_last``     whether what is changed now was changed by the code, though other threads run
+    ``before``      what earlier tries found changed, as it was at first, by id
     """
 
     def __init__(self) -> None:
@@ -166,16 +171,21 @@ class Reached:
         self.modules: dict[int, tuple[str, Any]] = {}
         self.reads = Reads(self._keep, self._follow)
         self.structure = Structure()
+        self.caches = Caches()
         self._dtype, self._tape = get_default_dtype(), is_grad_enabled()  # of all code that follows
         self._looked_at: dict[int, Any] = {}  # functions, with those that they call
         self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
         self._kept: dict[int, Kept] = {}
-        self._sources: dict[int, Source] = {id(source.value): source for source in global_sources()}
+        self._others_run = others_run()
+        shared = global_sources(others_run=self._others_run)
+        self._sources: dict[int, Source] = {id(source.value): source for source in shared}
         self._small: dict[
             int, tuple[str, Any, dict[Any, Any]]
         ] = {}  # dicts that may be changed, by id: place, and what was in them
         self._variables: list[tuple[Name, Any]] = []  # and what they were
         self._read: set[Any] = set()  # variables, by place and name, and names of attributes
+        self.is_last = False
+        self.before: dict[int, Source | Kept] = {}
         self._given: list[Kept] = []  # containers that are arguments
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
         self._known: dict[Any, list[frozenset[str]]] = {}  # by place, the attributes that are compared there
@@ -199,6 +209,8 @@ class Reached:
         self._looked_at |= found.functions
         if not found.attributes.isdisjoint(PAST_CLASSES):
             self.reads.asks_past_classes = True
+        for cached in found.cached.values():
+            self.caches.note(cached)
         for value in found.met.values():
             self.reads.meet(value, depth=0)
         for place, module in found.modules():
@@ -275,10 +287,17 @@ class Reached:
             del self._functions[key]
             self.note(function, args)
         self._importing = []
-        taken = next((source for source in self._sources.values() if source.is_changed()), None)
+        arrays_last = sorted(self._kept.values(), key=lambda kept: isinstance(kept.value, np.ndarray))
+        changed = [kept for kept in arrays_last if kept.is_changed()]  # comparing large arrays lets other threads go on
+        moved = [source for source in reversed(self._sources.values()) if source.is_changed()]
+        doubtful = [source for source in moved if self._others_may_have(source)]
+        taken = next((source for source in moved if source not in doubtful), None)
         if taken is not None:
             self.put_back()
             raise taken.told(traced)
+        if doubtful:
+            self.undo_all_but_doubtful()
+            raise ChangedMeanwhile
         given = next((kept for kept in self._given if kept.is_changed()), None)
         if given is not None:
             self.put_back()
@@ -303,9 +322,11 @@ class Reached:
                     expected="tensors that are returned, or put into attributes (self.last = y)",
                     fix=Kept.fix,
                 )
-        changed = [kept for kept in self._kept.values() if kept.is_changed()]
         if not changed:
             return
+        if any(map(self._others_may_have, changed)):
+            self.undo_all_but_doubtful()
+            raise ChangedMeanwhile
         self.put_back()
         first = changed[0]
         by = f", which '{first.who}' names," if first.who not in ("", traced) else ""
@@ -314,6 +335,22 @@ class Reached:
             expected="code that changes nothing outside but tensors",
             fix=first.fix,
         )
+
+    def _others_may_have(self, changed: Source | Kept) -> bool:
+        """Say whether another thread may have changed something, so that the function is to be traced again."""
+        return self._others_run and not self.is_last and isinstance(changed, (RandomSource, Kept))
+
+    def _compared(self) -> list[Source | Kept]:
+        """Return what is compared with what it was."""
+        return [*self._sources.values(), *self._kept.values()]
+
+    def undo_all_but_doubtful(self) -> None:
+        """Undo all but what others may have done: the next try tells."""
+        if self._others_run:
+            for x in self._compared():
+                if x.is_changed():
+                    self.before.setdefault(id(x.value), x)
+        self.put_back(but=self.before if self._others_run else ())
 
     def _check_modules(self, traced: str) -> None:
         """Raise, by name, if hooks or parts of modules are others than at first."""
@@ -348,16 +385,18 @@ class Reached:
             + ("" if dtype is not self._dtype else f", or write `with {what}:` around what it is for"),
         )
 
-    def put_back(self) -> None:
-        """Undo what was done to modules, containers and random generators: the function will run again, traced or not."""
+    def put_back(self, but: Container[int] = ()) -> None:
+        """Undo what was done to modules, containers and random generators: the function will run again, traced or not.
+
+        ``but`` is left as it is, by id. So are random generators that other threads may have drawn from.
+        """
         self.structure.put_back(self._all_modules())
         if get_default_dtype() is not self._dtype:
             set_default_dtype(self._dtype)
-        for source in self._sources.values():
-            source.put_back()
-        for kept in self._kept.values():
-            if kept.is_changed():
-                kept.put_back()
+        for x in self._compared():
+            is_of_all = self._others_run and isinstance(x, SharedSource)
+            if x.is_changed() and not is_of_all and id(x.value) not in but:
+                self.before.get(id(x.value), x).put_back()
         for _, value, before in self._small.values():
             base: Any = changeable_of(type(value))
             if _has_other_keys(value, before) or not all(map(operator.is_, base.values(value), before.values())):
@@ -393,7 +432,7 @@ class Reached:
         self.reads.forget()
         self.structure = Structure()
         self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}
-        self._looked_at, self._small, self._variables = {}, {}, []
+        self._looked_at, self._small, self._variables, self.before = {}, {}, [], {}
 
 
 def _has_other_keys(value: Any, before: dict[Any, Any]) -> bool:

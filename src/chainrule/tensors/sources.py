@@ -6,11 +6,13 @@ moved one is refused. A random generator is put back; an iterator cannot be.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import itertools
 import operator
 import random
 import sys
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -22,6 +24,9 @@ import numpy as np
 from chainrule.errors import TraceError
 
 DEEPEST = 4  # iterators in iterators that are looked at
+BYTES = 4 * 625  # of the state of MT19937: 624 numbers, and at which of them it is
+OF_NORMAL = ("has_gauss", "gauss")  # of its state: normal numbers are made in pairs
+LOCK = type(threading.RLock())
 COUNTED = (int, float, str)
 
 
@@ -86,7 +91,37 @@ class RandomSource(Source):
         )
 
 
-class NotYetLoaded(RandomSource):
+class SharedSource(RandomSource):
+    """A random generator that everybody shares, other threads too."""
+
+    __slots__ = ()
+
+
+class NumpysOwn(SharedSource):
+    """NumPy's global generator, while other threads run: its state, as NumPy gives it, lets these go on and draw."""
+
+    __slots__ = ("_bits",)
+
+    def __init__(self, place: str, value: Any) -> None:
+        super().__init__(place, value)
+        self._bits = _bits_of(value)
+
+    def is_changed(self) -> bool:
+        bits = _bits_of(self.value)
+        if bits is None or self._bits is None:
+            return super().is_changed()
+        if bits != self._bits:
+            return True
+        lock = self.value._bit_generator.lock
+        is_held = type(lock) is LOCK and lock.acquire(blocking=False)  # by nobody but us, as long as we ask
+        try:
+            return any(self.state()[key] != self._before[key] for key in OF_NORMAL)
+        finally:
+            if is_held:
+                lock.release()
+
+
+class NotYetLoaded(SharedSource):
     """NumPy's global generator, while nothing has loaded ``np.random``: we do not, for it takes 7 ms and 5 MB of memory.
 
     It begins with numbers from the machine, and keeps what they were: so what it was at first is known afterwards.
@@ -158,13 +193,14 @@ def source_of(place: str, value: Any) -> Source | None:
     return IteratorSource(f"'{place}'", value) if is_iterator(value) else None
 
 
-def global_sources() -> list[Source]:
-    """Return the generators that everybody shares: of the module random, and of NumPy."""
+def global_sources(*, others_run: bool) -> list[Source]:
+    """Return the generators that everybody shares, maybe other threads that run: of the module random, and of NumPy."""
     python: Any = random.random
+    numpys = NumpysOwn if others_run else SharedSource
     place = "NumPy's global generator (np.random)"
-    return [
-        RandomSource("Python's module 'random'", python.__self__),
-        RandomSource(place, _numpys_own()) if "numpy.random" in sys.modules else NotYetLoaded(place, None),
+    return [  # NumPy's first, as asking for its state lets other threads go on
+        numpys(place, _numpys_own()) if "numpy.random" in sys.modules else NotYetLoaded(place, None),
+        SharedSource("Python's module 'random'", python.__self__),
     ]
 
 
@@ -173,12 +209,18 @@ def _numpys_own() -> Any:
     return own.__self__
 
 
+def _bits_of(generator: Any) -> bytes | None:
+    """Return the numbers of a generator from where it keeps them, at once; None if that is not known."""
+    bits = generator._bit_generator
+    return ctypes.string_at(bits.ctypes.state_address, BYTES) if type(bits) is np.random.MT19937 else None
+
+
 def is_alike(x: Any, y: Any) -> bool:
     """Return whether two states of random generators, which may have arrays in them, are the same."""
     if isinstance(x, dict):
         return x.keys() == y.keys() and all(is_alike(part, y[key]) for key, part in x.items())
     if isinstance(x, np.ndarray):
-        return bool(np.array_equal(x, y))
+        return bool(x.tobytes() == y.tobytes())  # a comparison of arrays lets other threads go on
     return bool(x == y)
 
 

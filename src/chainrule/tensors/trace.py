@@ -117,6 +117,7 @@ class Trace:
     def close(self) -> None:
         """Mark every tensor that the trace made, so that whoever still has one is told where it is from; let all others go."""
         self.reached.reads.close()
+        self.reached.caches.forget()
         for _ in take_out(self.reached.reads):  # where the trace failed
             pass
         self.settings.put_back()

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.errors import ArgumentError, ArgumentTypeError
+from chainrule.errors import ArgumentError, ArgumentTypeError, NameUnknown
 from chainrule.graph.numeric import as_number as plain_number
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.rule import Group, as_number
@@ -54,6 +54,11 @@ class LRScheduler:
         """The number of the last finished epoch."""
         if STATE.mode == TRACE:
             _note_read(self, "last_epoch")
+        if "last_epoch" not in self.__dict__:
+            raise NameUnknown(
+                f"{type(self).__name__} has no attribute 'last_epoch'",
+                fix="ask the schedules that it is made of, each counts its own epochs",
+            )
         epoch: int = self.__dict__["last_epoch"]
         return epoch
 
