@@ -46,6 +46,7 @@ from chainrule.tensors.tensor import Tensor
 
 KINDS = (list, deque, set, bytearray, array)
 PAST_CLASSES = ("__getattribute__", "getattr_static")  # what reads attributes so that no class can tell
+METHODS = ("method", "builtin_function_or_method", "cython_function_or_method")  # NumPy has the last
 MOST_COPIED = 1 << 26  # bytes of an array that is kept while tracing, to be put back
 MOST_SUMMED = 1 << 30  # of one that is looked at
 
@@ -236,7 +237,8 @@ class Reached:
 
     def _keep(self, place: str, value: Any, attributes: frozenset[str] = frozenset(), who: str = "") -> None:
         """Take down what is in the containers of a value, and the states of what things are taken from."""
-        self._bound.add(id(getattr(value, "__self__", None)))
+        if type(value).__name__ in METHODS:
+            self._bound.add(id(getattr(value, "__self__", None)))
         for inside, part in containers(place, value, attributes):
             if isinstance(part, dict) and len(part) <= SHORT:
                 self._small.setdefault(id(part), (inside, part, dict(part)))
