@@ -144,6 +144,27 @@ def test_what_the_code_does_itself_is_refused_beside_other_threads(a_thread_that
     assert str(generator.bit_generator.state) == state
 
 
+class Noisy(nn.Module):
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def forward(self, x: Any) -> Any:
+        return x * self.draw()
+
+
+@pytest.mark.parametrize("whose", DRAWS)
+def test_code_that_always_waits_for_others_is_blamed_only_if_it_may_draw(whose: str) -> None:
+    draw, _ = DRAWS[whose]
+    noisy = Noisy(draw)
+    with Beside(draw, 0.001):
+        waits = cr.compile(lambda x: (time.sleep(0.01), x * 2)[1])
+        assert waits(X).tolist() == (X * 2).tolist()
+        for code in (lambda x: noisy(x), lambda x: x * draw(), lambda x: x * sum(map(float, [draw()]))):
+            with pytest.raises(TraceError, match="drew random numbers"):
+                cr.compile(code)(X)
+
+
 def test_a_list_that_code_and_another_thread_change_is_refused() -> None:
     log: list[Any] = []
 

@@ -29,7 +29,7 @@ from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild
 from chainrule.tensors.caches import check_caches
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.many_runs import run_again, run_over
-from chainrule.tensors.other_threads import ChangedMeanwhile, others_wait
+from chainrule.tensors.other_threads import ChangedMeanwhile, code_that_runs, others_wait
 from chainrule.tensors.overlaps import check_overlaps
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
@@ -367,7 +367,11 @@ class Compiled:
         try:
             with ctrl_c.let_through():
                 try:
-                    result = self.function(*args, **kwargs)
+                    if trace.reached.is_last:
+                        with code_that_runs() as trace.reached.ran:
+                            result = self.function(*args, **kwargs)
+                    else:
+                        result = self.function(*args, **kwargs)
                 except Exception as error:
                     if not isinstance(error, TraceError):
                         trace.check_caught()

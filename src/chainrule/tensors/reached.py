@@ -38,7 +38,7 @@ from chainrule.tensors.facts import (
 from chainrule.tensors.grad_mode import is_grad_enabled
 from chainrule.tensors.guarded_names import ClassName, Name, OrderName, SetName
 from chainrule.tensors.named import Named, is_own, plain_function
-from chainrule.tensors.other_threads import ChangedMeanwhile, others_run
+from chainrule.tensors.other_threads import ChangedMeanwhile, code_that_runs, others_run
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.sources import RandomSource, SharedSource, Source, global_sources, source_of
 from chainrule.tensors.structure import Structure, refill
@@ -46,6 +46,7 @@ from chainrule.tensors.tensor import Tensor
 
 KINDS = (list, deque, set, bytearray, array)
 PAST_CLASSES = ("__getattribute__", "getattr_static")  # what reads attributes so that no class can tell
+METHODS = ("method", "builtin_function_or_method", "cython_function_or_method")  # NumPy has the last
 MOST_COPIED = 1 << 26  # bytes of an array that is kept while tracing, to be put back
 MOST_SUMMED = 1 << 30  # of one that is looked at
 
@@ -185,6 +186,8 @@ class Reached:
         self._variables: list[tuple[Name, Any]] = []  # and what they were
         self._read: set[Any] = set()  # variables, by place and name, and names of attributes
         self.is_last = False
+        self.ran: code_that_runs | None = None  # in the last try
+        self._bound: set[int] = set()  # whose methods were found, by id
         self.before: dict[int, Source | Kept] = {}
         self._given: list[Kept] = []  # containers that are arguments
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
@@ -234,6 +237,8 @@ class Reached:
 
     def _keep(self, place: str, value: Any, attributes: frozenset[str] = frozenset(), who: str = "") -> None:
         """Take down what is in the containers of a value, and the states of what things are taken from."""
+        if type(value).__name__ in METHODS:
+            self._bound.add(id(getattr(value, "__self__", None)))
         for inside, part in containers(place, value, attributes):
             if isinstance(part, dict) and len(part) <= SHORT:
                 self._small.setdefault(id(part), (inside, part, dict(part)))
@@ -289,7 +294,9 @@ class Reached:
         self._importing = []
         arrays_last = sorted(self._kept.values(), key=lambda kept: isinstance(kept.value, np.ndarray))
         changed = [kept for kept in arrays_last if kept.is_changed()]  # comparing large arrays lets other threads go on
-        moved = [source for source in reversed(self._sources.values()) if source.is_changed()]
+        moved = [
+            source for source in reversed(self._sources.values()) if source.is_changed() and self._may_draw(source)
+        ]
         doubtful = [source for source in moved if self._others_may_have(source)]
         taken = next((source for source in moved if source not in doubtful), None)
         if taken is not None:
@@ -335,6 +342,11 @@ class Reached:
             expected="code that changes nothing outside but tensors",
             fix=first.fix,
         )
+
+    def _may_draw(self, source: Source) -> bool:
+        """Say whether the code may have taken something, by what of it ran in the last of several tries."""
+        is_of_others = self._others_run and self.ran is not None and isinstance(source, SharedSource)
+        return not is_of_others or id(source.value) in self._bound or self.ran is None or self.ran.may_draw()
 
     def _others_may_have(self, changed: Source | Kept) -> bool:
         """Say whether another thread may have changed something, so that the function is to be traced again."""
