@@ -299,6 +299,7 @@ def test_fit_takes_a_loss_that_switches_a_teacher_and_freezes_the_model(compiled
     assert not history.notes
 
 
+@pytest.mark.filterwarnings("ignore:not compiled")
 def test_fit_runs_uncompiled_where_a_loss_leaves_a_flag_behind_and_says_why() -> None:
     model, teacher = nn.Linear(2, 1), nn.Linear(1, 1)
 
