@@ -8,23 +8,18 @@ draw numbers) are inputs too, read again before each run.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
-
-import numpy as np
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from chainrule.errors import GradientError, InPlaceError, TraceError
 from chainrule.graph import Array, Node, Primitive, Recording, Storage, graph_input, op, recording
 from chainrule.graph.size_in_code import Asked, plain
 from chainrule.graph.sizes import Shape, UndecidedSize
 from chainrule.tensors.attributes import take_out
-from chainrule.tensors.bindings import Ambient, Bound, Draws, Grad, state_of, weakly
-from chainrule.tensors.dtypes import F64, I64
+from chainrule.tensors.bindings import Bound, Grad
 from chainrule.tensors.facts import is_ordinary, parts_of_object
-from chainrule.tensors.generator import default_generator
-from chainrule.tensors.guarded_names import Option
 from chainrule.tensors.memory import put_back, root
-from chainrule.tensors.reached import Reached
+from chainrule.tensors.questions import Questions
 from chainrule.tensors.state import PLAIN, STATE, TRACE
 from chainrule.tensors.tensor import (
     NOT_KEPT,
@@ -39,18 +34,16 @@ from chainrule.tensors.tensor import (
 from chainrule.tensors.toggles import ONCE, Flags, Settings
 from chainrule.tensors.user_line import calling_line, user_line
 
-T = TypeVar("T")
 
-
-class Trace:
+class Trace(Questions):
     """An open trace of one function, called with a batch of ``sizes``."""
 
     def __init__(
         self, name: str, sizes: Mapping[str, int] | None = None, moving: Iterable[tuple[int, str]] = ()
     ) -> None:
         """``moving`` are attributes, by the id of the object and name, that held other tensors before."""
+        super().__init__(name)
         self.is_run = True  # once it is made
-        self.name = name
         self.moving = frozenset(moving)
         self.asked = Asked(sizes or {}, calling_line)
         self.recording = Recording()
@@ -70,22 +63,12 @@ class Trace:
         self.flags, self.settings = Flags(), Settings()
         self.retained: dict[Node, Tensor] = {}
         self.grads: dict[int, Grad] = {}
-        self.numbers: list[tuple[list[Node], Callable[[], Any]]] = []
-        self.draws: dict[int, Draws] = {}
-        self.calls_before: list[Callable[[], Any]] = []
-        self.calls_after: list[Callable[[], Any]] = []
         self.modules: dict[int, Any] = {}
-        self.answers: list[tuple[str, Callable[[], Any], Any]] = []
         self.names: dict[int, tuple[str, Tensor]] = {}  # of a state: its name, and the parameter whose it is
-        self.reached = Reached()
         self.backward_called = False
         self.errors: list[TraceError] = []  # all that were made, raised or not
-        self._drawn_from = STATE.generator
         self._doubts: dict[Storage, list[Storage]] = {}
         self._doubtful: set[Storage | None] = set()
-        self._asked: set[Any] = set()
-        self._rates_asked = self._rates_changed = self._scheduled = False
-        self._made_here: list[Any] = []  # optimizers
 
     def apply(self, primitive: Primitive, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Tensor:
         """Write down one operation; return its result. Operands are tensors or Python numbers."""
@@ -136,7 +119,8 @@ class Trace:
                 shared_storage(bound.tensor).rebound -= bound.rebound
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
         self.errors, self.given, self._stand_ins, self._lent = [], [], [], {}
-        self.grads, self.modules, self.names, self.storages, self._made_here = {}, {}, {}, {}, []
+        self.grads, self.modules, self.names, self.storages = {}, {}, {}, {}
+        self.forget_made()
         self.reached.forget()
 
     def check_sizes(self) -> None:
@@ -273,92 +257,10 @@ class Trace:
             )
         return x._node is None or not x._node.requires_grad or x._node in self.leaves
 
-    # -- numbers, draws, and what else is asked at each run ------------------------------------------------------------
-
-    def ask_rates(self, names: Sequence[str], owner: T, read: Callable[[T], Sequence[Any]]) -> list[Node]:
-        """Return 0-d inputs whose values are what ``read(owner)`` returns before each run: the numbers of an optimizer."""
-        if self._rates_changed:
-            raise TraceError(
-                f"an optimizer's step, a scheduler's step and again an optimizer's step in the compiled function "
-                f"'{self.name}', which reads the rates once",
-                fix="call the scheduler at the end of the compiled function, or outside of it",
-            )
-        self._rates_asked = True
-        return self._ask_numbers(names, owner, read, F64)
-
-    def read_option(self, key: Any, text: str, find: Callable[[], Any], *, is_rate: bool) -> None:
-        """Let the trace hold only while ``find()``, an option of an optimizer that the code read, returns what it does now.
-
-        ``key`` says which it is, ``is_rate`` whether a scheduler may change it.
-        """
-        if is_rate and self._scheduled:
-            raise TraceError(
-                f"the compiled function '{self.name}' reads {text} after a scheduler's step, which happens before or after a run, not within it",
-                expected="rates that are read before the scheduler's step",
-                fix="call the scheduler at the end of the compiled function, or outside of it",
-            )
-        if isinstance(find(), Tensor):
-            self._rates_asked = True  # an input: what a scheduler writes into it has to wait
-        if self.is_first(key):
-            self.reached.names.append(Option(key[0], text, find))
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether a scheduler has stepped so far."""
-        return self._scheduled
-
-    def has_made(self, optimizer: Any) -> bool:
-        """Say whether the traced code made an optimizer."""
-        return any(made is optimizer for made in self._made_here)
-
-    def note_made(self, optimizer: Any) -> None:
-        """Note an optimizer that the traced code makes: what it does to it, it does in each trace."""
-        self._made_here.append(optimizer)
-
     def is_rewritten(self, x: Tensor) -> bool:
         """Say whether the function has written to a tensor from outside so far."""
         bound = self.bound.get(id(x))
         return bound is not None and bound.rebound > 0
-
-    def _ask_numbers(
-        self, names: Sequence[str], owner: T, read: Callable[[T], Sequence[Any]], dtype: Any
-    ) -> list[Node]:
-        # given to the operations as Python numbers, which `call` and random operations take
-        nodes = [self._input(name, (), np.dtype(dtype)) for name in names]
-        self.numbers.append((nodes, weakly(owner, read)))
-        return nodes
-
-    def draw_from(self, generator: Any) -> tuple[Tensor, Tensor, int]:
-        """Return seed and draw number of a generator, and how many draws came before this one."""
-        known = self.draws.get(id(generator))
-        if known is None:
-            chosen = Ambient if generator is (self._drawn_from or default_generator) else generator
-            seed, draw = self._ask_numbers(("seed", "draw"), chosen, state_of, I64)
-            known = self.draws[id(generator)] = Draws(chosen, seed, draw)
-        known.count += 1
-        return self.tensor(known.seed), self.tensor(known.draw), known.count - 1
-
-    def expect(self, text: str, owner: T, ask: Callable[[T], Any]) -> None:
-        """Let the trace hold only while ``ask(owner)`` returns what it returns now; ``text`` says what that is about."""
-        self.answers.append((text, weakly(owner, ask), ask(owner)))
-
-    def is_first(self, key: Any) -> bool:
-        """Return whether this is asked for the first time in this trace."""
-        known = key in self._asked
-        self._asked.add(key)
-        return not known
-
-    def at_each_run(self, owner: T, call: Callable[[T], Any]) -> None:
-        """Let ``call(owner)``, which may change rates (a scheduler's step), happen at every run.
-
-        It happens before the run, or after it if rates were asked for already.
-        """
-        self._rates_changed, self._scheduled = self._rates_asked, True
-        (self.calls_after if self._rates_asked else self.calls_before).append(weakly(owner, call))
-
-    def after_each_run(self, owner: T, call: Callable[[T], Any]) -> None:
-        """Let ``call(owner)``, which changes nothing that is asked for, happen after every run."""
-        self.calls_after.append(weakly(owner, call))
 
     def note_module(self, module: Any) -> None:
         """Note a module whose attributes the trace depends on."""
