@@ -379,6 +379,7 @@ def test_without_home_the_users_entry_is_asked_and_without_that_nothing_is_kept(
 
 
 def test_the_oldest_entries_go_when_there_are_too_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "EVERY", 1)
     load(b"0")
     size = entry(folder).stat().st_size
     monkeypatch.setattr(cache, "LIMIT", 4 * size)
@@ -395,7 +396,24 @@ def test_the_oldest_entries_go_when_there_are_too_many(folder: Path, monkeypatch
     assert entry(folder).name == cache._name(b"5", target.host())
 
 
-def test_a_file_that_nobody_finished_goes_after_an_hour(folder: Path) -> None:
+def test_a_full_folder_is_looked_at_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr(cache, "_bound", lambda folder, keep: looked.append(keep))
+    names = [f"{number * 2**24:08x}{'0' * 56}.native" for number in range(256)]
+    assert sum(cache._is_due(name, 10_000) for name in names) == 256 // cache.EVERY
+    assert all(cache._is_due(name, cache.LIMIT // 10 + 1) for name in names)
+    for number in range(60):
+        load(b"%d" % number)
+    assert looked == [
+        name
+        for name in map(cache._name, [b"%d" % k for k in range(60)], [target.host()] * 60)
+        if cache._is_due(name, 0)
+    ]
+    assert len(looked) < 15
+
+
+def test_a_file_that_nobody_finished_goes_after_an_hour(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "EVERY", 1)
     load()
     begun = folder / f".{'a' * 64}.native.1.01234567.unfinished"
     begun.write_bytes(b"half")

@@ -20,7 +20,7 @@ import re
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +35,9 @@ VARIABLE = "CHAINRULE_CACHE"
 """The environment variable that names the folder; ``off``: none."""
 LIMIT = 256 * 2**20  # bytes of all entries together
 LEFT = 0.9  # of the limit, when old entries have gone
+EVERY = (
+    32  # entries written, about, after which the whole folder is looked at: that is what takes longest where it is full
+)
 
 HAS_OWNERS = hasattr(os, "geteuid") and os.open in os.supports_dir_fd  # not on Windows, where no code is made either
 
@@ -112,8 +115,9 @@ def load_or_build(
     if not note:
         try:
             with _folder() as folder:
-                _write(folder, name, metadata, code)
-                _bound(folder, keep=name)
+                size = _write(folder, name, metadata, code)
+                if _is_due(name, size):
+                    _bound(folder, keep=name)
         except _Unusable as unusable:
             note = str(unusable)
     if note:
@@ -140,7 +144,7 @@ def state() -> State:
         return State(None, missing)
     try:
         with _folder(make=False) as folder:
-            found = list(_entries(folder))
+            found = list(_entries(_files(folder)))
     except _Unusable as unusable:
         if not unusable.is_absent:
             return State(path, str(unusable))
@@ -160,8 +164,9 @@ def clear() -> int:
         return 0
     try:
         with _folder(make=False) as folder:
-            names = [name for name, _, _ in _entries(folder)]
-            for name in [*names, *_unfinished(folder, older_than=0)]:
+            files = list(_files(folder))
+            names = [name for name, _, _ in _entries(files)]
+            for name in [*names, *_unfinished(files, older_than=0)]:
                 _remove(folder, name)
     except _Unusable as unusable:
         if unusable.is_absent:
@@ -339,16 +344,19 @@ def _check(about: os.stat_result, what: object) -> None:
 # The files.
 
 
-def _entries(folder: int) -> Iterator[tuple[str, int, float]]:
+Files = Iterable[tuple[str, os.stat_result]]
+
+
+def _entries(files: Files) -> Iterator[tuple[str, int, float]]:
     """Yield name, size in bytes and time of last use of each entry."""
-    for name, about in _files(folder):
+    for name, about in files:
         if re.fullmatch(ENTRY, name):
             yield name, about.st_size, about.st_mtime
 
 
-def _unfinished(folder: int, older_than: float) -> Iterator[str]:
+def _unfinished(files: Files, older_than: float) -> Iterator[str]:
     """Yield the names of files that were begun and never finished."""
-    for name, about in _files(folder):
+    for name, about in files:
         if re.fullmatch(BEGUN, name) and about.st_mtime <= time.time() - older_than:
             yield name
 
@@ -404,13 +412,17 @@ def _checksum(name: str, body: bytes) -> bytes:
     return digest.digest()
 
 
-def _write(folder: int, name: str, metadata: bytes, code: bytes) -> None:
-    """Write an entry: under another name, to the disk, then renamed, so that a reader sees all of it or nothing."""
+def _write(folder: int, name: str, metadata: bytes, code: bytes) -> int:
+    """Write an entry, and return its size.
+
+    It is written under another name, to the disk, then renamed, so that a reader sees all of it or nothing.
+    """
+    entry = _pack(name, metadata, code)
     temporary = f".{name}.{os.getpid()}.{os.urandom(4).hex()}{UNFINISHED}"
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         with open(file, "wb") as opened:
-            opened.write(_pack(name, metadata, code))
+            opened.write(entry)
             opened.flush()
             os.fsync(file)
         with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
@@ -418,13 +430,21 @@ def _write(folder: int, name: str, metadata: bytes, code: bytes) -> None:
     except BaseException:
         _remove(folder, temporary)
         raise
+    return len(entry)
+
+
+def _is_due(name: str, size: int) -> bool:
+    """Say whether the folder is looked at after an entry was written: by chance, which its name is; more often, the larger it is."""
+    chance = max(1 / EVERY, size / (LIMIT * (1 - LEFT)))
+    return int(name[:8], 16) < chance * 2**32
 
 
 def _bound(folder: int, keep: str) -> None:
     """Remove what was not used for longest when there is too much, and what nobody finished."""
-    for name in _unfinished(folder, ABANDONED_AFTER):
+    files = list(_files(folder))
+    for name in _unfinished(files, ABANDONED_AFTER):
         _remove(folder, name)
-    entries = sorted(_entries(folder), key=lambda entry: entry[2])
+    entries = sorted(_entries(files), key=lambda entry: entry[2])
     size = sum(of_entry for _, of_entry, _ in entries)
     if size <= LIMIT:
         return
