@@ -211,3 +211,48 @@ def test_a_state_or_gradient_that_is_kept_and_replaced(state: bool) -> None:
     expected = tensors_kept(torch, lambda f: f, state=state)
     for found, numbers in zip(tensors_kept(cr, cr.compile, state=state), expected, strict=True):
         np.testing.assert_allclose(found, numbers, rtol=1e-6)
+
+
+def view_of_a_gradient(T: Any, compiled: Any) -> list[float]:
+    p = T.nn.Parameter(T.ones(2, 2))
+    p.grad = T.zeros(2, 2)
+    row = p.grad[0]
+
+    def f(x: Any) -> Any:
+        (p * x).sum().backward()
+        return row.sum() * 1.0
+
+    run = compiled(f)
+    found = [run(T.ones(2, 2)).item() for _ in range(2)]
+    p.grad = T.zeros(2, 2)
+    return [*found, *[run(T.ones(2, 2)).item() for _ in range(2)]]
+
+
+def test_a_view_of_a_gradient_that_is_replaced() -> None:
+    torch = pytest.importorskip("torch")
+    assert view_of_a_gradient(cr, cr.compile) == view_of_a_gradient(torch, lambda f: f)
+
+
+def test_a_state_that_shares_memory_with_what_is_written_is_refused() -> None:
+    array = np.ones(3, np.float32)
+    written = cr.from_numpy(array)
+
+    class Cell:
+        h = None
+
+    cell = Cell()
+    cell.h = cr.zeros(3)
+
+    @cr.compile
+    def f(x):
+        written.mul_(2)
+        cell.h = cell.h + x
+        return cell.h.sum() + written.sum()
+
+    x = cr.ones(3)
+    assert [f(x).item(), f(x).item()] == [3 + 6, 6 + 12]
+    cell.h = cr.from_numpy(array)
+    with pytest.raises(TraceError, match="shares memory"):
+        f(x)
+    cell.h = cr.zeros(3)
+    assert f(x).item() == 3 + 24

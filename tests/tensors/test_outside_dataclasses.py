@@ -99,6 +99,65 @@ class Module(nn.Module):
         return h.sum()
 
 
+class Stack:
+    """Two layers, each with a state; how these are kept is what derived classes say."""
+
+    def __init__(self, states: Any) -> None:
+        self.states = states
+
+    @property
+    def state(self) -> Any:
+        first, second = self.states.values() if isinstance(self.states, dict) else self.states
+        return Outer(first, second.c)
+
+    def passed(self, x: Any, states: Any) -> Any:
+        x = x.mean(0)
+        for s in states:
+            x = cr.tanh(x + s.decay * s.h)
+            yield s, x
+
+    def step(self, x: Any) -> Any:
+        raise NotImplementedError
+
+
+class FieldsInAList(Stack):
+    def step(self, x: Any) -> Any:
+        for s, h in self.passed(x, self.states):
+            s.h, s.c = h, s.c + h
+        return h.sum()
+
+
+class OneFieldInAList(Stack):
+    def step(self, x: Any) -> Any:
+        for s, h in self.passed(x, self.states):
+            s.h = h + s.c
+        return h.sum()
+
+
+class ListReplaced(Stack):
+    def step(self, x: Any) -> Any:
+        self.states = [State(h, s.c + h) for s, h in self.passed(x, self.states)]
+        return self.states[-1].h.sum()
+
+
+class FieldsInADict(Stack):
+    def step(self, x: Any) -> Any:
+        for s, h in self.passed(x, self.states.values()):
+            s.h, s.c = h, s.c + h
+        return h.sum()
+
+
+class DictReplaced(Stack):
+    def step(self, x: Any) -> Any:
+        new = [State(h, s.c + h) for s, h in self.passed(x, self.states.values())]
+        self.states = dict(zip(self.states, new, strict=True))
+        return new[-1].h.sum()
+
+
+def two() -> list[State]:
+    return [State(cr.zeros(3), cr.zeros(3)) for _ in range(2)]
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "replaced": lambda: Replacing(State(cr.zeros(3), cr.zeros(3))),
     "frozen": lambda: Replacing(Frozen(cr.zeros(3), cr.zeros(3))),
@@ -107,7 +166,14 @@ KINDS: dict[str, Callable[[], Any]] = {
     "one of two": lambda: Half(State(cr.zeros(3), cr.zeros(3))),
     "nested": lambda: Nested(State(cr.zeros(3), cr.zeros(3))),
     "of a module": lambda: Module(State(cr.zeros(3), cr.zeros(3))),
+    "fields in a list": lambda: FieldsInAList(two()),
+    "fields in a tuple": lambda: FieldsInAList(tuple(two())),
+    "one field in a list": lambda: OneFieldInAList(two()),
+    "a list that is replaced": lambda: ListReplaced(two()),
+    "fields in a dict": lambda: FieldsInADict(dict(zip("ab", two(), strict=True))),
+    "a dict that is replaced": lambda: DictReplaced(dict(zip("ab", two(), strict=True))),
 }
+SINGLE = [kind for kind in KINDS if "list" not in kind and "dict" not in kind and "tuple" not in kind]
 
 
 def made(kind: str) -> Any:
@@ -133,7 +199,7 @@ def test_each_call_goes_on_from_the_state_of_the_one_before(kind: str) -> None:
     assert "uncompiled" not in step.report()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SINGLE)
 def test_another_state_from_outside_is_found(kind: str) -> None:
     eager, cell = made(kind), made(kind)
     step = cr.compile(cell.step)
@@ -143,6 +209,21 @@ def test_another_state_from_outside_is_found(kind: str) -> None:
             for one in (eager, cell):
                 fresh = type(one.state.inner if kind == "nested" else one.state)(cr.full((3,), 0.5), cr.zeros(3))
                 one.state = Outer(fresh, cr.ones(())) if kind == "nested" else fresh
+        assert step(x).item() == pytest.approx(eager.step(cr.tensor(x)).item(), rel=1e-5), k
+
+
+@pytest.mark.parametrize("kind", ["fields in a list", "a list that is replaced", "fields in a dict"])
+def test_other_states_in_a_container_are_found(kind: str) -> None:
+    eager, cell = made(kind), made(kind)
+    step = cr.compile(cell.step)
+    x = np.ones((4, 3), np.float32)
+    for k in range(8):
+        for one in (eager, cell):
+            first = one.state.inner
+            if k == 3:
+                first.h = cr.full((3,), 0.5)
+            if k == 5:
+                one.states = dict(zip("ab", two(), strict=True)) if "dict" in kind else two()
         assert step(x).item() == pytest.approx(eager.step(cr.tensor(x)).item(), rel=1e-5), k
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import functools
 import gc
+import logging
 import threading
 import warnings
 import weakref
@@ -414,3 +415,23 @@ def test_a_trace_keeps_nothing_alive_that_was_read_or_set() -> None:
     held.inner = held.big = None
     gc.collect()
     assert [find() for find in finds] == [None] * 4
+
+
+def test_logging_costs_no_trace() -> None:
+    log = logging.getLogger("a step")
+    config = SimpleNamespace(weight=2.0, epoch=0)
+
+    @cr.compile
+    def step(x):
+        log.debug("one step")
+        return (x * config.weight).sum()
+
+    for epoch in range(12):
+        config.epoch = epoch
+        logging.getLogger("another").setLevel(20 + epoch)
+        logging.disable(50)
+        logging.disable(0)
+        assert step(cr.ones(2)).item() == 4
+    config.weight = 3.0
+    assert step(cr.ones(2)).item() == 6
+    assert len(step.graphs) == 2

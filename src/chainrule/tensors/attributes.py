@@ -10,11 +10,12 @@ zeros(…)`` before each sequence, later traces find it by its place, and ask fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from chainrule.tensors.arguments import Form, Results, may_hold_tensors, rebuild
 from chainrule.tensors.changes import CHANGES
+from chainrule.tensors.facts import DEEPEST_FACT as DEEPEST
 from chainrule.tensors.facts import MISSING, PARTS, STRUCTURE, Same, is_module, member_of, value_of, weakly
 from chainrule.tensors.guarded_names import Name
 from chainrule.tensors.reads import Reads
@@ -117,7 +118,8 @@ def places_of(reads: Reads, changed: set[int]) -> dict[int, Place]:
     What is in a dataclass is in the attribute that holds that, but in its own if the dataclass is ``changed`` (ids).
     """
     found: dict[int, Place | None] = {}
-    inner = {id(value) for value in held_nests(reads)} - changed
+    held = [value_of(owner, name) for owner, name in reads.read(was_read=True)]
+    inner = {id(part) for value in held for part in dataclasses_in(value)} - changed
     for owner, name in reads.read(was_read=True):
         if id(owner) in inner:
             continue  # a dataclass: its tensors are those of the attribute that holds it
@@ -126,19 +128,30 @@ def places_of(reads: Reads, changed: set[int]) -> dict[int, Place]:
             continue
         if isinstance(value, Tensor):
             tensors = [value]
-        elif may_hold_tensors(value) and id(value) not in changed:
-            tensors = Results(value).tensors
-        else:
+        elif not may_hold_tensors(value) or id(value) in changed:
             continue
+        elif any(id(part) in changed for part in dataclasses_in(value)):
+            tensors = []  # what is left of it is known by itself
+        else:
+            tensors = Results(value).tensors
         for which, x in enumerate(tensors):
             found[id(x)] = None if id(x) in found else Place(weakly(owner), name, which)
     return {key: place for key, place in found.items() if place is not None}
 
 
-def held_nests(reads: Reads) -> list[Any]:
-    """Return the dataclasses that were found in attributes."""
-    found = [value_of(owner, name) for owner, name in reads.read(was_read=True)]
-    return [value for value in found if is_dataclass(value) and not isinstance(value, type)]
+def dataclasses_in(value: Any, depth: int = DEEPEST) -> Iterator[Any]:
+    """Yield the dataclasses in a nest, itself one perhaps, with those in them."""
+    if not depth or not may_hold_tensors(value):
+        return
+    if isinstance(value, (list, tuple)):
+        parts = list(value)
+    elif isinstance(value, dict):
+        parts = list(value.values())
+    else:
+        yield value
+        parts = [getattr(value, field.name, None) for field in fields(value)]
+    for part in parts:
+        yield from dataclasses_in(part, depth - 1)
 
 
 def is_named(x: Tensor, place: Place, names: Iterable[Name]) -> bool:

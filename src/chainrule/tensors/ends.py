@@ -20,6 +20,7 @@ from chainrule.tensors.attributes import (
     Attribute,
     Place,
     PlacedName,
+    dataclasses_in,
     is_known,
     is_named,
     places_of,
@@ -156,8 +157,9 @@ class Ends:
             ):
                 continue
             place = next(iter(places.values()))
-            reads, value = trace.reached.reads, place.value()
-            for owner_of_part, part in [one for one in reads.read() if one[0] is value]:
+            reads = trace.reached.reads
+            parts = {id(part) for part in dataclasses_in(place.value())}
+            for owner_of_part, part in [one for one in reads.read() if id(one[0]) in parts]:
                 reads.forget_read(owner_of_part, part)
             reads.forget_read(place.find(), name)
             text = f"{type(place.find()).__name__}.{name}"
@@ -192,7 +194,8 @@ class Ends:
         bound = self._trace.bound.get(id(gradient))
         if bound is None:
             return False
-        return bound.gradient_of is None or id(gradient) in self.places or is_known(gradient, self._trace.reached.names)
+        in_places = id(gradient) in self.places or id(gradient) in self._bases
+        return in_places or bound.gradient_of is None or is_known(gradient, self._trace.reached.names)
 
     def _node(self, x: Tensor) -> Node:
         self._trace.check_certain(x)

@@ -387,6 +387,8 @@ def _makes_ordinary(kind: type, has_slots: bool) -> bool:
     tops = [base.__module__.partition(".")[0] for base in kind.__mro__]
     if tops[0] in ("chainrule", "numpy", "builtins") and not kind.__module__.startswith(LIKE_USERS):
         return False
+    if kind.__module__.partition(".")[0] == "logging":
+        return False  # what is logged decides nothing
     if issubclass(kind, threading.local):
         return True
     is_users = is_of_user(kind.__module__)

@@ -132,7 +132,7 @@ class Traced:
                 return False  # an argument is also used as a tensor from outside
         if self._placed and self._share_memory(tensors):
             return False
-        if self._written_outside and tensors and self._sees_written(tensors):
+        if self._written_outside and self._sees_written(tensors):
             return False
         for find, kind in self._expected:
             x = find(tensors)
@@ -148,11 +148,13 @@ class Traced:
         return frozenset([shared_storage(x) for find in self._outside if (x := find([])) is not None])
 
     def _sees_written(self, tensors: list[Tensor]) -> bool:
-        """Say whether an argument looks at the memory of a tensor from outside that a run writes into."""
+        """Say whether an argument, or what is found by its place, looks at the memory of a tensor from outside that a run writes into."""
         if self._spans is None or self._spans_at != CHANGES.moves:
             outside = [x for find in self._written_outside if (x := find([])) is not None]
             self._spans, self._spans_at = Spans([x._value for x in outside]), CHANGES.moves
         are_seen_by = self._spans.are_seen_by
+        if self._placed:
+            tensors = [*tensors, *[x for find in self._placed if (x := find(tensors)) is not None]]
         return True in [are_seen_by(x._value) for x in tensors]
 
     def finds_all(self, tensors: list[Tensor]) -> bool:
