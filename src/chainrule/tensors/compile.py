@@ -28,7 +28,9 @@ from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
 from chainrule.tensors.caches import check_caches
 from chainrule.tensors.call import BatchAxis, Call
+from chainrule.tensors.facts import is_module
 from chainrule.tensors.many_runs import run_again, run_over
+from chainrule.tensors.methods import MethodsApart, method_of
 from chainrule.tensors.other_threads import ChangedMeanwhile, code_that_runs, others_wait
 from chainrule.tensors.overlaps import check_overlaps
 from chainrule.tensors.state import STATE, TRACE
@@ -49,19 +51,25 @@ LONGER = 4  # times as long as the first try
 ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 
 
+OWN = (
+    "function", "name", "batch_axis", "keep_gradients", "_names", "_traces", "_reasons_told", "_again", "_tracing", "_apart",
+)  # fmt: skip
+
+
 class Compiled:
     """A function that runs as a graph. ``graphs`` are its traces, ``report()`` says when and why it was traced, ``profile()`` what it costs."""
 
     def __init__(self, function: Callable[..., Any], *, batch_axis: BatchAxis, keep_gradients: bool) -> None:
+        self.__dict__["function"] = function
         functools.update_wrapper(self, function, updated=())
-        self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
-        self.parameters = parameter_names(function)
+        self._names = parameter_names(function)
         self.batch_axis = batch_axis
         self.keep_gradients = keep_gradients
-        self._traces = Traces(self.name, self.parameters)
+        self._traces = Traces(self.name, self._names)
         self._reasons_told: set[str] = set()  # why it is not native
         self._again: Again | None = None  # what serves calls like one of the last
+        self._apart = MethodsApart()
         self._tracing = rlock_of_process()  # one thread traces; those that ask meanwhile may be served by what it made
 
     def __getattr__(self, name: str) -> Any:
@@ -71,10 +79,26 @@ class Compiled:
         """Return the method of ``instance``, compiled by itself."""
         if instance is None:
             return self
+        return method_of(self, instance, lambda: self._bound(instance, owner)) or self._apart.get(
+            instance, lambda: self._bound(instance, owner)
+        )
+
+    def _bound(self, instance: Any, owner: Any) -> Compiled:
         method = self.function.__get__(instance, owner)
-        bound = Compiled(method, batch_axis=self.batch_axis, keep_gradients=self.keep_gradients)
-        instance.__dict__[self.name] = bound
-        return bound
+        return Compiled(method, batch_axis=self.batch_axis, keep_gradients=self.keep_gradients)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; of a compiled module, that of the module."""
+        if name in OWN or name[:2] == "__" or not is_module(self.function):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.function, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__ or not is_module(self.function):
+            object.__delattr__(self, name)
+        else:
+            delattr(self.function, name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
         function = copy.deepcopy(self.function, memo)
@@ -166,7 +190,7 @@ class Compiled:
                 return result
         if STATE.mode == TRACE:
             return self.function(*args, **kwargs)
-        call = Call(Arguments(args, kwargs, self.parameters), self.batch_axis)
+        call = Call(Arguments(args, kwargs, self._names), self.batch_axis)
         key = call.key
         traces = self._traces
         if traces.decided:
@@ -187,7 +211,7 @@ class Compiled:
 
     def traced_for(self, *args: Any) -> tuple[Traced, list[Any], dict[str, int]] | None:
         """Return the trace that serves a call with these arguments, its tensors and sizes; None if there is none yet."""
-        call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
+        call = Call(Arguments(args, {}, self._names), self.batch_axis)
         found = self._found(call)
         return None if found is None else (found, call.given.tensors, call.sizes)
 
@@ -199,7 +223,7 @@ class Compiled:
         with self._tracing:
             found = self.traced_for(*args)
             if found is None:
-                call = Call(Arguments(args, {}, self.parameters), self.batch_axis)
+                call = Call(Arguments(args, {}, self._names), self.batch_axis)
                 if call.family in self._traces.given_up or self._traces.are_many(call):
                     return None
                 self._trace(call, self._traces.why(call), is_run=False)
@@ -232,7 +256,7 @@ class Compiled:
         """
         for k, x in enumerate(rows):
             if isinstance(x, np.ndarray):
-                check_array(x, self.parameters[k] if k < len(self.parameters) else f"argument {k}")
+                check_array(x, self._names[k] if k < len(self._names) else f"argument {k}")
         return run_over(self, rows, batch_size, order, passes, check_finite=check_finite)
 
     def repeat(self, *args: Any, times: int) -> Any:
@@ -335,7 +359,7 @@ class Compiled:
             trace = Trace(self.name, call.sizes, self._traces.moving)
             trace.is_run, trace.reached.is_last, trace.reached.before = is_run, is_last, before
             (_, (args, kwargs)) = call.given.form
-            forms = by_name(self.parameters, args[1], kwargs[1])
+            forms = by_name(self._names, args[1], kwargs[1])
             trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
             for function, given in getattr(self.function, OF_USERS, ()):
                 trace.reached.note(function, given)
@@ -363,7 +387,7 @@ class Compiled:
             for x, shape, name in zip(given.tensors, call.symbolic_shapes(), given.names, strict=True)
         ]
         args, kwargs = rebuild(given.form, stand_ins, {})
-        trace.reached.note_arguments(by_name(self.parameters, args, kwargs.items()))
+        trace.reached.note_arguments(by_name(self._names, args, kwargs.items()))
         try:
             with ctrl_c.let_through():
                 try:

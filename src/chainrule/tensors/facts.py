@@ -28,7 +28,8 @@ MISSING = object()  # in place of an attribute that is not there
 ORDER = "'s order"  # of the keys of a dict, where that is in a container
 EXACT_VALUES = (bool, int, str, type(None))  # that are their own facts
 LIKE_USERS = ("chainrule.training.", "chainrule.data.", "chainrule.utils.data.")  # histories, trainers, loaders, tables
-OWN_NAMES = ("_label", "_made_while_tracing")  # what tracing itself writes into a module
+METHODS = "_compiled_methods"  # the attribute in which an object keeps these
+OWN_NAMES = ("_label", "_made_while_tracing", METHODS)  # what tracing itself writes into objects
 BY_FACT = (set, frozenset, np.ndarray, bytearray, array)  # compared by what is in them, also in objects
 PARTS = ("_parameters", "_buffers", "_modules")
 STRUCTURE = (*PARTS, "_non_persistent_buffers_set")
@@ -296,7 +297,7 @@ def own_members(kind: type) -> Mapping[str, Any]:
 def own_names(owner: Any) -> tuple[str, ...]:
     """Return the names under which an object itself holds something."""
     slots = [name for name in _make_of(type(owner)).slots if hasattr(owner, name)]
-    return (*getattr(owner, "__dict__", ()), *slots)
+    return (*[name for name in getattr(owner, "__dict__", ()) if name != METHODS], *slots)
 
 
 def member_of(kind: type, name: str) -> Any:

@@ -113,7 +113,11 @@ class Setting:
             getattr(type(self.module), self.name, MISSING) if value is MISSING else value
             for value in (self.before, self._own())
         )
-        return now is before or (may_be_set(before) and bool(fact(now) == fact(before)))
+        return (
+            now is before
+            or (may_be_set(before) and bool(fact(now) == fact(before)))
+            or (is_empty(before) and now == before)
+        )
 
     def is_kept(self) -> bool:
         """Say whether it holds tensors now: each run puts them there."""
@@ -185,5 +189,15 @@ def refused_to_set(module: Any, name: str, value: Any) -> TraceError:
 
 
 def may_be_set(value: Any) -> bool:
-    """Say whether a value is a number, a flag, a text or None, or several in a tuple: what can be told from another by itself."""
-    return type(value) in SIMPLE_KINDS or (type(value) is tuple and {*map(type, value)} <= SIMPLE_KINDS)
+    """Say whether a value is a number, a flag, a text or None, or several in a tuple, or an empty list or dict.
+
+    The first can be told from another by themselves; the last may be filled with tensors.
+    """
+    return (
+        type(value) in SIMPLE_KINDS or (type(value) is tuple and {*map(type, value)} <= SIMPLE_KINDS) or is_empty(value)
+    )
+
+
+def is_empty(value: Any) -> bool:
+    """Say whether a value is an empty list or dict."""
+    return type(value) in (list, dict) and not value

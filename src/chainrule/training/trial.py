@@ -10,7 +10,7 @@ from typing import Any
 from chainrule.errors import ChainruleError
 from chainrule.nn import Module
 from chainrule.tensors.changes import CHANGES
-from chainrule.tensors.compile import Compiled
+from chainrule.tensors.facts import METHODS
 from chainrule.tensors.memory import overwrite
 from chainrule.tensors.tensor import Tensor
 
@@ -45,9 +45,9 @@ def trial(model: Module) -> Iterator[None]:
             if len(now) != len(parts) or any(x is not y for x, y in zip(now, parts, strict=True)):
                 _fill(value, parts)
         for own, before in attributes:
-            compiled = {name: value for name, value in own.items() if isinstance(value, Compiled)}  # to be used again
+            kept = {METHODS: own[METHODS]} if METHODS in own else {}  # to be used again
             own.clear()
-            own.update(before | compiled)
+            own.update(before | kept)
         for x, numbers in states:
             if x.detach().numpy().tobytes() != numbers.tobytes():
                 overwrite(x, numbers)
