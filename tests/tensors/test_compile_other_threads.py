@@ -16,6 +16,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.errors import TraceError
 from chainrule.tensors.other_threads import others_wait
+from chainrule.tensors.reached import Kept
 
 X = np.ones((4, 3), np.float32)
 
@@ -206,3 +207,45 @@ def test_how_often_python_switches_between_threads_is_left_as_it_was() -> None:
         assert sys.getswitchinterval() == before
     test_what_the_code_does_itself_is_refused_beside_other_threads(None)
     assert sys.getswitchinterval() == before
+
+
+def test_of_a_list_only_what_the_code_added_in_each_try_is_taken_out() -> None:
+    log: list[Any] = [1]
+    first = Kept("log", log, "")
+    log += [7, 5, (2, "a")]  # in the first try: 7 by the code
+    first.tails.append(first.added())
+    last = Kept("log", log, "")
+    log += [6, 7]
+    assert first.take_out(last)
+    assert log == [1, 5, (2, "a"), 6]
+
+
+def test_what_others_appended_stays_where_the_code_is_refused() -> None:
+    log: list[int] = []
+    going, stop = threading.Event(), threading.Event()
+
+    def append() -> None:
+        while not stop.is_set():
+            log.append(len(log))
+            going.set()
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    going.wait(10)
+
+    @cr.compile
+    def step(x):
+        time.sleep(0.02)
+        if len(log) < 0:
+            return x
+        return x * float(x.sum())
+
+    for _ in range(3):
+        before = len(log)
+        with pytest.raises(TraceError, match="float"):
+            step(cr.ones(2))
+        assert len(log) >= before
+    stop.set()
+    thread.join()
+    assert log == list(range(len(log)))

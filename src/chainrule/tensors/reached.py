@@ -15,7 +15,7 @@ from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -54,11 +54,12 @@ MOST_SUMMED = 1 << 30  # of one that is looked at
 class Kept:
     """A container from outside, and what was in it when code that names it was first met."""
 
-    __slots__ = ("_base", "_before", "place", "value", "who")
+    __slots__ = ("_base", "_before", "place", "tails", "value", "who")
     fix = "return what is to be kept, write it into a tensor (count.add_(1)), or do it outside of the compiled function"
 
     def __init__(self, place: str, value: Any, who: str) -> None:
         self.place, self.value, self.who = place, value, who
+        self.tails: list[list[Any] | None] = []  # what was added in each of several tries
         self._base = changeable_of(type(value)) or type(value)
         if self._base is array:
             self._before: Any = value[:]
@@ -104,10 +105,54 @@ class Kept:
             base.clear(value)
             (base.extend if base is deque else base.update)(value, before)
 
+    def added(self) -> list[Any] | None:
+        """Return what is in it that was not, of numbers, texts and the like; None if it is no list."""
+        if self._base not in (list, deque):
+            return None
+        found = [part for part in self._base.__iter__(self.value) if _is_plain(part)]
+        for part in self._before:
+            if _is_plain(part):
+                _remove(found, part)
+        return found
+
+    def take_out(self, last: Kept) -> bool:
+        """Let what the code added not be in it, but what other threads did; say whether that can be told.
+
+        ``last`` knows of the last try. The code's is what each of several tries added.
+        """
+        tails = [*self.tails, last.added()]
+        known = [tail for tail in tails if tail is not None]
+        if len(known) < len(tails) or self._base not in (list, deque):
+            return False
+        own = known[0] if len(known) > 1 else []
+        for tail in known[1:]:
+            left = list(tail)
+            own = [part for part in own if _remove(left, part)]
+        for part in own * len(known):
+            _remove(self.value, part)
+        for at in reversed(range(len(self.value))):
+            if is_valueless(self.value[at]):
+                del self.value[at]
+        return True
+
     def told(self) -> str:
         """Say which container it is."""
         kind = "array" if isinstance(self.value, (np.ndarray, array)) else type(self.value).__name__
         return f"the {kind} '{self.place}'"
+
+
+def _is_plain(part: Any) -> bool:
+    """Say whether an entry is a number, a text or None, or several in a tuple."""
+    return type(part) in SIMPLE or (type(part) is tuple and {*map(type, part)} <= {*SIMPLE})
+
+
+def _remove(parts: Any, part: Any) -> bool:
+    """Remove the last one that is equal from a list; say whether there was one."""
+    for at in reversed(range(len(parts))):
+        if type(parts[at]) is type(part) and parts[at] == part:
+            del parts[at]
+            return True
+    return False
 
 
 def _sum_of(value: Any) -> int:
@@ -186,6 +231,7 @@ class Reached:
         self._variables: list[tuple[Name, Any]] = []  # and what they were
         self._read: set[Any] = set()  # variables, by place and name, and names of attributes
         self.is_last = False
+        self._taken_out: set[int] = set()  # lists out of which the code's entries were taken, by id: once
         self.ran: code_that_runs | None = None  # in the last try
         self._bound: set[int] = set()  # whose methods were found, by id
         self.before: dict[int, Source | Kept] = {}
@@ -361,7 +407,9 @@ class Reached:
         if self._others_run:
             for x in self._compared():
                 if x.is_changed():
-                    self.before.setdefault(id(x.value), x)
+                    first = self.before.setdefault(id(x.value), x)
+                    if isinstance(first, Kept) and isinstance(x, Kept):
+                        first.tails.append(x.added())
         self.put_back(but=self.before if self._others_run else ())
 
     def _check_modules(self, traced: str) -> None:
@@ -407,8 +455,13 @@ class Reached:
             set_default_dtype(self._dtype)
         for x in self._compared():
             is_of_all = self._others_run and isinstance(x, SharedSource)
-            if x.is_changed() and not is_of_all and id(x.value) not in but:
-                self.before.get(id(x.value), x).put_back()
+            if x.is_changed() and not is_of_all and id(x.value) not in but and id(x.value) not in self._taken_out:
+                first = self.before.get(id(x.value), x)
+                are_kept = self._others_run and isinstance(first, Kept) and isinstance(x, Kept)
+                if are_kept and cast("Kept", first).take_out(cast("Kept", x)):
+                    self._taken_out.add(id(x.value))
+                else:
+                    first.put_back()
         for _, value, before in self._small.values():
             base: Any = changeable_of(type(value))
             if _has_other_keys(value, before) or not all(map(operator.is_, base.values(value), before.values())):
