@@ -130,7 +130,7 @@ def test_frozen_and_decayed_layers_have_the_same_bits_compiled_and_eager() -> No
     assert bits[0] == bits[1]
 
 
-@pytest.mark.filterwarnings("ignore:not compiled:UserWarning")  # its history says it too
+@pytest.mark.filterwarnings("ignore:.*not compiled:UserWarning")  # its history says it too
 def test_a_step_that_cannot_be_traced_runs_uncompiled_and_says_so() -> None:
     class Asks(nn.Module):
         def forward(self, x: cr.Tensor) -> cr.Tensor:
@@ -146,7 +146,7 @@ def test_a_step_that_cannot_be_traced_runs_uncompiled_and_says_so() -> None:
     assert "not compiled" in str(history)
 
 
-@pytest.mark.filterwarnings("ignore:not compiled:UserWarning")  # its history says it too
+@pytest.mark.filterwarnings("ignore:.*not compiled:UserWarning")  # its history says it too
 def test_a_note_is_in_the_history_of_the_run_that_goes_on(tmp_path: Path) -> None:
     class Asks(nn.Module):
         def forward(self, x: cr.Tensor) -> cr.Tensor:

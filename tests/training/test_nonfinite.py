@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -332,3 +333,43 @@ def test_a_loss_that_is_not_finite_is_only_told_where_nothing_is_trained() -> No
     with cr.no_grad():
         model[2].bias.fill_(float("inf"))
     assert np.isinf(trainer(model, metrics=["mae"]).evaluate((X, y))["loss"])
+
+
+@both
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_rows_that_became_nan_are_named(where: str, compiled: bool) -> None:
+    X, y = numbers(64)
+    X, other = X.copy(), X[:8].copy()
+
+    def spoil(trainer: Any, epoch: int, row: Any) -> None:
+        (X if where == "training" else other)[3, 1] = np.nan
+
+    with pytest.raises(NotFiniteError) as caught:
+        cr.fit(
+            network(outputs=1), (X, y), val=(other, y[:8]), epochs=3, batch_size=64, progress=False,
+            compile=compiled, callbacks=[spoil], seed=0,
+        )  # fmt: skip
+    message = str(caught.value)
+    batch = "in batch 1" if where == "training" else "in batch 1 of the validation data"
+    row = r"\d+" if where == "training" else "3"
+    assert re.search(rf"It began with the data: X holds nan in row {row} of the batch, at \[1\], {batch}", message)
+    assert "Mend these rows" in message
+    assert "learning rate" not in message
+
+
+def test_a_look_at_validation_rows_that_is_not_compiled_is_told(recwarn: pytest.WarningsRecorder) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 1)
+
+        def forward(self, x: Any) -> Any:
+            y = self.layer(x)
+            return y if self.training else y * float(y.abs().max() > 0)
+
+    X, y = numbers(64)
+    history = cr.fit(Model(), (X, y), val=(X, y), epochs=2, progress=False)
+    said = [str(warning.message) for warning in recwarn]
+    assert len(said) == 1, said
+    assert said[0].startswith("the look at validation rows is not compiled: ")
+    assert said[0] in history.notes

@@ -12,6 +12,7 @@ from chainrule.tensors.tensor import Tensor
 from chainrule.training.batches import Batch, Source
 from chainrule.training.step import Step
 
+LOOKING = "the look at validation rows is "
 NOT_COMPILED = "not compiled"  # how it begins where the code cannot be traced
 Found = tuple[Tensor, Tensor]
 Several = tuple[int, Array, Array | None]  # how many batches were done, their errors, their outputs if wanted
@@ -25,7 +26,8 @@ class Engine:
 
     def __init__(self, step: Step, look: Step, *, compiled: bool, note: Callable[[str], None]) -> None:
         engines.check_environment()  # also where nothing is traced: what a checkpoint records is asked there too
-        self._step, self._look = _Runner(step, compiled, note), _Runner(look, compiled, note)
+        self._step = _Runner(step, compiled, note)
+        self._look = _Runner(look, compiled, note, what=LOOKING)
 
     def learn(self, batch: Batch) -> Found:
         """Improve the model by a batch; return the error and the outputs before the improvement."""
@@ -80,8 +82,9 @@ class Engine:
 class _Runner:
     """One function, traced if that is wanted and possible."""
 
-    def __init__(self, function: Step, compiled: bool, note: Callable[[str], None]) -> None:
+    def __init__(self, function: Step, compiled: bool, note: Callable[[str], None], what: str = "") -> None:
         self.function = function
+        self.what = what
         self.compiled = compiled
         self.note = note
         self.refused = ""  # why it is not traced after all
@@ -101,7 +104,7 @@ class _Runner:
     def _give_up(self, error: TraceError) -> None:
         """Run uncompiled from now on."""
         self.compiled = False
-        self.refused = f"{NOT_COMPILED}: {error}"
+        self.refused = f"{self.what}{NOT_COMPILED}: {error}"
         self.note(self.refused)
         self.forget()
 

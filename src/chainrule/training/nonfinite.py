@@ -15,6 +15,8 @@ from chainrule.training.batches import Batch
 from chainrule.training.rows import is_finite
 from chainrule.training.step import Penalty
 
+IN_DATA = "the data"  # how the words about a place there begin
+
 
 class Place(NamedTuple):
     """Where something is not finite, in words ("" if nothing is), and the layer by path if it is in a layer's output."""
@@ -68,22 +70,26 @@ def where_not_finite_in_use(model: Module, objective: Any, batch: Batch) -> Plac
 class _Watch:
     """Sees every module's inputs and outputs in the order in which they are computed.
 
-    ``found``  the first place with a value that is not finite, in words; ``layer`` whose it is, by path
+    ``found``  the first place with a value that is not finite, in words; ``layer`` whose it is, by path; ``data`` if it is in the rows
     ``calls``  of layers that hold no others, in order
     """
 
     def __init__(self) -> None:
-        self.found = self.layer = ""
+        self.found = self.layer = self.data = ""
         self.calls: list[Call] = []
         self.open: list[tuple[str, str]] = []  # the modules being called, outermost first: words and path
 
     def place(self) -> Place:
         """Return what was found."""
+        if self.data:
+            return Place(self.data)
         return Place(f"the output of {self.found}", self.layer)
 
     def before(self, layer: str, path: str, args: Any) -> None:
         if not self.found and not all(map(_finite, _tensors(args))):
             self.found = self._between(f"before {layer}")
+            if not self.open:
+                self.data = f"{IN_DATA}: {_first_of(args)}"
         self.open.append((layer, path))
 
     def after(self, module: Module, args: Any, output: Any) -> None:
@@ -174,6 +180,15 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _finite(x: Tensor) -> bool:
     return is_finite(x._value)
+
+
+def _first_of(inputs: Any) -> str:
+    """Say which number in the rows is not finite, and where it is."""
+    value = next(x._value for x in _tensors(inputs) if not _finite(x))
+    place = np.argwhere(~np.isfinite(value))[0].tolist()
+    return f"X holds {value[tuple(place)]:g} in row {place[0]} of the batch" + (
+        f", at {place[1:]}" if place[1:] else ""
+    )
 
 
 def _range(tensors: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.errors import NotFiniteError
 from chainrule.training.batches import Batches
-from chainrule.training.nonfinite import where_not_finite, where_not_finite_in_use
+from chainrule.training.nonfinite import IN_DATA, where_not_finite, where_not_finite_in_use
 from chainrule.training.state import first_nonfinite, put_back, standing
 
 if TYPE_CHECKING:
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 LEFT = "The model is as it was when the epoch began"
 
 
+MEND = "mend these rows: a loader or a callback gave them, or wrote into them"
+
+
 def explain(trainer: Trainer, batches: Batches, seen: str) -> NotFiniteError:
     """Return the error for an epoch in which something was ``seen`` that is not finite. Training stands at its beginning.
 
     The same batches with the same random numbers give the same bits, so that what happened happens again.
     """
     rate = float(trainer.optimizer.param_groups[0]["lr"])
+    place = _first_place(trainer, batches)
     return NotFiniteError(
-        f"{seen}. It began with {_first_place(trainer, batches)}",
+        f"{seen}. It began with {place}",
         expected="finite numbers",
-        fix=f"lower the learning rate (now {rate:g}), limit the gradient (clip_norm=1.0), scale the inputs, or use a "
+        fix=f"{MEND}. {LEFT}"
+        if place.startswith(IN_DATA)
+        else f"lower the learning rate (now {rate:g}), limit the gradient (clip_norm=1.0), scale the inputs, or use a "
         f"loss on logits. {LEFT}",
     )
 
@@ -44,7 +50,7 @@ def explain_in_use(trainer: Trainer, batches: Batches, seen: str) -> NotFiniteEr
     return NotFiniteError(
         f"{seen}. It began with {place}",
         expected="finite numbers",
-        fix=f"scale the inputs, or lower the learning rate. {LEFT}",
+        fix=f"{MEND if place.startswith(IN_DATA) else 'scale the inputs, or lower the learning rate'}. {LEFT}",
     )
 
 

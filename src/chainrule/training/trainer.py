@@ -36,7 +36,7 @@ from chainrule.training.arguments import (
 from chainrule.training.batches import ArrayBatches, Batch, Batches, Source, batches_of, rows_of
 from chainrule.training.best import Best, best_by
 from chainrule.training.callbacks import Callback, as_callbacks
-from chainrule.training.engine import NOT_COMPILED, Engine, Several
+from chainrule.training.engine import LOOKING, NOT_COMPILED, Engine, Several
 from chainrule.training.form import Form
 from chainrule.training.history import History
 from chainrule.training.loop import Loop
@@ -472,7 +472,10 @@ class Trainer:
 
     def _not_compiled(self, why: str) -> None:
         """Take note that training is slower than it could be; where nothing is shown, a warning says so once."""
-        if self.progress is False and not any(note.startswith(NOT_COMPILED) for note in self.history.notes):
+        known = [note for note in self.history.notes if NOT_COMPILED in note]
+        if why.removeprefix(LOOKING) in known:
+            return  # of the step, too
+        if self.progress is False and not known:
             warn(why)
         self.history.note(why)
 
