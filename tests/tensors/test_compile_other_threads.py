@@ -15,8 +15,8 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.errors import TraceError
+from chainrule.tensors.contents import Contents
 from chainrule.tensors.other_threads import others_wait
-from chainrule.tensors.reached import Kept
 
 X = np.ones((4, 3), np.float32)
 
@@ -211,10 +211,10 @@ def test_how_often_python_switches_between_threads_is_left_as_it_was() -> None:
 
 def test_of_a_list_only_what_the_code_added_in_each_try_is_taken_out() -> None:
     log: list[Any] = [1]
-    first = Kept("log", log, "")
+    first = Contents("log", log, "")
     log += [7, 5, (2, "a")]  # in the first try: 7 by the code
     first.tails.append(first.added())
-    last = Kept("log", log, "")
+    last = Contents("log", log, "")
     log += [6, 7]
     assert first.take_out(last)
     assert log == [1, 5, (2, "a"), 6]

@@ -10,7 +10,7 @@ trace         a function as a graph, while it is written; questions: what it ask
 traced        a finished trace; kept: what it leaves in attributes; makers: the tensors of a run; again: calls like the last one;
               many_runs: many in one call; methods: of objects; traces, compile: the user's door
 guards        what a trace takes for granted of the world outside, as guarded_names, facts and plain_data compare it;
-              named, code_reads, code_variables: what its code names; reads: what it really asks of objects; reached, sources: what it changes there;
+              named, code_reads, code_variables: what its code names; reads: what it really asks of objects; reached, contents, sources: what it changes there;
               attributes: tensors that it puts there; toggles: what it changes for a while; overlaps: memory that tensors share;
               caches: what functions keep; other_threads: what others did meanwhile
 """

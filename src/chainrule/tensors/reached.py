@@ -8,11 +8,10 @@ are not chainrule's, and what it takes from iterators (see ``sources``).
 
 from __future__ import annotations
 
-import binascii
 import functools
 import operator
 from array import array
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from types import MethodType
 from typing import Any, cast
@@ -22,6 +21,7 @@ import numpy as np
 from chainrule.errors import TraceError
 from chainrule.tensors.attributes import holds_tensors, is_valueless, put_back
 from chainrule.tensors.caches import Caches
+from chainrule.tensors.contents import MOST_SUMMED, Contents, ContentsOfGroup, ContentsOfState
 from chainrule.tensors.dtypes import get_default_dtype, set_default_dtype
 from chainrule.tensors.facts import (
     DEEPEST,
@@ -29,7 +29,6 @@ from chainrule.tensors.facts import (
     SHORT,
     SIMPLE,
     changeable_of,
-    fact,
     is_ordinary,
     is_source,
     parts_of_object,
@@ -47,157 +46,6 @@ from chainrule.tensors.tensor import Tensor
 KINDS = (list, deque, set, bytearray, array)
 PAST_CLASSES = ("__getattribute__", "getattr_static")  # what reads attributes so that no class can tell
 METHODS = ("method", "builtin_function_or_method", "cython_function_or_method")  # NumPy has the last
-MOST_COPIED = 1 << 26  # bytes of an array that is kept while tracing, to be put back
-MOST_SUMMED = 1 << 30  # of one that is looked at
-
-
-class Kept:
-    """A container from outside, and what was in it when code that names it was first met."""
-
-    __slots__ = ("_base", "_before", "place", "tails", "value", "who")
-    fix = "return what is to be kept, write it into a tensor (count.add_(1)), or do it outside of the compiled function"
-
-    def __init__(self, place: str, value: Any, who: str) -> None:
-        self.place, self.value, self.who = place, value, who
-        self.tails: list[list[Any] | None] = []  # what was added in each of several tries
-        self._base = changeable_of(type(value)) or type(value)
-        if self._base is array:
-            self._before: Any = value[:]
-        elif self._base is OrderedDict:
-            self._before = OrderedDict(OrderedDict.items(value))
-        elif self._base is deque:
-            self._before = deque(
-                deque.__iter__(value)
-            )  # copy() would call the class, which may want arguments of its own
-        elif self._base is not np.ndarray:
-            self._before = self._base.copy(value)
-        elif value.nbytes <= MOST_COPIED:
-            self._before = value.copy()
-        else:
-            self._before = _sum_of(value)
-
-    def is_changed(self) -> bool:
-        """Return whether other things are in it, or the same in another order."""
-        value, before = self.value, self._before
-        if isinstance(value, np.ndarray):
-            if not isinstance(before, np.ndarray):
-                return bool(_sum_of(value) != before)
-            if value.dtype.hasobject:
-                return value.shape != before.shape or not _alike(value.ravel().tolist(), before.ravel().tolist())
-            return value.shape != before.shape or not np.array_equal(_bytes_of(value), _bytes_of(before))
-        if isinstance(value, (set, bytearray, array)):
-            return bool(value != before)
-        if len(value) != len(before):
-            return True
-        if isinstance(value, dict):
-            return not all(map(operator.is_, value, before)) or not _alike(value.values(), before.values())
-        return not _alike(value, before)
-
-    def put_back(self) -> None:
-        """Let be in it what was."""
-        value, before, base = self.value, self._before, self._base
-        if base is np.ndarray:
-            if isinstance(before, np.ndarray):
-                value[...] = before
-        elif base in (list, bytearray, array):
-            base.__setitem__(value, slice(None), before)
-        else:
-            base.clear(value)
-            (base.extend if base is deque else base.update)(value, before)
-
-    def added(self) -> list[Any] | None:
-        """Return what is in it that was not, of numbers, texts and the like; None if it is no list."""
-        if self._base not in (list, deque):
-            return None
-        found = [part for part in self._base.__iter__(self.value) if _is_plain(part)]
-        for part in self._before:
-            if _is_plain(part):
-                _remove(found, part)
-        return found
-
-    def take_out(self, last: Kept) -> bool:
-        """Let what the code added not be in it, but what other threads did; say whether that can be told.
-
-        ``last`` knows of the last try. The code's is what each of several tries added.
-        """
-        tails = [*self.tails, last.added()]
-        known = [tail for tail in tails if tail is not None]
-        if len(known) < len(tails) or self._base not in (list, deque):
-            return False
-        own = known[0] if len(known) > 1 else []
-        for tail in known[1:]:
-            left = list(tail)
-            own = [part for part in own if _remove(left, part)]
-        for part in own * len(known):
-            _remove(self.value, part)
-        for at in reversed(range(len(self.value))):
-            if is_valueless(self.value[at]):
-                del self.value[at]
-        return True
-
-    def told(self) -> str:
-        """Say which container it is."""
-        kind = "array" if isinstance(self.value, (np.ndarray, array)) else type(self.value).__name__
-        return f"the {kind} '{self.place}'"
-
-
-def _is_plain(part: Any) -> bool:
-    """Say whether an entry is a number, a text or None, or several in a tuple."""
-    return type(part) in SIMPLE or (type(part) is tuple and {*map(type, part)} <= {*SIMPLE})
-
-
-def _remove(parts: Any, part: Any) -> bool:
-    """Remove the last one that is equal from a list; say whether there was one."""
-    for at in reversed(range(len(parts))):
-        if type(parts[at]) is type(part) and parts[at] == part:
-            del parts[at]
-            return True
-    return False
-
-
-def _sum_of(value: Any) -> int:
-    return binascii.crc32(_bytes_of(value))
-
-
-def _bytes_of(value: Any) -> Any:
-    return np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-
-
-def _alike(now: Any, before: Any) -> bool:
-    if all(map(operator.is_, now, before)):
-        return True
-    return all(x is y or (type(x) in SIMPLE and fact(x) == fact(y)) for x, y in zip(now, before, strict=True))
-
-
-class KeptGroup(Kept):
-    """A parameter group of an optimizer, which a schedule may change through a name of its own."""
-
-    __slots__ = ()
-    fix = "call the scheduler outside of the compiled step, or set the rate there: each call reads it anew"
-
-
-class KeptState(Kept):
-    """The state of an optimizer that steps by code of its own: what is not a tensor with values is of the trace alone."""
-
-    __slots__ = ()
-    fix = "make the state in __init__ and write into it (step.add_(1)), or write init and update in place of step"
-
-    def __init__(self, place: str, value: Any, who: str) -> None:
-        self.place, self.value, self.who = place, value, who
-        self._before = {p: dict(held) for p, held in value.items()}
-
-    def is_changed(self) -> bool:
-        for p, held in self.value.items():
-            before = self._before.get(p, {})
-            for name, x in held.items():
-                if x._value is None if isinstance(x, Tensor) else fact(x) != fact(before.get(name, Tensor)):
-                    return True
-        return False
-
-    def put_back(self) -> None:
-        for p, held in list(self.value.items()):
-            held.clear()
-            held.update(self._before.get(p, {}))
 
 
 class Reached:
@@ -221,7 +69,7 @@ class Reached:
         self._dtype, self._tape = get_default_dtype(), is_grad_enabled()  # of all code that follows
         self._looked_at: dict[int, Any] = {}  # functions, with those that they call
         self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
-        self._kept: dict[int, Kept] = {}
+        self._kept: dict[int, Contents] = {}
         self._others_run = others_run()
         shared = global_sources(others_run=self._others_run)
         self._sources: dict[int, Source] = {id(source.value): source for source in shared}
@@ -234,8 +82,8 @@ class Reached:
         self._taken_out: set[int] = set()  # lists out of which the code's entries were taken, by id: once
         self.ran: code_that_runs | None = None  # in the last try
         self._bound: set[int] = set()  # whose methods were found, by id
-        self.before: dict[int, Source | Kept] = {}
-        self._given: list[Kept] = []  # containers that are arguments
+        self.before: dict[int, Source | Contents] = {}
+        self._given: list[Contents] = []  # containers that are arguments
         self._functions: dict[tuple[int, int], Any] = {}  # by function and owner, alive: their ids are not used again
         self._known: dict[Any, list[frozenset[str]]] = {}  # by place, the attributes that are compared there
 
@@ -296,7 +144,7 @@ class Reached:
                 continue
             source = source_of(inside, part)
             if source is None:
-                self._kept[id(part)] = Kept(inside, part, who)
+                self._kept[id(part)] = Contents(inside, part, who)
             else:
                 self._sources[id(part)] = source
 
@@ -319,17 +167,17 @@ class Reached:
         """Take down the options of an optimizer, and its state if it steps by code of its own."""
         for k, group in enumerate(vars(optimizer)[GROUPS]):
             if id(group) not in self._kept:
-                self._kept[id(group)] = KeptGroup(f"{place}.{GROUPS}[{k}]", group, "")
+                self._kept[id(group)] = ContentsOfGroup(f"{place}.{GROUPS}[{k}]", group, "")
                 params = group["params"]
-                self._kept[id(params)] = KeptGroup(f"{place}.{GROUPS}[{k}]['params']", params, "")
+                self._kept[id(params)] = ContentsOfGroup(f"{place}.{GROUPS}[{k}]['params']", params, "")
         state = vars(optimizer).get("state")
         if state is not None and id(state) not in self._kept and not is_own(type(optimizer).step):
-            self._kept[id(state)] = KeptState(f"{place}.state", state, "")
+            self._kept[id(state)] = ContentsOfState(f"{place}.state", state, "")
 
     def note_arguments(self, arguments: Iterable[tuple[str, Any]]) -> None:
         """Take down what is in the containers that the function is given: they were made for it, the caller's are others."""
         for name, value in arguments:
-            self._given += [Kept(place, part, "") for place, part in containers_in(name, value)]
+            self._given += [Contents(place, part, "") for place, part in containers_in(name, value)]
 
     def check(self, traced: str) -> None:
         """Raise, by name, if a container was changed or something was drawn; all is then as it was, but iterators."""
@@ -373,7 +221,7 @@ class Reached:
                 raise TraceError(
                     f"'{traced}' put a tensor into {place}, while it was traced: Python would do so once, and never again",
                     expected="tensors that are returned, or put into attributes (self.last = y)",
-                    fix=Kept.fix,
+                    fix=Contents.fix,
                 )
         if not changed:
             return
@@ -394,11 +242,11 @@ class Reached:
         is_of_others = self._others_run and self.ran is not None and isinstance(source, SharedSource)
         return not is_of_others or id(source.value) in self._bound or self.ran is None or self.ran.may_draw()
 
-    def _others_may_have(self, changed: Source | Kept) -> bool:
+    def _others_may_have(self, changed: Source | Contents) -> bool:
         """Say whether another thread may have changed something, so that the function is to be traced again."""
-        return self._others_run and not self.is_last and isinstance(changed, (RandomSource, Kept))
+        return self._others_run and not self.is_last and isinstance(changed, (RandomSource, Contents))
 
-    def _compared(self) -> list[Source | Kept]:
+    def _compared(self) -> list[Source | Contents]:
         """Return what is compared with what it was."""
         return [*self._sources.values(), *self._kept.values()]
 
@@ -408,7 +256,7 @@ class Reached:
             for x in self._compared():
                 if x.is_changed():
                     first = self.before.setdefault(id(x.value), x)
-                    if isinstance(first, Kept) and isinstance(x, Kept):
+                    if isinstance(first, Contents) and isinstance(x, Contents):
                         first.tails.append(x.added())
         self.put_back(but=self.before if self._others_run else ())
 
@@ -457,8 +305,8 @@ class Reached:
             is_of_all = self._others_run and isinstance(x, SharedSource)
             if x.is_changed() and not is_of_all and id(x.value) not in but and id(x.value) not in self._taken_out:
                 first = self.before.get(id(x.value), x)
-                are_kept = self._others_run and isinstance(first, Kept) and isinstance(x, Kept)
-                if are_kept and cast("Kept", first).take_out(cast("Kept", x)):
+                are_kept = self._others_run and isinstance(first, Contents) and isinstance(x, Contents)
+                if are_kept and cast("Contents", first).take_out(cast("Contents", x)):
                     self._taken_out.add(id(x.value))
                 else:
                     first.put_back()
