@@ -30,6 +30,7 @@ from chainrule.compiler.fields import (
 )
 from chainrule.compiler.readings import Reading, Readings
 from chainrule.compiler.region import Axes, Region, folded_axes
+from chainrule.compiler.schedules import schedules
 from chainrule.compiler.sink import sink
 from chainrule.graph.sizes import Dim, surely_same, surely_same_shape
 
@@ -51,8 +52,14 @@ class Regions:
         self.fold_axes: dict[Field, Axes] = {}  # of a fold: the loops along which the axes of its input run
         self._numbers: list[Region] = []  # those without loops
         numbers = self._numbers_of_sources()
+        if len(numbers) > MOST_MEMBERS:
+            for group in schedules(numbers, self.reads, MOST_MEMBERS):
+                self._begin(group[0])
+                for field in group[1:]:
+                    self._settle(self.all[-1], field, ())
+            self._numbers.clear()  # no other joins them: they stay alike
         for field in (*numbers, *[f for f in self.order if f not in numbers]):
-            if field in self.reads.computed:
+            if field in self.reads.computed and field not in self.home:
                 self._assign(field)
         sink(self)
         self._find_stored()
@@ -166,6 +173,8 @@ class Regions:
             inner = frozenset([d for axis in folded if (d := axes[axis]) is not None])
             if not inner or used != set(range(len(region.dims))) or (region.inner and region.inner != inner):
                 return False
+            if region.inner and not inside and not self._reads_in_common(region, field):
+                return False
             if not region.inner:
                 outer = set(range(len(region.dims))) - inner
                 if any(not outer <= {d for d in known if d is not None} for known in region.axes.values()):
@@ -177,6 +186,11 @@ class Regions:
             return False
         self._settle(region, field, axes)
         return True
+
+    def _reads_in_common(self, region: Region, field: Field) -> bool:
+        """Say whether ``field`` reads a field with axes that ``region`` reads too."""
+        wanted = {r.field for r in self.reads.of(field) if r.field.shape}
+        return any(r.field in wanted for member in region.members for r in self.reads.of(member))
 
     def _axes(self, region: Region, shape: Sequence[Dim], inside: list[Reading]) -> Axes | None:
         """Return which loop each axis of ``shape`` runs along: as in what is read of this region, else any of its size."""
