@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from chainrule.graph.size_in_code import plain
 from chainrule.graph.sizes import Size as Dim
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.tensors.dtypes import FROM_NUMPY, to_numpy_dtype
-from chainrule.tensors.facts import is_ordinary, own_names
+from chainrule.tensors.facts import GROUPS, is_module, is_ordinary, own_names, weakly
 from chainrule.tensors.tensor import Size, Tensor
 
 Form = tuple[Any, ...]  # ("tensor", place), ("value", type, value, …), ("named" or a type, parts): see rebuild
@@ -31,7 +31,9 @@ class Nest(ABC):
     Two nests have equal forms if they differ in nothing but their tensors, and the same tensors stand twice in both.
     """
 
-    opens_dataclasses = False  # an argument is told by which one it is
+    def opens(self, kind: type) -> bool:
+        """Say whether objects of this class are taken apart: not, then one is told by which one it is."""
+        return is_dataclass(kind)
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
@@ -56,13 +58,9 @@ class Nest(ABC):
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             parts = zip(value._fields, value, strict=True)
             return ("named", kind, tuple([self.flatten(part, f"{name}.{field}") for field, part in parts]))
-        if self.opens_dataclasses and is_dataclass(kind):
-            parts_of_it = [(field, getattr(value, field)) for field in own_names(value)]
-            return (
-                "data",
-                kind,
-                tuple([(field, self.flatten(part, f"{name}.{field}")) for field, part in parts_of_it]),
-            )
+        if self.opens(kind):
+            fields = [(field, object.__getattribute__(value, field)) for field in own_names(value)]
+            return ("data", kind, tuple([(field, self.flatten(part, f"{name}.{field}")) for field, part in fields]))
         return self.leaf(value, name)
 
     @abstractmethod
@@ -76,8 +74,13 @@ ONE_TENSOR: Form = (tuple, ((tuple, (("tensor", 0),)), (dict, ())))  # arguments
 class Arguments(Nest):
     """The arguments of one call. Arrays are tensors; the rest (which the trace holds fixed) must be hashable."""
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: tuple[str, ...]) -> None:
+    def __init__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: tuple[str, ...], opened: Container[type] = ()
+    ) -> None:
+        """``opened``: classes whose objects are taken apart."""
         super().__init__()
+        self._opened = opened
+        self.args, self.kwargs = args, kwargs
         self._arrays: list[Any] = []  # so that an array given twice is one tensor
         known = len(parameters)
         if len(args) == 1 and not kwargs and known and isinstance(args[0], Tensor):
@@ -86,6 +89,9 @@ class Arguments(Nest):
         given = [self.flatten(x, parameters[k] if k < known else f"argument {k}") for k, x in enumerate(args)]
         named = [(key, self.flatten(x, key)) for key, x in kwargs.items()] if kwargs else []
         self.form = (tuple, ((tuple, tuple(given)), (dict, tuple(named))))
+
+    def opens(self, kind: type) -> bool:
+        return kind in self._opened
 
     def leaf(self, value: Any, name: str) -> Form:
         if isinstance(value, np.ndarray):
@@ -96,6 +102,8 @@ class Arguments(Nest):
             tensor = Tensor(np.asarray(value))
             self._arrays.append((value, tensor))
             return self.flatten(tensor, name)
+        if is_module(value) or is_optimizer(value):
+            return ("value", type(value), Itself(value, is_kept=False))
         if not is_hashable(value):
             if is_ordinary(value):
                 return ("value", type(value), Itself(value))
@@ -109,21 +117,33 @@ class Arguments(Nest):
 
 
 class Itself:
-    """An object without a hash, which is compared by what code reads of it: it equals nothing but itself."""
+    """An object that equals nothing but itself: one without a hash, a module or an optimizer. These are not kept alive."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_find", "_number", "is_kept")
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, value: Any, *, is_kept: bool = True) -> None:
+        self.is_kept = is_kept
+        self._find: Callable[[], Any] = (lambda: value) if is_kept else weakly(value)
+        self._number = id(value)
+
+    @property
+    def value(self) -> Any:
+        """The object; None if it does not exist any more."""
+        return self._find()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Itself) and self.value is other.value
+        return self is other or (isinstance(other, Itself) and self.value is not None and self.value is other.value)
 
     def __hash__(self) -> int:
-        return id(self.value)
+        return self._number
 
     def __repr__(self) -> str:
         return repr(self.value)
+
+
+def is_optimizer(value: Any) -> bool:
+    """Say whether a value is an optimizer."""
+    return GROUPS in getattr(value, "__dict__", ())
 
 
 def is_hashable(value: Any) -> bool:
@@ -146,8 +166,6 @@ def check_array(array: Any, name: str) -> None:
 
 class Results(Nest):
     """What a function returned. What is neither a tensor, a nest nor a dataclass is returned by every run as it is."""
-
-    opens_dataclasses = True
 
     def __init__(self, value: Any) -> None:
         super().__init__()
@@ -196,7 +214,12 @@ def values_in(form: Form, place: str = "") -> Iterator[tuple[str, Any]]:
         if form[1] not in (bool, int, float, str, type(None)):
             yield place, form[2].value if type(form[2]) is Itself else form[2]
     elif kind == "named":
+        yield place, form[1]  # its methods may be called
         for field, part in zip(form[1]._fields, form[2], strict=True):
+            yield from values_in(part, f"{place}.{field}")
+    elif kind == "data":
+        yield place, form[1]
+        for field, part in form[2]:
             yield from values_in(part, f"{place}.{field}")
     elif kind in MAPPINGS:
         for key, part in form[1]:
@@ -214,19 +237,34 @@ def by_name(
     return [(parameters[k] if k < known else f"argument {k}", x) for k, x in enumerate(args)] + list(kwargs)
 
 
+def all_exist(form: Form) -> bool:
+    """Say whether the modules and optimizers in a form still exist."""
+    kind = form[0]
+    if kind == "value":
+        return type(form[2]) is not Itself or form[2].value is not None
+    if kind == "tensor":
+        return True
+    parts = form[2] if kind in ("named", "data") else form[1]
+    return all(all_exist(part[1] if kind == "data" or kind in MAPPINGS else part) for part in parts)
+
+
 def with_types_only(form: Form) -> Form:
     """Return the form with each value replaced by its type: what calls have in common that differ in values alone.
+
+    Modules and optimizers stay: each model has traces of its own.
 
     >>> with_types_only((list, (("tensor", 0), ("value", int, 3))))
     (<class 'list'>, (('tensor', 0), ('value', <class 'int'>)))
     """
     kind = form[0]
     if kind == "value":
-        return form[:2]
+        return form if type(form[2]) is Itself and not form[2].is_kept else form[:2]
     if kind == "tensor":
         return form
     if kind == "named":
         return (*form[:2], tuple([with_types_only(part) for part in form[2]]))
+    if kind == "data":
+        return (*form[:2], tuple([(field, with_types_only(part)) for field, part in form[2]]))
     if kind in MAPPINGS:
         return (kind, tuple([(key, with_types_only(part)) for key, part in form[1]]))
     return (kind, tuple([with_types_only(part) for part in form[1]]))
@@ -248,6 +286,8 @@ def parts_of(form: Form, parameters: tuple[str, ...]) -> dict[str, Form]:
             continue
         if kind == "named":
             kind, parts = part[1], [(f"{place}.{f}", p) for f, p in zip(part[1]._fields, part[2], strict=True)]
+        elif kind == "data":
+            kind, parts = part[1], [(f"{place}.{field}", p) for field, p in part[2]]
         elif kind in MAPPINGS:
             parts = [(f"{place}[{key!r}]", p) for key, p in part[1]]
         else:
@@ -265,12 +305,22 @@ def difference(now: Form | None, before: Form | None) -> str:
     >>> difference(("tensor", 0), ("value", float, 0.5)), difference(("value", str, "mean"), None)
     ('is a tensor (it was 0.5)', "is 'mean' (it was not given)")
     """
-    values = now is not None and before is not None and now[0] == before[0] == "value"
-    if values and now is not None and before is not None and now[1] is not before[1]:
-        return f"is {_told(now)}{_of_type(now, before)} (it was {_told(before)}{_of_type(before, now)})"
+    if now is not None and before is not None and now[0] == before[0] == "value":
+        if now[1] is not before[1]:
+            return f"is {_told(now)}{_of_type(now, before)} (it was {_told(before)}{_of_type(before, now)})"
+        if not isinstance(now[2], str) and any(_is_no_text(part[2]) for part in (now, before)):
+            return f"is another {now[1].__name__}"
     if _told(now) == _told(before):
         return f"is another {_told(now)}"
     return f"is {_told(now)} (it was {_told(before)})"
+
+
+def _is_no_text(value: Any) -> bool:
+    """Say whether the text of a value says no more than its class, or more than a line."""
+    if isinstance(value, Itself) and value.value is None:
+        return True
+    text = repr(value)
+    return len(text) > LONGEST_TOLD or "\n" in text or " object at 0x" in text
 
 
 def _told(part: Form | None) -> str:

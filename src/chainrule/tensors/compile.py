@@ -31,6 +31,7 @@ from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.facts import is_module
 from chainrule.tensors.many_runs import run_again, run_over
 from chainrule.tensors.methods import MethodsApart, method_of
+from chainrule.tensors.opened import Closed, Copies, Opened, opened_in
 from chainrule.tensors.other_threads import ChangedMeanwhile, code_that_runs, others_wait
 from chainrule.tensors.overlaps import check_overlaps
 from chainrule.tensors.state import STATE, TRACE
@@ -52,8 +53,9 @@ ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 
 
 OWN = (
-    "function", "name", "batch_axis", "keep_gradients", "_names", "_traces", "_reasons_told", "_again", "_tracing", "_apart",
+    "function", "name", "batch_axis", "keep_gradients", "_names", "_traces", "_reasons_told", "_again", "_tracing", "_apart", "_opened",
 )  # fmt: skip
+NO_NAMES: dict[str, Any] = {}
 
 
 class Compiled:
@@ -70,6 +72,7 @@ class Compiled:
         self._reasons_told: set[str] = set()  # why it is not native
         self._again: Again | None = None  # what serves calls like one of the last
         self._apart = MethodsApart()
+        self._opened = Opened()
         self._tracing = rlock_of_process()  # one thread traces; those that ask meanwhile may be served by what it made
 
     def __getattr__(self, name: str) -> Any:
@@ -190,7 +193,7 @@ class Compiled:
                 return result
         if STATE.mode == TRACE:
             return self.function(*args, **kwargs)
-        call = Call(Arguments(args, kwargs, self._names), self.batch_axis)
+        call = self._call(args, kwargs)
         key = call.key
         traces = self._traces
         if traces.decided:
@@ -209,9 +212,12 @@ class Compiled:
                     return traced.run(tensors, values, call.sizes)
         return self._first_call(call)
 
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any] = NO_NAMES) -> Call:
+        return Call(Arguments(args, kwargs, self._names, self._opened.kinds), self.batch_axis)
+
     def traced_for(self, *args: Any) -> tuple[Traced, list[Any], dict[str, int]] | None:
         """Return the trace that serves a call with these arguments, its tensors and sizes; None if there is none yet."""
-        call = Call(Arguments(args, {}, self._names), self.batch_axis)
+        call = self._call(args)
         found = self._found(call)
         return None if found is None else (found, call.given.tensors, call.sizes)
 
@@ -221,14 +227,8 @@ class Compiled:
         if found is not None:
             return found
         with self._tracing:
-            found = self.traced_for(*args)
-            if found is None:
-                call = Call(Arguments(args, {}, self._names), self.batch_axis)
-                if call.family in self._traces.given_up or self._traces.are_many(call):
-                    return None
-                self._trace(call, self._traces.why(call), is_run=False)
-                found = self.traced_for(*args)
-        return found
+            self._serving(self._call(args), is_run=False)
+            return self.traced_for(*args)
 
     def origin(self, *args: Any, judged: Sequence[int] | None = None, layer: str = "") -> Origin | None:
         """Return the operation with the first NaN or infinity in a run on these arguments; None if none is found.
@@ -271,9 +271,9 @@ class Compiled:
 
     def _first_call(self, call: Call) -> Any:
         """Trace the function for a call that no trace serves, and run it; or run it uncompiled if there are too many."""
-        tensors = call.given.tensors
         with self._tracing:
-            traced = self._found(call) or self._made(call)
+            traced, call = self._serving(call)
+            tensors = call.given.tensors
             values = None if traced is None else traced.inputs(tensors)
         if traced is None:
             args, kwargs = rebuild(call.given.form, tensors, {})
@@ -281,6 +281,24 @@ class Compiled:
         if values is None:
             raise TraceError(f"{self.name}: a tensor from outside went away while the function was traced")
         return traced.run(tensors, values, call.sizes)
+
+    def _serving(self, call: Call, *, is_run: bool = True) -> tuple[Traced | None, Call]:
+        """Return the trace that serves a call, a new one if need be, and the call as that takes it; None if there are too many."""
+        found = self._found(call)
+        if found is None and self._opened.look(call, self._traces):
+            call = self._call(call.given.args, call.given.kwargs)
+            found = self._found(call)
+        if found is not None:
+            return found, call
+        try:
+            made = self._made(call, is_run=is_run)
+            taken_apart = opened_in(call.given.form) if made is None else set()
+        except Closed as closed:
+            taken_apart = closed.kinds
+        if not taken_apart:
+            return made, call
+        self._opened.close(taken_apart)
+        return self._serving(self._call(call.given.args, call.given.kwargs), is_run=is_run)
 
     def _found(self, call: Call) -> Traced | None:
         """Return the trace that serves a call; None if there is none yet."""
@@ -293,16 +311,18 @@ class Compiled:
                 return entry.traced
         return None
 
-    def _made(self, call: Call) -> Traced | None:
+    def _made(self, call: Call, *, is_run: bool) -> Traced | None:
         """Return a new trace for a call; None if there are too many."""
         if call.family in self._traces.given_up:
             return None
         reason = self._traces.why(call)
-        self._traces.forget_gone(reason)
+        if is_run:
+            self._traces.forget_gone(reason)
         if self._traces.are_many(call):
-            self._traces.give_up(call, reason)
+            if is_run and not opened_in(call.given.form):
+                self._traces.give_up(call, reason)
             return None
-        return self._trace(call, reason)
+        return self._trace(call, reason, is_run=is_run)
 
     def _trace(self, call: Call, reason: str, *, is_run: bool = True) -> Traced:
         call.check_batch_axis()
@@ -366,7 +386,7 @@ class Compiled:
             try:
                 with tracing(trace):
                     traced = self._run_in(trace, call, ctrl_c)
-            except UndecidedSize:  # it is traced again
+            except (UndecidedSize, Closed):  # it is traced again
                 trace.reached.undo_all_but_doubtful()
                 raise
             except (TraceError, TypeError) as error:
@@ -386,7 +406,8 @@ class Compiled:
             trace.argument(x, shape, name)
             for x, shape, name in zip(given.tensors, call.symbolic_shapes(), given.names, strict=True)
         ]
-        args, kwargs = rebuild(given.form, stand_ins, {})
+        made = rebuild(given.form, stand_ins, {})
+        copies, (args, kwargs) = Copies(given.form, made), made
         trace.reached.note_arguments(by_name(self._names, args, kwargs.items()))
         try:
             with ctrl_c.let_through():
@@ -402,6 +423,7 @@ class Compiled:
                     raise
             trace.check_caught()
             trace.reached.reads.close()
+            copies.check()
             trace.check_sizes()
             trace.check_toggles()
             check_overlaps(trace)

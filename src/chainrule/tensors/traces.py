@@ -6,13 +6,14 @@ import re
 from typing import Any
 
 from chainrule.errors import warn
-from chainrule.tensors.arguments import difference, parts_of
+from chainrule.tensors.arguments import all_exist, difference, parts_of
 from chainrule.tensors.call import Call
 from chainrule.tensors.state import PLAIN
 from chainrule.tensors.traced import Traced
 
 SWITCHED = ("on", "off")
 MOST_TRACES = 8  # of calls that differ in values and sizes alone
+MOST_OF_ALL = 256  # for different models, say
 OF_NUMBERS = r" was -?\d\S* and is -?\d| is -?\d\S* \(it was -?\d|^an (attribute|argument) of .* changed$"
 INSTEAD = (
     "A number that changes from call to call is to be a tensor: an argument (cr.tensor(0.5)), or a buffer that fill_() "
@@ -22,6 +23,11 @@ WORTH_TRACING = 4  # calls of a trace
 KEEP = (
     "What is replaced costs a trace each time: write into the tensor that is there (copy_() or fill_(), outside of the "
     "function), or give it as an argument"
+)
+OF_OBJECTS = r" is another [A-Za-z_]\w*$"
+APART = (
+    "An object that is made anew for each call is to be a dict, a NamedTuple, or a dataclass of tensors that the function does not "
+    "write into: these are told by what is in them"
 )
 OF_OPTIONS = r"^param_groups\["
 RATES = (
@@ -40,6 +46,10 @@ class Entry:
         self.names = call.given.names
         self.text = call.text()
         self.reason = reason
+
+    def can_serve_again(self) -> bool:
+        """Say whether every module, optimizer and tensor that it needs still exists."""
+        return self.traced.guards.can_hold_again() and all_exist(self.key[0][0])
 
 
 class Traces:
@@ -70,13 +80,14 @@ class Traces:
     def forget_gone(self, reason: str) -> None:
         """Forget traces of models that do not exist any more. Where they hardly ran before they went, warn once."""
         self.moving.update(*[entry.traced.moved() for entry in self.entries])
-        kept = [entry for entry in self.entries if entry.traced.guards.can_hold_again()]
+        kept = [entry for entry in self.entries if entry.can_serve_again()]
         self._wasted += sum([entry.traced.runs < WORTH_TRACING for entry in self.entries if entry not in kept])
         self.entries = kept
         self._index()
         if self._wasted >= MOST_TRACES and not self._told:
             self._told = True
-            warn(f"{self.name} was traced {self._wasted} times for few calls each, since {reason}. {KEEP}")
+            advice = "" if re.search(OF_OBJECTS, reason) else f". {KEEP}"
+            warn(f"{self.name} was traced {self._wasted} times for few calls each, since {reason}{advice}")
 
     def _index(self) -> None:
         by_key: dict[Any, list[Entry]] = {}
@@ -87,13 +98,17 @@ class Traces:
     def are_many(self, call: Call) -> bool:
         """Say whether no more traces are made for calls like this one."""
         family: Any = call.family
-        return [entry.family for entry in self.entries].count(family) >= MOST_TRACES
+        count = [entry.family for entry in self.entries].count(family)
+        return count >= MOST_TRACES or len(self.entries) >= MOST_OF_ALL
 
     def give_up(self, call: Call, reason: str) -> None:
         """Let calls like this one run uncompiled where no trace fits, and warn."""
-        text = f"{self.name} was traced {MOST_TRACES} times, and would be again, since {reason}"
+        are_too_many = len(self.entries) >= MOST_OF_ALL
+        count = MOST_OF_ALL if are_too_many else MOST_TRACES
+        text = f"{self.name} was traced {count} times, and would be again, since {reason}"
         self.given_up[call.family] = text
-        instead = RATES if re.search(OF_OPTIONS, reason) else INSTEAD if re.search(OF_NUMBERS, reason) else ""
+        advices = {OF_OPTIONS: RATES, OF_NUMBERS: INSTEAD, OF_OBJECTS: "" if are_too_many else APART}
+        instead = next((advice for pattern, advice in advices.items() if re.search(pattern, reason)), "")
         advice = instead and f". {instead}"
         warn(f"{text}. It runs uncompiled from here on, where no trace fits{advice}")
 
