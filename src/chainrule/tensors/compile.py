@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,42 +17,32 @@ import numpy as np
 
 from chainrule import run as engines
 from chainrule.compiler.forks import rlock_of_process
-from chainrule.compiler.garbage import garbage_put_off
 from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, nearest, warn
 from chainrule.graph import Graph, show
-from chainrule.graph.size_in_code import SizeInCode
-from chainrule.graph.sizes import UndecidedSize
-from chainrule.interrupts import held
 from chainrule.tensors.again import DIFFERS, Again
-from chainrule.tensors.arguments import Arguments, by_name, check_array, rebuild, values_in
-from chainrule.tensors.caches import check_caches
+from chainrule.tensors.arguments import Arguments, check_array, rebuild
 from chainrule.tensors.call import BatchAxis, Call
 from chainrule.tensors.facts import is_module
 from chainrule.tensors.many_runs import run_again, run_over
 from chainrule.tensors.methods import MethodsApart, method_of
-from chainrule.tensors.opened import Closed, Copies, Opened, opened_in
-from chainrule.tensors.other_threads import ChangedMeanwhile, code_that_runs, others_wait
-from chainrule.tensors.overlaps import check_overlaps
+from chainrule.tensors.opened import Closed, Opened, opened_in
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
-from chainrule.tensors.trace import Trace, tracing
 from chainrule.tensors.traced import Traced
+from chainrule.tensors.tracer import OF_USERS, Tracer
 from chainrule.tensors.traces import Traces
-from chainrule.tensors.user_line import user_line
 
 if TYPE_CHECKING:
     from chainrule.run import NativeProgram, Origin
 
 ALIKE = (Tensor, np.ndarray)
-OF_USERS = "_of_users"  # an attribute of a function: others that it calls, which its own code does not name, and what these are given
 TOLD: set[str] = set()  # why nothing is native here
-TRIES = 4  # to trace a function, where other threads change what is outside
-LONGER = 4  # times as long as the first try
 ENOUGH = 2  # runs of a trace, after which more of them are prepared for
 
 
 OWN = (
     "function", "name", "batch_axis", "keep_gradients", "_names", "_traces", "_reasons_told", "_again", "_tracing", "_apart", "_opened",
+    "_tracer",
 )  # fmt: skip
 NO_NAMES: dict[str, Any] = {}
 
@@ -73,6 +62,7 @@ class Compiled:
         self._again: Again | None = None  # what serves calls like one of the last
         self._apart = MethodsApart()
         self._opened = Opened()
+        self._tracer = Tracer(function, self.name, self._names, self._traces.moving, keep_gradients=keep_gradients)
         self._tracing = rlock_of_process()  # one thread traces; those that ask meanwhile may be served by what it made
 
     def __getattr__(self, name: str) -> Any:
@@ -326,31 +316,10 @@ class Compiled:
 
     def _trace(self, call: Call, reason: str, *, is_run: bool = True) -> Traced:
         call.check_batch_axis()
-        traced: Traced | None = None
-        before: dict[int, Any] = {}  # what was changed outside while it was traced, maybe by other threads: see Reached
-        try:
-            traced = self._traced(call, before, is_run=is_run)
-        except UndecidedSize as undecided:
-            if not call.sizes:
-                raise
-            line = undecided.line or user_line(undecided.__traceback__)
-            decided = f"the code decides on the size of {call.batch()} ({undecided.question}?{line})"
-        except TypeError as refused:  # perhaps by code that takes ints alone, as json does
-            if not call.sizes:
-                raise
-            line = user_line(refused.__traceback__)
-            why = (
-                "a function that takes numbers alone is given it"
-                if SizeInCode.__name__ in str(refused)
-                else str(refused)
-            )
-            decided = f"the code decides on the size of {call.batch()} ({why}: which number is it?{line})"
-        if traced is None:
-            key = call.key
-            call.fix_sizes(decided)
-            reason = call.decided
-            traced = self._traced(call, before, is_run=is_run)
-            self._traces.decided[key] = decided
+        key = call.key
+        traced, decided = self._tracer.trace(call, is_run=is_run)
+        if decided:
+            self._traces.decided[key], reason = decided, call.decided
         self._traces.add(traced, call, reason)
         self._tell_why_not_native(traced.reason)
         return traced
@@ -362,76 +331,6 @@ class Compiled:
         if reason not in told:
             told.add(reason)
             warn(f"{self.name} runs on the interpreter, not natively: {reason}")
-
-    def _traced(self, call: Call, before: dict[int, Any], *, is_run: bool) -> Traced:
-        """Return a new trace: of another try where other threads may have changed something in the one before."""
-        start, took = time.perf_counter(), 0.0
-        for left in reversed(range(TRIES)):
-            try:
-                return self._tried(call, before, took * LONGER, is_run=is_run, is_last=not left)
-            except ChangedMeanwhile:
-                took = took or time.perf_counter() - start
-        raise AssertionError("the last try says who did it")
-
-    def _tried(self, call: Call, before: dict[int, Any], wait: float, *, is_run: bool, is_last: bool) -> Traced:
-        """Trace the function, while other threads wait for so long."""
-        with held() as ctrl_c, garbage_put_off(), others_wait(wait) as quiet:
-            trace = Trace(self.name, call.sizes, self._traces.moving)
-            trace.is_run, trace.reached.is_last, trace.reached.before = is_run, is_last, before
-            (_, (args, kwargs)) = call.given.form
-            forms = by_name(self._names, args[1], kwargs[1])
-            trace.reached.note(self.function, [found for name, form in forms for found in values_in(form, name)])
-            for function, given in getattr(self.function, OF_USERS, ()):
-                trace.reached.note(function, given)
-            try:
-                with tracing(trace):
-                    traced = self._run_in(trace, call, ctrl_c)
-            except (UndecidedSize, Closed):  # it is traced again
-                trace.reached.undo_all_but_doubtful()
-                raise
-            except (TraceError, TypeError) as error:
-                if call.sizes or isinstance(error, TraceError):
-                    trace.reached.put_back()
-                raise
-            finally:
-                trace.close()
-            quiet.end()
-            with ctrl_c.let_through():
-                traced.settle(call.sizes)
-        return traced
-
-    def _run_in(self, trace: Trace, call: Call, ctrl_c: held) -> Traced:
-        given = call.given
-        stand_ins = [
-            trace.argument(x, shape, name)
-            for x, shape, name in zip(given.tensors, call.symbolic_shapes(), given.names, strict=True)
-        ]
-        made = rebuild(given.form, stand_ins, {})
-        copies, (args, kwargs) = Copies(given.form, made), made
-        trace.reached.note_arguments(by_name(self._names, args, kwargs.items()))
-        try:
-            with ctrl_c.let_through():
-                try:
-                    if trace.reached.is_last:
-                        with code_that_runs() as trace.reached.ran:
-                            result = self.function(*args, **kwargs)
-                    else:
-                        result = self.function(*args, **kwargs)
-                except Exception as error:
-                    if not isinstance(error, TraceError):
-                        trace.check_caught()
-                    raise
-            trace.check_caught()
-            trace.reached.reads.close()
-            copies.check()
-            trace.check_sizes()
-            trace.check_toggles()
-            check_overlaps(trace)
-            check_caches(trace)
-        finally:
-            trace.asked.close()
-        trace.reached.check(self.name)
-        return Traced(trace, stand_ins, result, keep_gradients=self.keep_gradients)
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from chainrule.nn import Module
 from chainrule.nn.utils import clip_grad_norm_
 from chainrule.optim import Optimizer
 from chainrule.tensors.autograd import no_grad
-from chainrule.tensors.compile import OF_USERS
 from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.tracer import OF_USERS
 from chainrule.training import own_function
 
 Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
