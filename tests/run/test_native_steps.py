@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -319,3 +321,16 @@ def test_what_a_model_writes_and_never_reads_is_left_by_fit() -> None:
         cr.fit(model, (x, x[:, :1]), loss="mse", epochs=2, batch_size=25, progress=False, compile=compiled)
         ends.append([model.peak.item(), *model.kept.tolist()])
     assert_close(np.array(ends[1]), np.array(ends[0]), tolerance=tolerance_for(np.float32))
+
+
+def test_a_layout_keeps_the_code_that_its_records_have_addresses_in() -> None:
+    step = cr.compile(lambda x: cr.tanh(x) * 2)
+    step(cr.ones(5))
+    ready = step._native().ready({"n": 5})
+    library = weakref.ref(step._native().library)
+    del step
+    gc.collect()
+    assert library() is not None
+    del ready
+    gc.collect()
+    assert library() is None
