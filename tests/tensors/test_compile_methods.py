@@ -12,6 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.errors import ArgumentTypeError
 
 
 @pytest.fixture(params=["interpreted", "native"], autouse=True)
@@ -272,3 +273,35 @@ def test_a_module_gathers_features_in_a_new_nest(kind: type) -> None:
         return [*found, *[part.detach().sum().item() for part in parts]]
 
     np.testing.assert_allclose(losses(compiled=True), losses(compiled=False), rtol=1e-5)
+
+
+def test_a_compiled_module_has_the_parts_of_the_module() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    compiled = cr.compile(model)
+    assert compiled[0] is model[0]
+    assert len(compiled) == 2
+    assert list(compiled) == list(model)
+    assert model[1] in compiled
+    assert bool(cr.compile(nn.Sequential()))
+    assert len(copy.deepcopy(compiled)) == 2
+    with pytest.raises(TypeError):
+        len(cr.compile(nn.ReLU()))
+
+
+def test_a_compiled_module_is_no_part_of_another_whose_parameters_would_lack_its_own() -> None:
+    compiled = cr.compile(nn.Linear(2, 3))
+    with pytest.raises(ArgumentTypeError, match="got a compiled module.*compile the function that calls this module"):
+        nn.Sequential(compiled, nn.ReLU())
+    model = nn.Sequential(nn.ReLU())
+    with pytest.raises(ArgumentTypeError, match="module 'head': got a compiled module"):
+        model.head = compiled
+    assert not hasattr(model, "head")
+
+
+def test_a_module_may_hold_itself_or_one_of_its_parts_compiled() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    model.fast, model.first = cr.compile(model), cr.compile(model[0])
+    x = cr.ones(4, 2)
+    assert model.fast(x).tolist() == model(x).tolist()
+    assert model.first(x).tolist() == model[0](x).tolist()
+    assert len(list(model.parameters())) == 2

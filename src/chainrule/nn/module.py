@@ -25,6 +25,7 @@ from chainrule.tensors.attributes import holds_tensors
 from chainrule.tensors.autograd import fill_grad_with_zeros
 from chainrule.tensors.binary import conversion_of, kind_of
 from chainrule.tensors.changes import CHANGES, CountedDict, before_change
+from chainrule.tensors.compile import CompiledModule
 from chainrule.tensors.dtypes import DType, float32, float64, to_numpy_dtype
 from chainrule.tensors.facts import MISSING, member_of
 from chainrule.tensors.memory import replace_memory
@@ -184,6 +185,8 @@ class Module:
                 raise self._refused(name, value, "a buffer", "a tensor or None")
             own["_buffers"][name] = value
         else:
+            if isinstance(value, CompiledModule) and all(part is not value.function for part in self.modules()):
+                raise _no_part(name, value)
             object.__setattr__(self, name, value)
         CHANGES.bump()
 
@@ -294,7 +297,7 @@ class Module:
         """Make ``module`` a part under ``name``."""
         self._check_name(name, "a module", self.__dict__.get("_modules", {}))
         if module is not None and not isinstance(module, Module):
-            raise ArgumentTypeError(f"module {name!r}: got {type(module).__name__}", expected="a Module or None")
+            raise _no_part(name, module)
         self._modules[name] = module
         CHANGES.bump()
 
@@ -558,6 +561,18 @@ def body(extra: Iterable[str], parts: Iterable[str]) -> str:
     if not rest and len(first) <= 1:
         return "".join(first)
     return "".join(f"\n  {line}" for line in [*first, *rest]) + "\n"
+
+
+def _no_part(name: str, value: Any) -> ArgumentTypeError:
+    """Return the error about what is to be a part of a module and is no module."""
+    is_compiled = isinstance(value, CompiledModule)
+    return ArgumentTypeError(
+        f"module {name!r}: got {'a compiled module' if is_compiled else type(value).__name__}",
+        expected="a Module or None",
+        fix="make the module itself a part, whose parameters are then this module's, and compile the function that calls this module"
+        if is_compiled
+        else "",
+    )
 
 
 def _is_kept_elsewhere(kind: type, name: str) -> bool:

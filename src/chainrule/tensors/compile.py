@@ -95,7 +95,7 @@ class Compiled:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
         function = copy.deepcopy(self.function, memo)
-        return Compiled(function, batch_axis=self.batch_axis, keep_gradients=self.keep_gradients)
+        return type(self)(function, batch_axis=self.batch_axis, keep_gradients=self.keep_gradients)
 
     def __repr__(self) -> str:
         return f"<compiled {self.name}: {len(self._traces.entries)} traces>"
@@ -333,6 +333,25 @@ class Compiled:
             warn(f"{self.name} runs on the interpreter, not natively: {reason}")
 
 
+class CompiledModule(Compiled):
+    """A module that runs as a graph. Its parts and parameters are the module's; of another module it can be no part."""
+
+    def __len__(self) -> int:
+        return len(self.function)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.function[key]
+
+    def __iter__(self) -> Any:
+        return iter(self.function)
+
+    def __contains__(self, part: Any) -> bool:
+        return part in self.function
+
+
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
     """Return the names of a function's parameters (of a module's ``forward``), for messages."""
     try:
@@ -409,4 +428,5 @@ def compile(
     if not callable(function):
         raise ArgumentTypeError(f"compile: got {type(function).__name__}", expected="a function or a module")
     batch_axis = checked_batch_axis(batch_axis, function)
-    return Compiled(function, batch_axis=batch_axis, keep_gradients=keep_gradients)
+    kind = CompiledModule if is_module(function) else Compiled
+    return kind(function, batch_axis=batch_axis, keep_gradients=keep_gradients)
