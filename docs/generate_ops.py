@@ -18,10 +18,22 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.graph import Absent, Primitive, primitives
-from chainrule.ops import body, compare, contract, elementwise, index, random, reduce, shape, special, structure
+from chainrule.ops import (
+    body,
+    compare,
+    contract,
+    elementwise,
+    functions,
+    index,
+    random,
+    reduce,
+    shape,
+    special,
+    structure,
+)
 
 PAGE = Path(__file__).parent / "ops.md"
-FAMILIES = (elementwise, special, compare, reduce, shape, contract, index, random, body, structure)
+FAMILIES = (elementwise, functions, special, compare, reduce, shape, contract, index, random, body, structure)
 
 HEAD = """# Operations
 

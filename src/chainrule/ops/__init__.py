@@ -1,6 +1,7 @@
 """The primitives, one block each, by family. Importing this package registers them all.
 
-elementwise   arithmetic and functions, element by element
+elementwise   arithmetic, element by element
+functions     exponentials, logarithms, and those of circle and hyperbola, element by element
 special       erf and its kin
 compare       comparisons, tests, bit logic, and choices made by them
 reduce        sums, products, extremes, places, running sums, softmax
@@ -12,6 +13,30 @@ body          a chain of elementwise operations as one: an optimizer's update
 structure     inputs, constants, sizes, one of several outputs
 """
 
-from chainrule.ops import body, compare, contract, elementwise, index, random, reduce, shape, special, structure
+from chainrule.ops import (
+    body,
+    compare,
+    contract,
+    elementwise,
+    functions,
+    index,
+    random,
+    reduce,
+    shape,
+    special,
+    structure,
+)
 
-__all__ = ["body", "compare", "contract", "elementwise", "index", "random", "reduce", "shape", "special", "structure"]
+__all__ = [
+    "body",
+    "compare",
+    "contract",
+    "elementwise",
+    "functions",
+    "index",
+    "random",
+    "reduce",
+    "shape",
+    "special",
+    "structure",
+]
