@@ -310,8 +310,10 @@ def difference(now: Form | None, before: Form | None) -> str:
             return f"is {_told(now)}{_of_type(now, before)} (it was {_told(before)}{_of_type(before, now)})"
         if not isinstance(now[2], str) and any(_is_no_text(part[2]) for part in (now, before)):
             return f"is another {now[1].__name__}"
+    elif now is not None and before is not None and before[:2] == ("value", now[0]):
+        return f"is another {now[0].__name__}"  # it is taken apart now
     if _told(now) == _told(before):
-        return f"is another {_told(now)}"
+        return f"is another {_told(now).removeprefix('a ')}"
     return f"is {_told(now)} (it was {_told(before)})"
 
 
@@ -330,6 +332,8 @@ def _told(part: Form | None) -> str:
         return "a tensor"
     if part[0] != "value":
         return f"a {part[0].__name__} of {part[1]}"
+    if not isinstance(part[2], str) and _is_no_text(part[2]):
+        return f"a {part[1].__name__}"
     text = repr(part[2])
     return text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}…"
 
