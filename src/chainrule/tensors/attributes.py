@@ -13,16 +13,34 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+from chainrule.graph import Primitive
+from chainrule.graph.sizes import evaluate
 from chainrule.tensors.arguments import Form, Results, may_hold_tensors, rebuild
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.facts import DEEPEST_FACT as DEEPEST
 from chainrule.tensors.facts import MISSING, PARTS, STRUCTURE, Same, is_module, member_of, value_of, weakly
 from chainrule.tensors.guarded_names import Name
+from chainrule.tensors.memory import detach, view
 from chainrule.tensors.reads import Reads
-from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.tensor import STOP, Tensor
 
 Numbered = Mapping[int, Tensor]
-MADE, RESULT, GIVEN, FOUND = "made", "result", "given", "found"
+Link = tuple[Primitive, dict[str, Any]]
+MADE, RESULT, GIVEN, FOUND, EARLY = "made", "result", "given", "found", "early"
+
+
+class Source(NamedTuple):
+    """Where a run has a tensor for an attribute.
+
+    ``kind``   what it is: an output made for attributes, a result, an argument, what is found outside when all is done, or
+               what was found there before the run
+    ``which``  its number among these, or what finds it
+    ``links``  the views that the function made of it
+    """
+
+    kind: str
+    which: Any
+    links: tuple[Link, ...] = ()
 
 
 class Place(NamedTuple):
@@ -65,25 +83,33 @@ class Place(NamedTuple):
 
 
 class Attribute(NamedTuple):
-    """An attribute that each run sets: where it is, and the form of its value, with the tensors that ``sources`` tell.
-
-    A source is the number of an output made for attributes, of a result or of an argument, or what finds a tensor from outside.
-    """
+    """An attribute that each run sets: where it is, and the form of its value, with the tensors that ``sources`` tell."""
 
     place: Place
     form: Form
-    sources: tuple[tuple[str, Any], ...]
+    sources: tuple[Source, ...]
 
-    def is_made_of(self, made: Numbered, results: Numbered, given: Numbered) -> bool:
-        """Say whether all that it holds is there."""
-        there = {MADE: made, RESULT: results, GIVEN: given}
-        return all(kind == FOUND or which in there[kind] for kind, which in self.sources)
+    def is_made_of(self, there: Mapping[str, Numbered]) -> bool:
+        """Say whether all that it holds is ``there``, by kind."""
+        return all(source.kind == FOUND or source.which in there[source.kind] for source in self.sources)
 
-    def value(self, made: Numbered, results: Numbered, given: Numbered, sizes: dict[str, int]) -> Any:
+    def value(self, there: Mapping[str, Numbered], sizes: dict[str, int]) -> Any:
         """Return what it is to hold after a run."""
-        there = {MADE: made, RESULT: results, GIVEN: given}
-        tensors = [which() if kind == FOUND else there[kind][which] for kind, which in self.sources]
+        tensors = []
+        for kind, which, links in self.sources:
+            x = which() if kind == FOUND else there[kind][which]
+            tensors.append(_viewed(x, links, sizes) if links else x)
         return rebuild(self.form, tensors, sizes)
+
+
+def _viewed(x: Tensor | None, links: Iterable[Link], sizes: dict[str, int]) -> Tensor | None:
+    if x is None:
+        return None
+    y = detach(x)
+    for made_by, attributes in links:
+        if made_by is not STOP:
+            y = view(made_by, y, {name: evaluate(value, sizes) for name, value in attributes.items()})
+    return y
 
 
 class PlacedName(Name):
@@ -210,8 +236,10 @@ def in_attributes(reads: Reads) -> Iterator[Tensor]:
 
 def take_out(reads: Reads) -> Iterator[tuple[Any, Place, Any]]:
     """Yield (object, place, value) of attributes into which tensors were put, and let them hold what they did before."""
-    for owner, name, now, before in reads.assigned():
-        if now is not before and holds_tensors(now):
+    for owner, name, now, before in list(reads.assigned()):
+        # What is set to the tensor that it holds may be set to another one next time.
+        is_other = now is not before or isinstance(now, Tensor) or reads.is_set_first(owner, name)
+        if is_other and holds_tensors(now):
             reads.forget_set(owner, name)
             is_new_buffer = before is MISSING and is_module(owner) and name in vars(owner)["_buffers"]
             is_saved = name not in vars(owner)["_non_persistent_buffers_set"] if is_new_buffer else None

@@ -9,17 +9,19 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from chainrule.graph import Node, Primitive
-from chainrule.run.program import is_symbolic
+from chainrule.graph import Node
 from chainrule.tensors.arguments import Results
 from chainrule.tensors.attributes import (
+    EARLY,
     FOUND,
     GIVEN,
     MADE,
     RESULT,
     Attribute,
+    Link,
     Place,
     PlacedName,
+    Source,
     dataclasses_in,
     is_known,
     is_named,
@@ -27,8 +29,8 @@ from chainrule.tensors.attributes import (
     take_out,
 )
 from chainrule.tensors.bindings import Grad
-from chainrule.tensors.memory import detach, root, view
-from chainrule.tensors.tensor import NOT_KEPT, STOP, Tensor, current_node, parent_of
+from chainrule.tensors.memory import root
+from chainrule.tensors.tensor import NOT_KEPT, Tensor, current_node, parent_of
 from chainrule.tensors.trace import Trace
 
 Find = Callable[
@@ -46,11 +48,12 @@ class Read(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """A gradient that the function replaced: by the output ``node``, or by ``now``."""
+    """A gradient that the function replaced: by the output ``node``, by ``now``, or by what ``find_now`` finds before the run."""
 
     find: Find
     node: Node | None
-    now: Any
+    now: Any = None
+    find_now: Find | None = None
 
 
 class Kind(enum.Enum):
@@ -79,7 +82,13 @@ class Ends:
         self.form = results.form
         self.results = [self._node(x) for x in results.tensors]
         self.in_attributes: list[Node] = []
+        self.early: list[Find] = []  # what is looked up before a run
         self._made: dict[int, int] = {}  # by the tensor's id
+        self._gradients_now = {id(grad.now): grad for grad in trace.grads.values() if isinstance(grad.now, Tensor)}
+        self._keep_gradients = keep_gradients
+        self._seen_bases = self._bases_of_views([value for _, _, value in put])
+        self._put = {(id(owner), place.name) for owner, place, _ in put}
+        self.is_of_states = False  # an attribute holds what another one, which is set too, held before
         self.attributes = [self._attribute(place, value) for _, place, value in put]
         read = {(id(owner), name) for owner, name in trace.reached.reads.read(was_read=True)}
         self.are_read = [(id(owner), place.name) in read for owner, place, _ in put]  # before they are set
@@ -90,7 +99,7 @@ class Ends:
         self.of_results: list[tuple[int, Node]] = []  # gradients of what each run makes anew
         self.of_attributes: list[tuple[int, Node]] = []
         for grad in trace.grads.values():
-            self._sort(grad, keep_gradients)
+            self._sort(grad)
         self.arguments = [Read(itemgetter(k), trace.inputs[k], self._node(x)) for k, x in enumerate(stand_ins)]
         self.moved = [self._finder(b.tensor) for b in trace.bound.values() if b.left is not None]
         self.outside: list[Read] = []
@@ -121,24 +130,65 @@ class Ends:
         results = Results(value)
         return Attribute(place, results.form, tuple([self._source(x) for x in results.tensors]))
 
-    def _source(self, x: Tensor) -> tuple[str, Any]:
+    def _source(self, x: Tensor) -> Source:
         """Return where a run has the tensor that the function put into an attribute."""
         if id(x) in self._returned:
-            return RESULT, self._returned[id(x)]
+            return Source(RESULT, self._returned[id(x)])
         place = self._places.get(id(x))
         if place is not None and self._node(x) is self._trace.inputs[place]:
-            return GIVEN, place
-        if x._value is not None and not self._trace.is_fresh(x):
-            return FOUND, functools.partial(self._finder(x), [])
+            return Source(GIVEN, place)
+        if self._is_from_outside(x):
+            return self._outside(x)
+        grad = self._gradients_now.get(id(x))
+        if grad is not None and self._is_kept(grad):
+            return Source(FOUND, functools.partial(gradient_finder(self._finder(grad.tensor)), []))
         base, links = _links_of(x)
-        if links and base._value is not None and not self._trace.is_fresh(base) and not self._node(x).requires_grad:
-            find = self._finder(base)  # a view of a tensor from outside sees what becomes of that
-            return FOUND, lambda: _viewed(find([]), links)
+        if links and not self._node(x).requires_grad:  # a view sees what becomes of what it is a view of
+            if self._is_from_outside(base):
+                return self._outside(base)._replace(links=links)
+            place = self._places.get(id(base))
+            if place is not None:
+                return Source(GIVEN, place, links)
+            if id(base) in self._seen_bases:
+                return self._made_for_attributes(base)._replace(links=links)
+        return self._made_for_attributes(x)
+
+    def _made_for_attributes(self, x: Tensor) -> Source:
         number = self._made.get(id(x))
         if number is None:
             number = self._made[id(x)] = len(self.in_attributes)
             self.in_attributes.append(self._node(x))
-        return MADE, number
+        return Source(MADE, number)
+
+    def _is_from_outside(self, x: Tensor) -> bool:
+        return x._value is not None and not self._trace.is_fresh(x)
+
+    def _outside(self, x: Tensor) -> Source:
+        """Return where a run finds a tensor from outside that the function put into an attribute."""
+        find = self._finder_of_gradient(x)
+        if find is not None:
+            self.early.append(find)
+            return Source(EARLY, len(self.early) - 1)
+        place = self._placed.get(id(x))
+        if place is not None and (id(place.find()), place.name) in self._put:
+            self.is_of_states = True
+        return Source(FOUND, functools.partial(self._finder(x), []))
+
+    def _finder_of_gradient(self, x: Tensor) -> Find | None:
+        """Return what finds a tensor that was the gradient of another one before the function ran; None for others."""
+        bound = self._trace.bound.get(id(x))
+        if bound is None or bound.gradient_of is None:
+            return None
+        return gradient_finder(self._finder(bound.gradient_of))
+
+    def _bases_of_views(self, values: list[Any]) -> set[int]:
+        """Return the tensors that the function made and that attributes will see more than once: whole, or through views."""
+        seen: list[int] = []
+        for x in {id(x): x for value in values for x in Results(value).tensors}.values():
+            base, links = _links_of(x)
+            if base._value is None and id(base) not in self._places:
+                seen.append(id(base if links else x))
+        return {key for key in seen if seen.count(key) > 1}
 
     def _place(self, trace: Trace, put: set[tuple[int, str]]) -> dict[int, Place]:
         """Return where tensors are found by their places, as others were there before, or will be; note that these are of account."""
@@ -210,7 +260,11 @@ class Ends:
         place = self._places.get(id(x))
         return finder(x) if place is None else itemgetter(place)
 
-    def _sort(self, grad: Grad, keep_gradients: bool) -> None:
+    def _is_kept(self, grad: Grad) -> bool:
+        """Say whether a gradient that the function made is there after a run."""
+        return self._keep_gradients or not grad.cleared
+
+    def _sort(self, grad: Grad) -> None:
         """Note what becomes of ``x.grad``."""
         x, before, now = grad.tensor, grad.before, grad.now
         if x._value is None and id(x) not in self._places:  # of a tensor that each run makes anew
@@ -223,17 +277,20 @@ class Ends:
             self.expected.append((find, kind_of_gradient(before)))
         if now is None:
             if before is not None or grad.cleared:
-                self.assigned.append(Assigned(find, None, None))
+                self.assigned.append(Assigned(find, None))
         elif now is NOT_KEPT:
             return  # it was before, and still is
-        elif now is before or (
-            isinstance(before, Tensor) and now._storage is not None and now._storage is before._storage
+        elif id(now) not in self._placed and (
+            now is before
+            or (isinstance(before, Tensor) and now._storage is not None and now._storage is before._storage)
         ):
             return  # written in place
         elif now._value is not None:
-            self.assigned.append(Assigned(find, None, now))
-        elif keep_gradients or not grad.cleared:
-            self.assigned.append(Assigned(find, self._node(now), None))
+            is_placed = id(now) in self._placed
+            find_now = self._finder(now) if is_placed else self._finder_of_gradient(now)
+            self.assigned.append(Assigned(find, None, now if find_now is None else None, find_now))
+        elif self._is_kept(grad):
+            self.assigned.append(Assigned(find, self._node(now)))
         else:
             self.assigned.append(Assigned(find, None, NOT_KEPT))
 
@@ -255,25 +312,13 @@ def _top(x: Tensor) -> Tensor:
     return x
 
 
-Link = tuple[Primitive, dict[str, Any]]
-
-
-def _links_of(x: Tensor) -> tuple[Tensor, list[Link]]:
-    """Return the first tensor with a value below views that the code made, and what made them of it; none for other sizes."""
+def _links_of(x: Tensor) -> tuple[Tensor, tuple[Link, ...]]:
+    """Return the first tensor with a value below views that the code made, or of none, and what made them of it."""
     links: list[Link] = []
     while x._value is None and x._parent is not None and x._link is not None:
         links.insert(0, x._link)
         x = x._parent
-    return x, [] if any(is_symbolic(value) for _, attributes in links for value in attributes.values()) else links
-
-
-def _viewed(x: Tensor | None, links: list[Link]) -> Tensor | None:
-    if x is None:
-        return None
-    y = detach(x)
-    for made_by, attributes in links:
-        y = y if made_by is STOP else view(made_by, y, attributes)
-    return y
+    return x, tuple(links)
 
 
 def finder(x: Tensor) -> Find:

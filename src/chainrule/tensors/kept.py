@@ -8,7 +8,7 @@ from typing import Any
 from chainrule.graph import Node
 from chainrule.graph.sizes import same_shape
 from chainrule.tensors.again import ONE_TENSOR
-from chainrule.tensors.attributes import GIVEN, MADE, RESULT, Place
+from chainrule.tensors.attributes import EARLY, GIVEN, MADE, RESULT, Place
 from chainrule.tensors.changes import CHANGES
 from chainrule.tensors.ends import Ends
 from chainrule.tensors.guards import Guards
@@ -35,13 +35,18 @@ class Kept:
         self._makers = makers_of(ends.kinds_in_attributes)
         self._with_gradients = [k for k, _ in ends.of_attributes]
         self.carried = _carried(ends, place)
+        self._early = ends.early
         arguments = {k for k, read in enumerate(ends.arguments) if read.before in place}
-        self.is_lasting = all(
-            (not is_read or all(kind == MADE and which in self.carried for kind, which in attribute.sources))
-            and all(kind != GIVEN or which in arguments for kind, which in attribute.sources)
+        self.is_lasting = not (ends.is_of_states or ends.early) and all(
+            (not is_read or all(s.kind == MADE and s.which in self.carried and not s.links for s in attribute.sources))
+            and all(s.kind != GIVEN or s.which in arguments for s in attribute.sources)
             for attribute, is_read in zip(ends.attributes, ends.are_read, strict=True)
         )
-        """Whether many runs in one call can leave what the last of them keeps, as none of them reads what another left."""
+        """Whether many runs in one call can leave what the last of them keeps, as none of them needs what another left."""
+
+    def look(self, tensors: list[Tensor]) -> dict[int, Any]:
+        """Return what a run that begins now will put into attributes of what is there."""
+        return {k: find(tensors) for k, find in enumerate(self._early)}
 
     def __bool__(self) -> bool:
         return bool(self._attributes)
@@ -49,7 +54,7 @@ class Kept:
     @property
     def holds_rows(self) -> bool:
         """Whether it holds arguments."""
-        return any(kind == GIVEN for attribute in self._attributes for kind, _ in attribute.sources)
+        return any(source.kind == GIVEN for attribute in self._attributes for source in attribute.sources)
 
     def targets(self) -> dict[int, int]:
         """Return the outputs that take the place of inputs."""
@@ -59,25 +64,30 @@ class Kept:
         """Return which outputs the last of many runs has to leave: those for attributes that are not carried."""
         of_attributes = [self._first + k for k in range(self._count) if k not in self.carried]
         sources = [source for attribute in self._attributes for source in attribute.sources]
-        return [*of_attributes, *{which for kind, which in sources if kind == RESULT}]
+        return [*of_attributes, *{source.which for source in sources if source.kind == RESULT}]
 
     def put(
         self,
         outputs: Mapping[int, Any],
         results: Mapping[int, Tensor],
         given: Mapping[int, Tensor],
+        early: Mapping[int, Any],
         sizes: dict[str, int],
         guards: Guards,
     ) -> None:
-        """Put what was computed for attributes into them; one whose outputs are not there stays what it was."""
+        """Put what was computed for attributes into them; one whose outputs are not there stays what it was.
+
+        ``early`` is what ``look`` returned before the run.
+        """
         held_before = guards.held_at == CHANGES.count
         made = {k: make(outputs[self._first + k]) for k, make in enumerate(self._makers) if self._first + k in outputs}
         for at, k in enumerate(self._with_gradients, self._first + len(self._makers)):
             if at in outputs:
                 made[k]._grad = gradient_of(outputs[at])
-        there = [attribute for attribute in self._attributes if attribute.is_made_of(made, results, given)]
-        values = [attribute.value(made, results, given, sizes) for attribute in there]
-        for attribute, value in zip(there, values, strict=True):
+        there = {MADE: made, RESULT: results, GIVEN: given, EARLY: early}
+        whole = [attribute for attribute in self._attributes if attribute.is_made_of(there)]
+        values = [attribute.value(there, sizes) for attribute in whole]
+        for attribute, value in zip(whole, values, strict=True):
             attribute.place.put(value)
         if held_before and not self._reads_what_it_sets:  # what it itself did is no reason to look again
             guards.held_at = CHANGES.count
@@ -95,9 +105,11 @@ def _carried(ends: Ends, place: Mapping[Node, int]) -> dict[int, int]:
     found: dict[int, int] = {}
     for attribute in ends.attributes:
         read = ends.placed_at.get((id(attribute.place.find()), attribute.place.name))
-        if read is None or attribute.form != ONE_TENSOR or attribute.sources[0][0] != MADE:
+        if read is None or attribute.form != ONE_TENSOR:
             continue
-        number = attribute.sources[0][1]
+        kind, number, links = attribute.sources[0]
+        if kind != MADE or links:
+            continue
         before, node = read.before, ends.in_attributes[number]
         is_alike = same_shape(before.shape, node.shape) and before.dtype == node.dtype
         if is_alike and read.after is before and before in place and number not in found:

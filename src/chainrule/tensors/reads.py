@@ -244,6 +244,10 @@ class Reads:
                     ):
                         yield owner, name, now, found.whole.get(name, MISSING)
 
+    def is_set_first(self, owner: Any, name: str) -> bool:
+        """Say whether an attribute was set before anybody read it."""
+        return name in self._of[id(owner)].set_first
+
     def forget_set(self, owner: Any, name: str) -> None:
         """Take it that an attribute was not set, nor read first: each run sets it."""
         found = self._of[id(owner)]

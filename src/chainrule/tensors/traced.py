@@ -106,7 +106,8 @@ class Traced:
         self._spans_at = 0
         self._written_arguments = [k for k, read in enumerate(ends.arguments) if read.after is not read.before]
         self._new = [a.find for a in new]
-        self._assigned = [(a.find, a.now) for a in ends.assigned if a.node is None]
+        self._assigned = [(a.find, a.now) for a in ends.assigned if a.node is None and a.find_now is None]
+        self._moved_gradients = [(a.find, a.find_now) for a in ends.assigned if a.find_now is not None]
         self._of_results = [k for k, _ in ends.of_results]
         self._is_whole = not (self._draws or self._before or self._after or self._kept or self._new or self._of_results)
         self._expected = ends.expected
@@ -213,6 +214,8 @@ class Traced:
             call()
         for _, ask in self._numbers:
             values += ask()
+        early = self._kept.look(tensors) if self._kept else {}
+        moved = [(find, find_now(tensors)) for find, find_now in self._moved_gradients]
         outputs = self.program.run(values, sizes)
         at = len(self._kinds)
         results = [make(y) for make, y in zip(self._makers, outputs, strict=False)]
@@ -224,7 +227,7 @@ class Traced:
         for find in self._new:
             find(tensors)._grad = gradient_of(outputs[at])
             at += 1
-        for find, now in self._assigned:
+        for find, now in [*self._assigned, *moved] if moved else self._assigned:
             x = find(tensors)
             if x is not None:
                 x._grad = now
@@ -233,7 +236,7 @@ class Traced:
             at += 1
         if self._kept:
             made = dict(enumerate(outputs))
-            self._kept.put(made, dict(enumerate(results)), dict(enumerate(tensors)), sizes, self.guards)
+            self._kept.put(made, dict(enumerate(results)), dict(enumerate(tensors)), early, sizes, self.guards)
         for generator, count in self._draws:
             current_generator(generator).draw += count
         for call in self._after:
@@ -245,7 +248,7 @@ class Traced:
         """Say whether a run does nothing but compute results from arguments and what is outside, and asks nobody anything."""
         return not (
             self._placed or self._before or self._after or self._numbers or self._draws or self._written or self._new
-            or self._assigned or self._of_results or self._kept or self._expected or self._known_gradients or self.guards.answers
+            or self._assigned or self._moved_gradients or self._of_results or self._kept or self._expected or self._known_gradients or self.guards.answers
         )  # fmt: skip
 
     def again(self, tensors: list[Tensor], sizes: dict[str, int]) -> Again | None:
@@ -321,7 +324,14 @@ class Traced:
 
     def can_run_steps(self) -> bool:
         """Say whether many runs can be one native call: nothing in Python has to happen between them."""
-        calls = self._before or self._after or self._new or self._of_results or self._written_arguments
+        calls = (
+            self._before
+            or self._after
+            or self._new
+            or self._of_results
+            or self._written_arguments
+            or self._moved_gradients
+        )
         kept = any(now is not None and now is not NOT_KEPT for _, now in self._assigned)
         moves = self._moved and self._viewed
         return not (self.reason or calls or kept or moves) and self._kept.is_lasting
@@ -396,7 +406,7 @@ class Traced:
             found = {k: make(left[k]) for k, make in enumerate(self._makers) if k in left}
             given = {k: x for k, x in enumerate(tensors) if places.get(k) not in gathered}
             given |= {k: Tensor(batches[place]) for k, place in places.items() if place in batches}
-            self._kept.put(left, found, given, sizes, self.guards)
+            self._kept.put(left, found, given, {}, sizes, self.guards)
         for generator, count in self._draws:
             current_generator(generator).draw += count * done
         self.runs += done
