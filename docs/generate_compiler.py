@@ -17,6 +17,7 @@ from chainrule import nn
 CODE = """model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 3))
 optimizer = cr.optim.SGD(model.parameters(), lr=0.1)
 
+
 @cr.compile
 def step(x, y):
     optimizer.zero_grad()
@@ -124,7 +125,7 @@ table above.
   dtype keeps the low bits; NumPy's answer, and so the interpreter's, depends on the processor.
 - The code is kept in a folder that only you can write (`chainrule cache`); its name depends on the graph, the machine and LLVM,
   so that a network that was compiled before starts without LLVM and without any of the passes above.
-- An index out of range or an integer divided by 0 stops the run before anything is written, and is told as in eager mode.
+- An index out of range or an integer divided by 0 stops the run before anything of its batch is written, and is told as in eager mode.
 """
 
 

@@ -1,4 +1,7 @@
-"""Products of one form share a kernel: text and records are those of writing each by itself."""
+"""Products of one form share a kernel: text and records are those of writing each by itself.
+
+What makes two of them differ in their results makes two forms: results are those of the interpreter, too.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from chainrule.compiler.target import host
 from chainrule.nn import functional as F
 from chainrule.run.native import NativeProgram
 from chainrule.run.program import late_calls
+from tests.compiler.native import assert_native
 from tests.compiler.random_graphs import random_case
+from tests.tolerances import assert_close
 
 
 class Residual(nn.Module):
@@ -99,3 +104,45 @@ def test_so_they_are_in_random_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
             expected = compiled(program)[:2]
             patch.setattr(build, "form_of", lambda targets, region: None)
             assert compiled(program)[:2] == expected
+
+
+def dropouts() -> Callable[..., Any]:
+    model = nn.Sequential(*[part for _ in range(4) for part in (nn.Linear(24, 24), nn.ReLU(), nn.Dropout(0.5))])
+    return lambda x, z: model(x)
+
+
+def slices() -> Callable[..., Any]:
+    linear = [nn.Linear(24, 24) for _ in range(3)]
+
+    def forward(x: Any, z: Any) -> Any:
+        for k, layer in enumerate(linear):
+            x = F.relu(layer(x)) + z[:, 24 * k : 24 * k + 24]
+        return x
+
+    return forward
+
+
+def factors() -> Callable[..., Any]:
+    linear = [nn.Linear(24, 24) for _ in range(3)]
+
+    def forward(x: Any, z: Any) -> Any:
+        for k, layer in enumerate(linear):
+            x = layer(x) * (k + 1.5)
+        return x
+
+    return forward
+
+
+@pytest.mark.parametrize("make", [dropouts, slices, factors], ids=lambda make: make.__name__)
+def test_layers_that_differ_in_what_follows_them_do_not_share(
+    make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, z = (np.random.default_rng(0).standard_normal((8, n)).astype(np.float32) for n in (24, 72))
+    found = {}
+    for engine in ("0", "1"):
+        monkeypatch.setenv("CHAINRULE_COMPILE", engine)
+        cr.manual_seed(0)
+        forward = cr.compile(make())
+        found[engine] = forward(cr.from_numpy(x), cr.from_numpy(z)).detach().numpy()
+    assert_native(forward.report())
+    assert_close(found["1"], found["0"])

@@ -63,6 +63,7 @@ OTHERS: dict[str, Callable[[], bytes]] = {
     "size": lambda: key(graph_of(shape=(4, 3))),
     "symbolic size": lambda: key(graph_of(shape=(N + 1, 3))),
     "written over": lambda: key(graph_of(), in_place=((0, 0),)),
+    "written over another input": lambda: key(graph_of(), in_place=((0, 1),)),
     "size of the first run": lambda: key(graph_of(), hints=(("n", 9),)),
     "attribute": lambda: key(graph_of(lambda x, w: op.sum(x, axes=(0,)) + w)),
     "other attribute": lambda: key(graph_of(lambda x, w: op.sum(op.permute(x, axes=(1, 0)), axes=(1,)) + w)),
@@ -78,6 +79,24 @@ def test_whatever_code_follows_from_is_in_it() -> None:
     keys = [key(graph_of()), *[make() for make in OTHERS.values()]]
     assert len(set(keys)) == len(keys)
     assert keys == [key(graph_of()), *[make() for make in OTHERS.values()]]
+
+
+def test_graphs_that_differ_in_what_they_write_alone_have_code_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_COMPILE", "1")
+    a, b = cr.ones(5), cr.full((5,), 2.0)
+
+    @cr.compile
+    def into_a() -> None:
+        a.copy_(a + b)
+
+    @cr.compile
+    def into_b() -> None:
+        b.copy_(a + b)
+
+    into_a()
+    assert (a.tolist(), b.tolist()) == ([3.0] * 5, [2.0] * 5)
+    into_b()
+    assert (a.tolist(), b.tolist()) == ([3.0] * 5, [5.0] * 5)
 
 
 def test_the_contents_of_a_body_are_in_it() -> None:

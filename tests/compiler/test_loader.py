@@ -5,9 +5,13 @@ import gc
 import math
 import mmap
 import re
+import signal
 import struct
+import subprocess
+import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +111,66 @@ def test_memory_is_given_back_when_a_library_is_closed_or_collected(code: bytes)
     assert "square" not in library
     with pytest.raises(NativeError, match="'square' is asked of a library that is closed"):
         library["square"]
+
+
+@needs_native
+def test_ctrl_c_is_heard_and_memory_given_back_wherever_it_comes_while_a_library_is_collected(code: bytes) -> None:
+    known, before = addresses("sinf"), signal.signal(signal.SIGINT, signal.default_int_handler)
+    libraries = []
+
+    def interrupt(frame: Any, event: str, arg: Any) -> None:
+        nonlocal events
+        events += 1
+        if events == at:
+            signal.raise_signal(signal.SIGINT)
+
+    try:
+        for at in range(10):
+            libraries.append(Library(code, known))
+            start = libraries[0]["square"] // mmap.PAGESIZE * mmap.PAGESIZE
+            events, is_heard = 0, False
+            try:
+                sys.setprofile(interrupt)
+                libraries.clear()
+                sys.setprofile(None)
+            except KeyboardInterrupt:
+                is_heard = True
+            finally:
+                sys.setprofile(None)
+            libraries.clear()
+            assert is_heard == (0 < at <= events)
+            assert start not in pages()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+AT_THE_END = """
+import atexit
+from pathlib import Path
+
+
+def look():
+    global library
+    del library
+    starts = [int(line.split("-")[0], 16) for line in Path("/proc/self/maps").read_text().splitlines() if "r-xp" in line]
+    print(start in starts)
+
+
+atexit.register(look)  # what is registered first is called last
+
+from chainrule.compiler import llvm, target
+from chainrule.compiler.loader import Library
+from tests.compiler.machine_code import TWICE
+
+library = Library(llvm.object_code(TWICE, target.host()))
+start = library["twice"]
+"""
+
+
+@needs_native
+def test_code_stays_when_the_process_ends_as_a_thread_may_still_run_it() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_THE_END], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
 
 
 @needs_native

@@ -182,6 +182,18 @@ def test_groups_have_options_of_their_own(name: str) -> None:
     pair.assert_equal()
 
 
+def test_a_group_of_adagrad_starts_its_sums_where_it_says_which_pytorchs_does_not() -> None:
+    found = []
+    for T in (torch, cr):
+        own, other = T.nn.Parameter(T.ones(2)), T.nn.Parameter(T.ones(2))
+        groups = [{"params": [own], "initial_accumulator_value": 0.5}, {"params": [other]}]
+        optimizer = T.optim.Adagrad(groups, lr=0.1, initial_accumulator_value=0.25)
+        (own.sum() + other.sum()).backward()
+        optimizer.step()
+        found.append([optimizer.state[p]["sum"].tolist() for p in (own, other)])
+    assert found == [[[1.25, 1.25], [1.25, 1.25]], [[1.5, 1.5], [1.25, 1.25]]]
+
+
 def as_torch(state: Any) -> Any:
     """A state dict of ours, with PyTorch's tensors in it."""
     if isinstance(state, dict):

@@ -345,6 +345,33 @@ def test_threads_call_at_once(model: Network) -> None:
     assert not wrong
 
 
+@needs_native
+@pytest.mark.parametrize("results", [1, 2])
+def test_threads_that_predict_at_once_do_not_share_what_lies_between(results: int) -> None:
+    wide = nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 10))
+    rows = np.random.default_rng(3).standard_normal((4, 1, 64)).astype(np.float32)
+    compiled = called_often(wide if results == 1 else lambda x: (wide(x), x), rows[0])
+
+    def scores(row: Any) -> Any:
+        found = compiled(row)
+        return (found if results == 1 else found[0]).numpy()
+
+    expected = [scores(row) for row in rows]
+    assert takes_short_way(compiled, rows[0])
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        with cr.no_grad():
+            wrong.extend(k for _ in range(1000) if not np.array_equal(scores(rows[k]), expected[k]))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
 def test_another_thread_has_a_mode_of_its_own(model: Network) -> None:
     compiled = called_often(model)
     found: list[bool] = []

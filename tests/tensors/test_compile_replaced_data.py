@@ -96,7 +96,22 @@ def drift_from_the_start(T: Any, compiled: Any) -> Any:
     return [*found, f().item()]
 
 
-PROGRAMS = (outside, before_the_first_call, inside, steps_that_replace, drift_from_the_start)
+def in_another_order(T: Any, compiled: Any) -> Any:
+    w = T.ones(2, 3)
+
+    def f(x: Any) -> Any:
+        w.reshape(-1).add_(x)  # of what does not lie in one piece a copy, of which w learns nothing
+        return w.sum()
+
+    g = compiled(f)
+    found = [g(T.ones(6)).item(), w.tolist()]
+    w.data = T.arange(6.0).reshape(3, 2).T
+    found += [g(T.ones(6)).item(), w.tolist()]
+    w.data = T.arange(6.0).reshape(2, 3)
+    return [*found, g(T.ones(6)).item(), w.tolist()]
+
+
+PROGRAMS = (outside, before_the_first_call, inside, steps_that_replace, drift_from_the_start, in_another_order)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)

@@ -6,6 +6,7 @@ and executable, and constants readable. No page is ever writable and executable 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import errno
 import functools
@@ -26,7 +27,7 @@ MOST = 2**31 - 1  # bytes of one library: code reaches its constants by distance
 ALWAYS = ("memcpy", "memmove", "memset")  # LLVM calls these of itself, for a copy or a fill that it makes no loop of
 
 READ, WRITE, EXECUTE = 1, 2, 4  # PROT_READ, PROT_WRITE, PROT_EXEC: Python names them only where they are
-PRIVATE, ANONYMOUS = 0x02, 0x20  # MAP_PRIVATE, MAP_ANONYMOUS
+PRIVATE = 0x02  # MAP_PRIVATE
 GROUPS = (  # flags of the sections in each group of pages, and what may be done with the pages
     (object_file.EXECUTE, READ | EXECUTE),
     (0, READ),
@@ -51,21 +52,20 @@ class Library:
                 raise NativeError(f"the object file is for {file.machine}", expected=machine())
             layout = lay_out(file)
             self.size = layout.size
-            self._base = _map(layout.size)
-            self._finalizer = weakref.finalize(self, _unmap, self._base, layout.size)
-            self._finalizer.atexit = False  # a thread may still run this code when the process ends
-            image = memoryview((ctypes.c_ubyte * layout.size).from_address(self._base)).cast("B")
-            write(layout, image, self._base, symbols or {})
+            memory = _map(layout.size)
+            _mapped[weakref.ref(self, _mapped.pop)] = memory
+            base = _address_of(memory)
+            write(layout, memoryview(memory), base, symbols or {})
         except (struct.error, IndexError, ValueError) as error:
             raise NativeError(f"the object file is damaged ({error})") from error
         for start, end, protection in layout.pages:
-            _protect(self._base + start, end - start, protection)
-        self._addresses = {name: self._base + offset for name, offset in layout.exported.items()}
+            _protect(base + start, end - start, protection)
+        self._addresses = {name: base + offset for name, offset in layout.exported.items()}
 
     def __getitem__(self, name: str) -> int:
         if name in self._addresses:
             return self._addresses[name]
-        if not self._finalizer.alive:
+        if self._is_closed():
             raise NativeError(f"{name!r} is asked of a library that is closed")
         raise NativeError(f"the library has no {name!r}", fix=nearest(name, self._addresses))
 
@@ -79,13 +79,26 @@ class Library:
         return name in self._addresses
 
     def __repr__(self) -> str:
-        state = f"{self.size} bytes" if self._finalizer.alive else "closed"
+        state = "closed" if self._is_closed() else f"{self.size} bytes"
         return f"<Library of {', '.join(self._addresses) or 'nothing'}; {state}>"
 
     def close(self) -> None:
         """Give the memory back. Nobody may call its addresses any more."""
         self._addresses = {}
-        self._finalizer()
+        _mapped.pop(weakref.ref(self), None)
+
+    def _is_closed(self) -> bool:
+        return weakref.ref(self) not in _mapped
+
+
+# The memory of each library, which goes with it. No line of Python runs then: Ctrl-C would be lost in it.
+_mapped: dict[weakref.ref[Library], mmap.mmap] = {}
+
+
+@atexit.register
+def _keep() -> None:
+    """Let all code stay where it is: a thread may still run it when the process ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(list(_mapped.values())))
 
 
 def addresses(*names: str) -> dict[str, int]:
@@ -106,11 +119,8 @@ def machine() -> str:
 def why_no_code() -> str | None:
     """Say why this process cannot make memory executable, or None: it can."""
     try:
-        base = _map(mmap.PAGESIZE)
-        try:
-            _protect(base, mmap.PAGESIZE, READ | EXECUTE)
-        finally:
-            _unmap(base, mmap.PAGESIZE)
+        memory = _map(mmap.PAGESIZE)
+        _protect(_address_of(memory), mmap.PAGESIZE, READ | EXECUTE)
     except NativeError as error:
         return error.what
     return None
@@ -248,9 +258,6 @@ def _value(layout: Layout, number: int, base: int, symbols: Mapping[str, int]) -
 @functools.cache
 def _c_library() -> ctypes.CDLL:
     library = ctypes.CDLL(None, use_errno=True)
-    library.mmap.restype = ctypes.c_void_p
-    library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     library.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     return library
 
@@ -273,16 +280,16 @@ def _address(name: str) -> int:
     raise NativeError(f"neither the C library nor CPython has a function {name!r}")
 
 
-def _map(size: int) -> int:
-    """Return the address of fresh memory that can be written."""
-    address: int | None = _c_library().mmap(None, size, READ | WRITE, PRIVATE | ANONYMOUS, -1, 0)
-    if address is None or address == 2**64 - 1:
-        raise NativeError(f"the system gives no memory for {size} bytes of code ({_why()})")
-    return address
+def _map(size: int) -> mmap.mmap:
+    """Return fresh memory that can be written; it is given back when nobody has it any more."""
+    try:
+        return mmap.mmap(-1, size, flags=PRIVATE, prot=READ | WRITE)
+    except OSError as error:
+        raise NativeError(f"the system gives no memory for {size} bytes of code ({_why(error.errno or 0)})") from error
 
 
-def _unmap(address: int, size: int) -> None:
-    _c_library().munmap(address, size)
+def _address_of(memory: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 def _protect(address: int, size: int, protection: int) -> None:
@@ -292,9 +299,8 @@ def _protect(address: int, size: int, protection: int) -> None:
     the first time, as all pages here do (arch/arm64/mm/flush.c, __sync_icache_dcache).
     """
     if _c_library().mprotect(address, size, protection):
-        raise NativeError(f"the system lets this process make no memory executable ({_why()})")
+        raise NativeError(f"the system lets this process make no memory executable ({_why(ctypes.get_errno())})")
 
 
-def _why() -> str:
-    number = ctypes.get_errno()
+def _why(number: int) -> str:
     return f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
