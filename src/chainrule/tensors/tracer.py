@@ -26,6 +26,10 @@ TRIES = 4  # to trace a function, where other threads change what is outside
 LONGER = 4  # times as long as the first try
 
 
+class NotAhead(Exception):
+    """Code asks for state of an optimizer that its first run makes: it cannot be traced before that."""
+
+
 class Tracer:
     """Traces one function. ``moving`` are attributes in which a tensor was replaced before: see ``Traces``."""
 
@@ -48,6 +52,7 @@ class Tracer:
 
         Raises:
             Closed: the code put something into an argument that was taken apart.
+            NotAhead: it has to be called, to be traced.
         """
         before: dict[int, Any] = {}  # what was changed outside while it was traced, maybe by other threads: see Reached
         try:
@@ -90,6 +95,7 @@ class Tracer:
             trace.reached.note(self._function, [found for name, form in forms for found in values_in(form, name)])
             for function, given in getattr(self._function, OF_USERS, ()):
                 trace.reached.note(function, given)
+            traced, states = None, []
             try:
                 with tracing(trace):
                     traced = self._run_in(trace, call, ctrl_c)
@@ -101,10 +107,19 @@ class Tracer:
                     trace.reached.put_back()
                 raise
             finally:
+                if traced is None:
+                    trace.reached.put_back_states()
+                elif not is_run:
+                    states = [state for state in trace.reached.states.values() if state.has_more()]
+                trace.reached.states = {}
                 trace.close()
             quiet.end()
             with ctrl_c.let_through():
                 traced.settle(call.sizes)
+        if states and not traced.guards.hold():
+            for state in states:
+                state.put_back()
+            raise NotAhead
         return traced
 
     def _run_in(self, trace: Trace, call: Call, ctrl_c: held) -> Traced:
