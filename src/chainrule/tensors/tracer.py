@@ -148,7 +148,7 @@ class Tracer:
             copies.check()
             trace.check_sizes()
             trace.check_toggles()
-            check_overlaps(trace)
+            check_overlaps(trace, stand_ins)
             check_caches(trace)
         finally:
             trace.asked.close()
