@@ -39,7 +39,7 @@ from chainrule.tensors.guarded_names import ClassName, Name, OrderName, SetName
 from chainrule.tensors.named import Named, is_own, plain_function
 from chainrule.tensors.other_threads import ChangedMeanwhile, code_that_runs, others_run
 from chainrule.tensors.reads import Reads
-from chainrule.tensors.sources import RandomSource, SharedSource, Source, global_sources, source_of
+from chainrule.tensors.sources import IteratorSource, RandomSource, SharedSource, Source, global_sources, source_of
 from chainrule.tensors.structure import Structure, refill
 from chainrule.tensors.tensor import Tensor
 
@@ -253,6 +253,12 @@ class Reached:
     def _compared(self) -> list[Source | Contents]:
         """Return what is compared with what it was."""
         return [*self._sources.values(), *self._kept.values()]
+
+    def check_iterators(self, traced: str) -> None:
+        """Raise, by name, if something was taken from an iterator: it cannot be put back, for another try."""
+        for source in self._sources.values():
+            if isinstance(source, IteratorSource) and source.is_changed():
+                raise source.told(traced)
 
     def undo_all_but_doubtful(self) -> None:
         """Undo all but what others may have done: the next try tells."""

@@ -101,10 +101,13 @@ class Tracer:
                     traced = self._run_in(trace, call, ctrl_c)
             except (UndecidedSize, Closed):  # it is traced again
                 trace.reached.undo_all_but_doubtful()
+                trace.reached.check_iterators(self._name)
                 raise
             except (TraceError, TypeError) as error:
                 if call.sizes or isinstance(error, TraceError):
                     trace.reached.put_back()
+                if call.sizes and not isinstance(error, TraceError):
+                    trace.reached.check_iterators(self._name)
                 raise
             finally:
                 if traced is None:
