@@ -235,6 +235,26 @@ def test_an_optimizer_with_a_step_of_its_own_asks_too() -> None:
     np.testing.assert_allclose(run(compiled=True), run(compiled=False), rtol=1e-5)
 
 
+@pytest.mark.parametrize("value", [lambda p: p.detach() * 1, lambda p: 3], ids=["tensor", "number"])
+def test_what_code_puts_into_a_state_is_refused(value: Any) -> None:
+    p = cr.nn.Parameter(cr.ones(2))
+    o = adam(p)
+
+    @cr.compile
+    def step(x: Any) -> Any:
+        o.state[p]["kept"] = value(p)
+        return x.sum()
+
+    with pytest.raises(TraceError, match=r"'o\.state' was changed while 'step' was traced"):
+        step(cr.ones(2))
+    assert not o.state
+    o.state[p]["kept"] = cr.zeros(2)
+    with pytest.raises(TraceError, match=r"'o\.state' was changed while 'step' was traced"):
+        step(cr.ones(2))
+    assert o.state[p]["kept"].tolist() == [0, 0]
+    assert list(o.state[p]) == ["kept"]
+
+
 def test_many_runs_in_one_call_ask_too() -> None:
     eager, _, _ = step_of(momentum, by_name, compiled=False)
     expected = [float(eager(cr.ones(2))) for _ in range(5)]

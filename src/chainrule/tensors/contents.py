@@ -148,10 +148,10 @@ class ContentsOfGroup(Contents):
 
 
 class ContentsOfState(Contents):
-    """The state of an optimizer that steps by code of its own: what is not a tensor with values is of the trace alone."""
+    """The state of an optimizer: what code puts there that is not a tensor with values is of the trace alone."""
 
     __slots__ = ()
-    fix = "make the state in __init__ and write into it (step.add_(1)), or write init and update in place of step"
+    fix = "make the state before (in __init__) and write into it (step.add_(1)), or write init and update in place of step"
 
     def __init__(self, place: str, value: Any, who: str) -> None:
         self.place, self.value, self.who = place, value, who

@@ -36,7 +36,7 @@ from chainrule.tensors.facts import (
 )
 from chainrule.tensors.grad_mode import is_grad_enabled
 from chainrule.tensors.guarded_names import ClassName, Name, OrderName, SetName
-from chainrule.tensors.named import Named, is_own, plain_function
+from chainrule.tensors.named import Named, plain_function
 from chainrule.tensors.other_threads import ChangedMeanwhile, code_that_runs, others_run
 from chainrule.tensors.reads import Reads
 from chainrule.tensors.sources import IteratorSource, RandomSource, SharedSource, Source, global_sources, source_of
@@ -174,9 +174,7 @@ class Reached:
                 self._kept[id(params)] = ContentsOfGroup(f"{place}.{GROUPS}[{k}]['params']", params, "")
         state = vars(optimizer).get("state")
         if state is not None and id(state) not in self.states:
-            contents = self.states[id(state)] = ContentsOfState(f"{place}.state", state, "")
-            if not is_own(type(optimizer).step):
-                self._kept[id(state)] = contents
+            self._kept[id(state)] = self.states[id(state)] = ContentsOfState(f"{place}.state", state, "")
 
     def note_arguments(self, arguments: Iterable[tuple[str, Any]]) -> None:
         """Take down what is in the containers that the function is given: they were made for it, the caller's are others."""
