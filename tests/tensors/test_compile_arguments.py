@@ -158,18 +158,6 @@ def test_a_leaf_given_twice_collects_the_gradient_of_both() -> None:
     assert x.grad.tolist() == [4, 6]
 
 
-def test_a_tensor_that_is_argument_and_outside_at_once_is_refused() -> None:
-    w = cr.ones(3)
-    compiled = cr.compile(lambda x: x * w)
-    with pytest.raises(TraceError, match="shares memory with x"):
-        compiled(w)
-    assert compiled(cr.ones(3)).tolist() == [1, 1, 1]
-    with pytest.raises(TraceError, match="shares memory with x"):
-        compiled(w[:])
-    with pytest.raises(TraceError, match="shares memory with x"):
-        compiled(w.detach())
-
-
 def test_two_tensors_from_outside_with_one_memory_are_refused() -> None:
     w = cr.ones(3)
     p = nn.Parameter(w)

@@ -13,6 +13,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.errors import ArgumentTypeError
+from chainrule.tensors import methods
 
 
 @pytest.fixture(params=["interpreted", "native"], autouse=True)
@@ -197,8 +198,43 @@ def test_another_method_in_the_class_is_used() -> None:
     assert one.f(cr.ones(2)).item() == 100
 
 
-def test_many_objects_without_a_dict_keep_the_last_methods() -> None:
-    assert [Slotted(float(k)).step(cr.ones(2)).item() for k in range(70)] == [2.0 * k for k in range(70)]
+def test_hundreds_of_objects_without_a_dict_keep_their_methods() -> None:
+    objects = [Slotted(float(k)) for k in range(200)]
+    kept = [one.step for one in objects]
+    for _ in range(2):
+        assert [one.step(cr.ones(2)).item() for one in objects] == [2.0 * k for k in range(200)]
+    assert all(one.step is method for one, method in zip(objects, kept, strict=True))
+
+
+class WithDict(Slotted):
+    __slots__ = ("__dict__",)
+
+
+def test_of_more_objects_without_a_dict_the_last_keep_theirs_which_one_warning_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(methods, "MOST_KEPT", 4)
+    monkeypatch.setitem(Slotted.step.__dict__, "_apart", methods.MethodsApart())
+    objects = [Slotted(float(k)) for k in range(6)]
+    for one in objects[:4]:
+        one.step(cr.ones(2))
+    text = "the compiled method step was called on more than 4 objects of Slotted, which have no __dict__: .* '__dict__' among the __slots__"
+    with pytest.warns(UserWarning, match=text) as found:
+        assert [one.step(cr.ones(2)).item() for one in objects] == [2.0 * k for k in range(6)]
+    assert len(found) == 1
+    assert [one.step(cr.ones(2)).item() for one in objects] == [2.0 * k for k in range(6)]
+    others = [WithDict(float(k)) for k in range(6)]
+    kept = [one.step for one in others]
+    assert all(one.step is method for one, method in zip(others, kept, strict=True))
+
+
+def test_many_classes_are_told_without_advice_on_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "MOST_KEPT", 2)
+    monkeypatch.setitem(vars(OfClass)["step"].__func__.__dict__, "_apart", methods.MethodsApart())
+    kinds = [type(f"Of{k}", (OfClass,), {"factor": float(k)}) for k in range(3)]
+    with pytest.warns(UserWarning, match="the compiled method step was called on more than 2 classes: ") as found:
+        assert [kind.step(cr.ones(2)).item() for kind in kinds] == [0, 2, 4]
+    assert "slots" not in str(found[0].message)
 
 
 class Scaled(nn.Module):

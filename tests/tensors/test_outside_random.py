@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import re
 import subprocess
@@ -136,6 +137,31 @@ def test_an_iterator_from_which_a_trace_took_is_refused(make: Any, taken: int) -
     step = cr.compile(lambda x: (next(it, 1), x * 2)[1])
     with pytest.raises(TraceError, match=r"took from the iterator 'it'.*is gone.*pass the item"):
         step(ONE)
+
+
+@pytest.mark.parametrize("decides", [lambda n: n > 2, lambda n: json.dumps([n])], ids=["compares", "as a number"])
+def test_what_was_taken_before_code_decides_on_a_size_is_not_taken_again(decides: Any) -> None:
+    def states() -> Any:
+        h = cr.zeros(2)
+        while True:
+            x = yield h
+            h = h + x.sum(0) if decides(x.shape[0]) else h
+
+    it = states()
+    next(it)
+    with pytest.raises(TraceError, match="took from the iterator 'it'"):
+        cr.compile(lambda x: it.send(x).sum())(cr.ones(4, 2))
+
+
+def test_an_error_of_the_codes_own_beside_an_iterator_is_raised_as_it_is() -> None:
+    it = iter([1, 2])
+
+    def f(x: Any) -> Any:
+        next(it)
+        raise ValueError("own")
+
+    with pytest.raises(ValueError, match="own"):
+        cr.compile(f)(cr.ones(4, 2))
 
 
 def test_an_iterator_that_is_only_named_is_none_that_moved() -> None:

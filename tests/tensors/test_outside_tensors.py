@@ -338,6 +338,43 @@ def test_a_tensor_that_is_replaced_at_each_call_is_told_once() -> None:
         assert step(ONE).item() == k
 
 
+def test_sizes_of_what_is_replaced_are_told_to_be_those_of_the_batch() -> None:
+    state = {"weight": cr.ones(1)}
+    step = cr.compile(lambda x, y: (x * state["weight"]).sum() + y.sum())
+
+    def replaced() -> None:
+        for k in range(2, 14):
+            state["weight"] = cr.ones(1)
+            step(ONE, cr.ones(1, k))
+
+    with pytest.warns(UserWarning, match=r"few calls each, since y has the size 10 in axis 1.*batch_axis") as told:
+        replaced()
+    assert len(told) == 1
+    assert "copy_()" not in str(told[0].message)
+
+
+def test_many_sizes_are_told_to_be_those_of_the_batch() -> None:
+    step = cr.compile(lambda x: x.sum())
+    for k in range(2, 10):
+        assert step(cr.ones(2, k)).item() == 2 * k
+    with pytest.warns(UserWarning, match=r"x has the size 10 in axis 1 \(it was 9\)\. It runs uncompiled.*batch_axis"):
+        assert step(cr.ones(2, 10)).item() == 20
+
+
+def test_a_layer_that_is_replaced_at_each_call_is_no_tensor_to_write_into() -> None:
+    model = cr.nn.Sequential(cr.nn.Linear(2, 2), cr.nn.Linear(2, 1))
+    step = cr.compile(lambda x: model(x))
+
+    def replaced() -> None:
+        for _ in range(12):
+            model[1] = cr.nn.Linear(2, 1)
+            step(cr.ones(3, 2))
+
+    with pytest.warns(UserWarning, match=r"few calls each, since Sequential.1 was replaced$") as told:
+        replaced()
+    assert len(told) == 1
+
+
 def test_fit_keeps_what_a_model_puts_into_attributes() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 2)).astype(np.float32), rng.normal(size=(60, 2)).astype(np.float32)

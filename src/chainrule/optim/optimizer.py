@@ -19,6 +19,7 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, InPlaceError, Tra
 from chainrule.graph import Array, Dtype, Graph, Node, primitive, recording
 from chainrule.graph.numeric import as_number as plain_number
 from chainrule.ops.body import BodyRecording, run_body, scalar_input, vector_input
+from chainrule.optim.questions import hooks_of, reading, reading_first, reading_states, settings_now, structures
 from chainrule.optim.rule import (
     IMPLEMENTATIONS,
     INFINITE,
@@ -34,6 +35,7 @@ from chainrule.optim.rule import (
 from chainrule.optim.saved import Handle, load, save
 from chainrule.optim.settings import settings_of, settings_read
 from chainrule.optim.traced_groups import note_groups, note_optimizer, refused, traced_groups
+from chainrule.optim.traced_state import note_state
 from chainrule.tensors.autograd import enable_grad, fill_grad_with_zeros, no_grad
 from chainrule.tensors.dtypes import F64
 from chainrule.tensors.memory import overwrite, write
@@ -71,8 +73,7 @@ class Optimizer:
                 f"{type(self).__name__}: got one tensor as params", expected="an iterable of them", fix="write [tensor]"
             )
         self.defaults = {name: _plain(option) for name, option in defaults.items()}
-        self.state: defaultdict[Any, Any] = defaultdict(dict)
-        self.__dict__["param_groups"] = []
+        self.__dict__["state"], self.__dict__["param_groups"] = defaultdict(dict), []
         if STATE.mode == TRACE and STATE.trace is not None:
             STATE.trace.note_made(self)
         self._bodies: dict[Any, Graph] = {}
@@ -140,6 +141,18 @@ class Optimizer:
     def param_groups(self, groups: list[Group]) -> None:
         self._refuse_in_trace("sets")
         self.__dict__["param_groups"] = groups
+
+    @property
+    def state(self) -> defaultdict[Any, Any]:
+        """What is known of each parameter, by names. Code that is traced may ask what is there."""
+        if STATE.mode == TRACE and STATE.trace is not None and not STATE.trace.has_made(self):
+            note_state(STATE.trace, self)
+        state: defaultdict[Any, Any] = self.__dict__["state"]
+        return state
+
+    @state.setter
+    def state(self, state: defaultdict[Any, Any]) -> None:
+        self.__dict__["state"] = state
 
     def _refuse_in_trace(self, what: str) -> None:
         if STATE.mode == TRACE and STATE.trace is not None and not STATE.trace.has_made(self):
@@ -220,7 +233,7 @@ class Optimizer:
         if tracing is not None:
             if not tracing.has_made(self):
                 note_optimizer(tracing, self)
-                tracing.expect("the optimizer's hooks", self, _hooks_of)
+                tracing.expect("the optimizer's hooks", self, hooks_of)
             for hook in (*self._before_step.values(), *self._after_step.values()):
                 tracing.reached.note(hook)
         for hook in self._before_step.values():
@@ -249,13 +262,13 @@ class Optimizer:
             self._recorded_with = now
 
     def _step_group(self, group: Group) -> None:
-        flags = self.structure(group)
+        flags, states = self.structure(group), self.__dict__["state"]
         numbers = [*self.values(group, fresh=False).values()]
         for p in group["params"]:
             gradient = p.grad
             if gradient is None:
                 continue
-            state = self.state[p]
+            state = states[p]
             body = self._body(p, group, state, flags)
             value, g = p._value, gradient._value
             if g is None or g.dtype is not value.dtype or g.shape != value.shape or np.may_share_memory(g, value):
@@ -282,9 +295,9 @@ class Optimizer:
             self._check_made_here(trace)
         else:
             note_groups(trace, self)
-            trace.expect(f"what selects the rule of {name}", self, _structures)
+            trace.expect(f"what selects the rule of {name}", self, structures)
             if self._settings:
-                trace.expect(f"an attribute that the rule of {name} reads", self, _settings_of)
+                trace.expect(f"an attribute that the rule of {name} reads", self, settings_now)
         stepped: list[tuple[int, int]] = []
         for k, group in enumerate(self.__dict__["param_groups"]):
             for option, value in group.items():
@@ -294,12 +307,12 @@ class Optimizer:
                     )
             flags = self.structure(group)
             values = self.values(group, fresh=False)
-            shared = _constants(trace, values) if is_made_here else trace.ask_rates([*values], self, _reading(k))
+            shared = _constants(trace, values) if is_made_here else trace.ask_rates([*values], self, reading(k))
             for place, p in enumerate(group["params"]):
                 gradient = p.grad
                 if gradient is None:
                     continue
-                state = self.state[p]
+                state = self.__dict__["state"][p]
                 body = self._body(p, group, state, flags)
                 numbers = shared
                 if p in self._fresh and trace.is_first((id(self), id(p))):
@@ -308,7 +321,7 @@ class Optimizer:
                         numbers = _constants(trace, first)
                         self._fresh.discard(p)
                     elif first != values:
-                        numbers = trace.ask_rates([*values], self, _reading_first(k, place))
+                        numbers = trace.ask_rates([*values], self, reading_first(k, place))
                     else:
                         self._fresh.discard(p)
                 stepped.append((k, place))
@@ -320,7 +333,7 @@ class Optimizer:
                     for index, t in enumerate((p, *state.values())):
                         write(t, trace.tensor(trace.recording.apply(GET, (call,), {"index": index})))
         if not is_made_here:
-            trace.expect(f"a tensor in the state of {name}", self, _reading_states(stepped))
+            trace.expect(f"a tensor in the state of {name}", self, reading_states(stepped))
 
     def _check_made_here(self, trace: Trace) -> None:
         """Raise if a step of an optimizer that the traced code makes reads what only a run knows."""
@@ -403,50 +416,9 @@ class Optimizer:
         return "\n".join(lines) + "\n)"
 
 
-def _structures(optimizer: Optimizer) -> list[Any]:
-    """Return what a compiled step takes for granted of an optimizer, beside which parameters are in which group."""
-    return [optimizer.structure(group) for group in optimizer.__dict__["param_groups"]]
-
-
-def _reading_states(places: list[tuple[int, int]]) -> Callable[[Optimizer], list[int]]:
-    """Return what reads which tensors are the states of some parameters, by group and place: one that is replaced is another trace."""
-
-    def read(optimizer: Optimizer) -> list[int]:
-        groups, states = optimizer.__dict__["param_groups"], optimizer.state
-        return [id(t) for k, place in places for t in states[groups[k]["params"][place]].values()]
-
-    return read
-
-
-def _settings_of(optimizer: Optimizer) -> dict[str, Any]:
-    return settings_of(optimizer, optimizer._settings)
-
-
 def _constants(trace: Trace, values: Mapping[str, float]) -> list[Node]:
     """Return the numbers of an optimizer that the traced code makes: it makes the same one in each run."""
     return [trace.constant(np.asarray(value, F64)) for value in values.values()]
-
-
-def _reading(k: int) -> Callable[[Optimizer], list[float]]:
-    """Return what reads the numbers of group ``k`` before each run."""
-
-    def read(optimizer: Optimizer) -> list[float]:
-        return [*optimizer.values(optimizer.__dict__["param_groups"][k], fresh=False).values()]
-
-    return read
-
-
-def _reading_first(k: int, place: int) -> Callable[[Optimizer], list[float]]:
-    """Return what reads the numbers of one parameter, whose first step may be the run that follows."""
-
-    def read(optimizer: Optimizer) -> list[float]:
-        group = optimizer.__dict__["param_groups"][k]
-        p = group["params"][place]
-        fresh = p in optimizer._fresh
-        optimizer._fresh.discard(p)
-        return [*optimizer.values(group, fresh).values()]
-
-    return read
 
 
 def _plain(option: Any) -> Any:
@@ -492,8 +464,3 @@ def _checked(p: Tensor, gradient: Tensor) -> Array:
             expected=f"that of its parameter, {p._value.dtype} of shape {p._value.shape}",
         )
     return g.copy() if np.may_share_memory(g, p._value) else g
-
-
-def _hooks_of(optimizer: Optimizer) -> tuple[int, ...]:
-    """Return the numbers of the hooks that are called around a step."""
-    return (*optimizer._before_step, -1, *optimizer._after_step)

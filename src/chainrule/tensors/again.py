@@ -58,8 +58,8 @@ class Again:
     ) -> None:
         self._traced = traced
         self._guards = traced.guards
+        self._memories = traced.memories if traced.apart else frozenset()
         self._names = [name.holds for name in traced.guards.names]
-        self._memories = traced.memories
         self._sizes = sizes
         self._shape, self._dtype = x._value.shape, x._value.dtype
         self._has_node = x._node is not None

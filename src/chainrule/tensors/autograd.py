@@ -165,6 +165,8 @@ def _sweep(
     create_graph: bool,
 ) -> dict[Node, Node]:
     """Run the chain rule from ``outputs``; return the gradients by node."""
+    if STATE.mode == TRACE and STATE.trace is not None:
+        STATE.trace.takes_gradients = True
     roots, seeds = [], []
     for output, gradient in zip(outputs, gradients, strict=True):
         node = current_node(output)

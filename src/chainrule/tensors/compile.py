@@ -29,7 +29,7 @@ from chainrule.tensors.opened import Closed, Opened, opened_in
 from chainrule.tensors.state import STATE, TRACE
 from chainrule.tensors.tensor import Tensor
 from chainrule.tensors.traced import Traced
-from chainrule.tensors.tracer import OF_USERS, Tracer
+from chainrule.tensors.tracer import OF_USERS, NotAhead, Tracer
 from chainrule.tensors.traces import Traces
 
 if TYPE_CHECKING:
@@ -283,6 +283,8 @@ class Compiled:
         try:
             made = self._made(call, is_run=is_run)
             taken_apart = opened_in(call.given.form) if made is None else set()
+        except NotAhead:
+            return None, call
         except Closed as closed:
             taken_apart = closed.kinds
         if not taken_apart:

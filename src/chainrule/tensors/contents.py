@@ -148,17 +148,19 @@ class ContentsOfGroup(Contents):
 
 
 class ContentsOfState(Contents):
-    """The state of an optimizer that steps by code of its own: what is not a tensor with values is of the trace alone."""
+    """The state of an optimizer: what code puts there that is not a tensor with values is of the trace alone."""
 
     __slots__ = ()
-    fix = "make the state in __init__ and write into it (step.add_(1)), or write init and update in place of step"
+    fix = "make the state before (in __init__) and write into it (step.add_(1)), or write init and update in place of step"
 
     def __init__(self, place: str, value: Any, who: str) -> None:
         self.place, self.value, self.who = place, value, who
-        self._before = {p: dict(held) for p, held in value.items()}
+        self._before = {p: dict(held) for p, held in value.items() if isinstance(held, dict)}
 
     def is_changed(self) -> bool:
         for p, held in self.value.items():
+            if not isinstance(held, dict):
+                continue
             before = self._before.get(p, {})
             for name, x in held.items():
                 if x._value is None if isinstance(x, Tensor) else fact(x) != fact(before.get(name, Tensor)):
@@ -167,5 +169,18 @@ class ContentsOfState(Contents):
 
     def put_back(self) -> None:
         for p, held in list(self.value.items()):
-            held.clear()
-            held.update(self._before.get(p, {}))
+            if not isinstance(held, dict):
+                continue
+            if p in self._before:
+                held.clear()
+                held.update(self._before[p])
+            else:
+                del self.value[p]
+
+    def has_more(self) -> bool:
+        """Return whether there is state that was not there."""
+        return any(
+            p not in self._before or held.keys() != self._before[p].keys()
+            for p, held in self.value.items()
+            if isinstance(held, dict)
+        )

@@ -244,6 +244,11 @@ class Guards:
         """Return whether every module and tensor still exists."""
         return all(facts.exist() for facts in self.facts)
 
+    def lost_tensors_alone(self) -> bool:
+        """Return whether some tensors do not exist any more, but all modules do."""
+        gone = [facts for facts in self.facts if not facts.exist()]
+        return bool(gone) and all(isinstance(facts, TensorFacts) for facts in gone)
+
     def difference(self) -> str:
         """Say in words what is not so any more."""
         for name in self.names:

@@ -7,12 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from chainrule.errors import warn
 from chainrule.tensors.facts import METHODS
 
 if TYPE_CHECKING:
     from chainrule.tensors.compile import Compiled
 
-MOST_KEPT = 64  # objects without a ``__dict__``, and classes, whose methods are kept
+MOST_KEPT = 512  # objects without a ``__dict__``, and classes, whose methods are kept
 
 
 class Methods:
@@ -43,6 +44,7 @@ class MethodsApart:
 
     def __init__(self) -> None:
         self._found: OrderedDict[int, tuple[Any, Compiled]] = OrderedDict()
+        self._told = False
 
     def get(self, instance: Any, make: Callable[[], Compiled]) -> Compiled:
         """Return the method of an object, made if it is not known."""
@@ -51,9 +53,24 @@ class MethodsApart:
             known = self._found[id(instance)] = instance, make()
             if len(self._found) > MOST_KEPT:
                 self._found.popitem(last=False)
+                self._tell(instance, known[1].name)
         else:
             self._found.move_to_end(id(instance))
         return known[1]
+
+    def _tell(self, instance: Any, name: str) -> None:
+        """Warn once that methods go, which are traced anew if they are called again."""
+        if self._told:
+            return
+        self._told = True
+        kind, advice = "classes", ""
+        if not isinstance(instance, type):
+            kind = f"objects of {type(instance).__name__}, which have no __dict__"
+            advice = ". With '__dict__' among the __slots__ of their class, each object keeps its own, and takes it along when it goes"
+        warn(
+            f"the compiled method {name} was called on more than {MOST_KEPT} {kind}: that of the object that was used least lately "
+            f"goes each time, and would be traced again{advice}"
+        )
 
 
 def method_of(function: Compiled, instance: Any, make: Callable[[], Compiled]) -> Compiled | None:

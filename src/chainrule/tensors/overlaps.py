@@ -1,4 +1,4 @@
-"""Tensors that look at the same memory without knowing of each other: several of one NumPy array, say.
+"""Tensors that look at the same memory without knowing of each other: several of one NumPy array, an argument and a parameter.
 
 What is written through one of them eager code sees through the others. A trace would not: it takes them for different
 tensors. So it is refused where it is traced, and looked for at each run among the arguments.
@@ -7,15 +7,15 @@ tensors. So it is refused where it is traced, and looked for at each run among t
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.compiler.array_call import address
 from chainrule.errors import TraceError
-from chainrule.graph import Array
-from chainrule.tensors.tensor import shared_storage
+from chainrule.graph import Array, Storage
+from chainrule.tensors.tensor import Tensor, current_node, shared_storage
 
 if TYPE_CHECKING:
     from chainrule.tensors.trace import Trace
@@ -66,8 +66,43 @@ class Spans:
         return False
 
 
-def check_overlaps(trace: Trace) -> None:
+def shared(trace: Trace, x: Tensor, other: str, why: str = "") -> TraceError:
+    """Return the error for a tensor from outside that shares memory with another tensor."""
+    return TraceError(
+        f"the compiled function '{trace.name}' uses a tensor of shape {x._value.shape} from outside that shares memory "
+        f"with {other}{why}",
+        expected="tensors with memory of their own",
+        fix="use one of the two, or clone() one outside of the function",
+    )
+
+
+def kept_apart(trace: Trace, stand_ins: Sequence[Tensor]) -> list[int]:
+    """Return the arguments with which nothing from outside may share memory: written ones, and those of whose gradients the code makes use."""
+    return [
+        k
+        for k, x in enumerate(stand_ins)
+        if current_node(x) is not trace.inputs[k]
+        or (trace.takes_gradients and trace.inputs[k].requires_grad)
+        or id(x) in trace.grads
+    ]
+
+
+def check_arguments(trace: Trace, stand_ins: Sequence[Tensor]) -> None:
+    """Raise TraceError if an argument is also used as a tensor from outside, and more is done than to read both."""
+    apart = kept_apart(trace, stand_ins)
+    places: dict[Storage, list[int]] = {}
+    for k, (x, _) in enumerate(trace.given):
+        places.setdefault(shared_storage(x), []).append(k)
+    for bound in trace.bound.values():
+        is_written = bound.node is not bound.input
+        for k in places.get(shared_storage(bound.tensor), ()):
+            if is_written or k in apart:
+                raise shared(trace, bound.tensor, trace.given[k][1], ", and does more than to read both")
+
+
+def check_overlaps(trace: Trace, stand_ins: Sequence[Tensor]) -> None:
     """Raise TraceError if the code wrote into memory at which another tensor looks, or an array that code knows."""
+    check_arguments(trace, stand_ins)
     written = [bound.tensor for bound in trace.bound.values() if bound.node is not bound.input]
     for x in written:
         if trace.is_lent(x):

@@ -36,10 +36,10 @@ from chainrule.tensors.facts import (
 )
 from chainrule.tensors.grad_mode import is_grad_enabled
 from chainrule.tensors.guarded_names import ClassName, Name, OrderName, SetName
-from chainrule.tensors.named import Named, is_own, plain_function
+from chainrule.tensors.named import Named, plain_function
 from chainrule.tensors.other_threads import ChangedMeanwhile, code_that_runs, others_run
 from chainrule.tensors.reads import Reads
-from chainrule.tensors.sources import RandomSource, SharedSource, Source, global_sources, source_of
+from chainrule.tensors.sources import IteratorSource, RandomSource, SharedSource, Source, global_sources, source_of
 from chainrule.tensors.structure import Structure, refill
 from chainrule.tensors.tensor import Tensor
 
@@ -57,6 +57,7 @@ class Reached:
     ``structure``   which hooks and parts of modules it changes
     ``caches``      what keeps results of functions
     ``is_last``     whether what is changed now was changed by the code, though other threads run
+    ``states``      of optimizers, by id, as they were at first
     ``before``      what earlier tries found changed, as it was at first, by id
     """
 
@@ -70,6 +71,7 @@ class Reached:
         self._looked_at: dict[int, Any] = {}  # functions, with those that they call
         self._importing: list[tuple[tuple[int, int], Any, Any]] = []  # code that imported modules when it ran
         self._kept: dict[int, Contents] = {}
+        self.states: dict[int, ContentsOfState] = {}
         self._others_run = others_run()
         shared = global_sources(others_run=self._others_run)
         self._sources: dict[int, Source] = {id(source.value): source for source in shared}
@@ -164,15 +166,15 @@ class Reached:
             pending += [(f"{place}.{name}", part) for name, part in module._modules.items() if part is not None]
 
     def note_optimizer(self, place: str, optimizer: Any) -> None:
-        """Take down the options of an optimizer, and its state if it steps by code of its own."""
+        """Take down the options of an optimizer, and its state."""
         for k, group in enumerate(vars(optimizer)[GROUPS]):
             if id(group) not in self._kept:
                 self._kept[id(group)] = ContentsOfGroup(f"{place}.{GROUPS}[{k}]", group, "")
                 params = group["params"]
                 self._kept[id(params)] = ContentsOfGroup(f"{place}.{GROUPS}[{k}]['params']", params, "")
         state = vars(optimizer).get("state")
-        if state is not None and id(state) not in self._kept and not is_own(type(optimizer).step):
-            self._kept[id(state)] = ContentsOfState(f"{place}.state", state, "")
+        if state is not None and id(state) not in self.states:
+            self._kept[id(state)] = self.states[id(state)] = ContentsOfState(f"{place}.state", state, "")
 
     def note_arguments(self, arguments: Iterable[tuple[str, Any]]) -> None:
         """Take down what is in the containers that the function is given: they were made for it, the caller's are others."""
@@ -250,6 +252,12 @@ class Reached:
         """Return what is compared with what it was."""
         return [*self._sources.values(), *self._kept.values()]
 
+    def check_iterators(self, traced: str) -> None:
+        """Raise, by name, if something was taken from an iterator: it cannot be put back, for another try."""
+        for source in self._sources.values():
+            if isinstance(source, IteratorSource) and source.is_changed():
+                raise source.told(traced)
+
     def undo_all_but_doubtful(self) -> None:
         """Undo all but what others may have done: the next try tells."""
         if self._others_run:
@@ -319,6 +327,11 @@ class Reached:
                 name.put_back(before)
         put_back(self.reads)
 
+    def put_back_states(self) -> None:
+        """Let optimizers have the state that they had: the trace failed."""
+        for state in self.states.values():
+            state.put_back()
+
     def entries(self) -> Iterator[tuple[str, Any]]:
         """Yield what the code put into small dicts, and where."""
         for place, value, before in self._small.values():
@@ -341,7 +354,7 @@ class Reached:
         return found
 
     def forget(self) -> None:
-        """Let go of everything but the names."""
+        """Let go of everything but the names, and the states."""
         self.reads.forget()
         self.structure = Structure()
         self._kept, self._functions, self._sources, self._given, self.modules = {}, {}, {}, [], {}

@@ -19,6 +19,7 @@ from chainrule.tensors.attributes import take_out
 from chainrule.tensors.bindings import Bound, Grad
 from chainrule.tensors.facts import is_ordinary, parts_of_object
 from chainrule.tensors.memory import put_back, root
+from chainrule.tensors.overlaps import shared
 from chainrule.tensors.questions import Questions
 from chainrule.tensors.state import PLAIN, STATE, TRACE
 from chainrule.tensors.tensor import (
@@ -57,7 +58,7 @@ class Trace(Questions):
         self.made: list[Tensor] = []  # every tensor without a value, to be marked when the trace is over
         self._stand_ins: list[Tensor] = []  # of arguments
         self.bound: dict[int, Bound] = {}
-        self.storages: dict[Storage, str] = {}
+        self.storages: set[Storage] = set()  # of tensors from outside
         self.views: dict[int, tuple[Tensor, tuple[int, int], Node]] = {}
         self.leaves: dict[Node, Tensor] = {}
         self.flags, self.settings = Flags(), Settings()
@@ -66,6 +67,7 @@ class Trace(Questions):
         self.modules: dict[int, Any] = {}
         self.names: dict[int, tuple[str, Tensor]] = {}  # of a state: its name, and the parameter whose it is
         self.backward_called = False
+        self.takes_gradients = False  # by backward, or otherwise
         self.errors: list[TraceError] = []  # all that were made, raised or not
         self._doubts: dict[Storage, list[Storage]] = {}
         self._doubtful: set[Storage | None] = set()
@@ -119,7 +121,7 @@ class Trace(Questions):
                 shared_storage(bound.tensor).rebound -= bound.rebound
         self.made, self.bound, self.views, self.leaves, self.retained = [], {}, {}, {}, {}
         self.errors, self.given, self._stand_ins, self._lent = [], [], [], {}
-        self.grads, self.modules, self.names, self.storages = {}, {}, {}, {}
+        self.grads, self.modules, self.names, self.storages = {}, {}, {}, set()
         self.forget_made()
         self.reached.forget()
 
@@ -168,7 +170,6 @@ class Trace(Questions):
         self.given.append((x, name))
         leaf = self._is_plain_leaf(x, name)
         node = self._input(name, shape, x._value.dtype, requires_grad=leaf)
-        self.storages.setdefault(shared_storage(x), name)
         stand_in = self.tensor(node)
         stand_in._grad = x._grad
         self._stand_ins.append(stand_in)
@@ -199,15 +200,9 @@ class Trace(Questions):
     def bind(self, x: Tensor, gradient_of: Tensor | None = None) -> Bound:
         """Make a tensor from outside an input of the graph."""
         storage = shared_storage(x)
-        other = self.storages.get(storage)
-        if other is not None:
-            raise TraceError(
-                f"the compiled function '{self.name}' uses a tensor of shape {x._value.shape} from outside that shares "
-                f"memory with {other}",
-                expected="tensors with memory of their own",
-                fix="use one of the two, or clone() one outside of the function",
-            )
-        self.storages[storage] = "another one"
+        if storage in self.storages:
+            raise shared(self, x, "another one")
+        self.storages.add(storage)
         leaf = self._is_plain_leaf(x, "a tensor from outside")
         node = self._input(f"tensor {len(self.bound)}", x._value.shape, x._value.dtype, requires_grad=leaf)
         found = self.bound[id(x)] = Bound(x, node, gradient_of)

@@ -23,7 +23,7 @@ from chainrule.tensors.guards import Guards, label_of
 from chainrule.tensors.kept import Kept
 from chainrule.tensors.makers import gradient_of, makers_of
 from chainrule.tensors.memory import move_apart, refresh, settle
-from chainrule.tensors.overlaps import Spans
+from chainrule.tensors.overlaps import Spans, kept_apart
 from chainrule.tensors.tensor import NOT_KEPT, Tensor, shared_storage
 from chainrule.tensors.trace import Trace
 
@@ -48,6 +48,7 @@ class Traced:
         self._steps: dict[Any, engines.Steps] = {}
         self._again: dict[tuple[int, ...], Again | None] = {}  # by sizes
         self._before, self._after = trace.calls_before, trace.calls_after
+        self.apart = kept_apart(trace, stand_ins)
         name_inputs(trace)
         self._kept = Kept(self._ends, trace.reached.reads)
         reached = trace.reached
@@ -77,6 +78,7 @@ class Traced:
         self.guards.forget_gone()
         found += [read._replace(value=None) for read in ends.placed]
         self._placed = [read.find for read in ends.placed]
+        self._placed_written = [read.after is not read.before for read in ends.placed]
         self._held = [
             (held_in, weakref.ref(x))
             for read in ends.outside
@@ -128,8 +130,9 @@ class Traced:
             if any(is_apart(x, base) for x, base in self._viewed):
                 return False
             self.memories, self._moves = self._memories(), CHANGES.moves
-        for x in tensors:
-            if x._storage is not None and x._storage in self.memories:
+        for k in self.apart:
+            storage = tensors[k]._storage
+            if storage is not None and storage in self.memories:
                 return False  # an argument is also used as a tensor from outside
         if self._placed and self._share_memory(tensors):
             return False
@@ -164,11 +167,17 @@ class Traced:
 
     def _share_memory(self, tensors: list[Tensor]) -> bool:
         """Say whether tensors that are found by their places have the memory of others."""
-        seen = {x._storage for x in tensors}
-        for find in self._placed:
+        given, apart = {x._storage for x in tensors}, {tensors[k]._storage for k in self.apart}
+        seen: set[Any] = set()
+        for find, is_written in zip(self._placed, self._placed_written, strict=True):
             x = find(tensors)
             storage = None if x is None else shared_storage(x)
-            if storage in seen or storage in self.memories:
+            if (
+                storage is None
+                or storage in self.memories
+                or storage in seen
+                or storage in (given if is_written else apart)
+            ):
                 return True
             seen.add(storage)
         return False

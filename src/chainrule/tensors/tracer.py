@@ -26,6 +26,10 @@ TRIES = 4  # to trace a function, where other threads change what is outside
 LONGER = 4  # times as long as the first try
 
 
+class NotAhead(Exception):
+    """Code asks for state of an optimizer that its first run makes: it cannot be traced before that."""
+
+
 class Tracer:
     """Traces one function. ``moving`` are attributes in which a tensor was replaced before: see ``Traces``."""
 
@@ -48,6 +52,7 @@ class Tracer:
 
         Raises:
             Closed: the code put something into an argument that was taken apart.
+            NotAhead: it has to be called, to be traced.
         """
         before: dict[int, Any] = {}  # what was changed outside while it was traced, maybe by other threads: see Reached
         try:
@@ -90,21 +95,34 @@ class Tracer:
             trace.reached.note(self._function, [found for name, form in forms for found in values_in(form, name)])
             for function, given in getattr(self._function, OF_USERS, ()):
                 trace.reached.note(function, given)
+            traced, states = None, []
             try:
                 with tracing(trace):
                     traced = self._run_in(trace, call, ctrl_c)
             except (UndecidedSize, Closed):  # it is traced again
                 trace.reached.undo_all_but_doubtful()
+                trace.reached.check_iterators(self._name)
                 raise
             except (TraceError, TypeError) as error:
                 if call.sizes or isinstance(error, TraceError):
                     trace.reached.put_back()
+                if call.sizes and not isinstance(error, TraceError):
+                    trace.reached.check_iterators(self._name)
                 raise
             finally:
+                if traced is None:
+                    trace.reached.put_back_states()
+                elif not is_run:
+                    states = [state for state in trace.reached.states.values() if state.has_more()]
+                trace.reached.states = {}
                 trace.close()
             quiet.end()
             with ctrl_c.let_through():
                 traced.settle(call.sizes)
+        if states and not traced.guards.hold():
+            for state in states:
+                state.put_back()
+            raise NotAhead
         return traced
 
     def _run_in(self, trace: Trace, call: Call, ctrl_c: held) -> Traced:
@@ -133,7 +151,7 @@ class Tracer:
             copies.check()
             trace.check_sizes()
             trace.check_toggles()
-            check_overlaps(trace)
+            check_overlaps(trace, stand_ins)
             check_caches(trace)
         finally:
             trace.asked.close()

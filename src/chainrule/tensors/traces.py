@@ -24,6 +24,11 @@ KEEP = (
     "What is replaced costs a trace each time: write into the tensor that is there (copy_() or fill_(), outside of the "
     "function), or give it as an argument"
 )
+OF_SIZES = r" has the size \S+ in axis \d"
+BATCH = (
+    "Of all sizes that of the batch alone may change at no cost: say which axis that is (cr.compile(f, batch_axis=1), or by name, "
+    "{'x': 1}), and pad others to a few sizes"
+)
 OF_OBJECTS = r" is another [A-Za-z_]\w*$"
 APART = (
     "An object that is made anew for each call is to be a dict, a NamedTuple, or a dataclass of tensors that the function does not "
@@ -81,12 +86,15 @@ class Traces:
         """Forget traces of models that do not exist any more. Where they hardly ran before they went, warn once."""
         self.moving.update(*[entry.traced.moved() for entry in self.entries])
         kept = [entry for entry in self.entries if entry.can_serve_again()]
-        self._wasted += sum([entry.traced.runs < WORTH_TRACING for entry in self.entries if entry not in kept])
+        gone = [entry for entry in self.entries if entry not in kept]
+        self._wasted += sum([entry.traced.runs < WORTH_TRACING for entry in gone])
         self.entries = kept
         self._index()
         if self._wasted >= MOST_TRACES and not self._told:
             self._told = True
-            advice = "" if re.search(OF_OBJECTS, reason) else f". {KEEP}"
+            are_tensors = any(entry.traced.guards.lost_tensors_alone() for entry in gone)
+            instead = KEEP if are_tensors and not re.search(OF_OBJECTS, reason) else ""
+            advice = _then(BATCH if re.search(OF_SIZES, reason) else instead)
             warn(f"{self.name} was traced {self._wasted} times for few calls each, since {reason}{advice}")
 
     def _index(self) -> None:
@@ -107,10 +115,9 @@ class Traces:
         count = MOST_OF_ALL if are_too_many else MOST_TRACES
         text = f"{self.name} was traced {count} times, and would be again, since {reason}"
         self.given_up[call.family] = text
-        advices = {OF_OPTIONS: RATES, OF_NUMBERS: INSTEAD, OF_OBJECTS: "" if are_too_many else APART}
+        advices = {OF_OPTIONS: RATES, OF_SIZES: BATCH, OF_NUMBERS: INSTEAD, OF_OBJECTS: "" if are_too_many else APART}
         instead = next((advice for pattern, advice in advices.items() if re.search(pattern, reason)), "")
-        advice = instead and f". {instead}"
-        warn(f"{text}. It runs uncompiled from here on, where no trace fits{advice}")
+        warn(f"{text}. It runs uncompiled from here on, where no trace fits{_then(instead)}")
 
     # -- why -----------------------------------------------------------------------------------------------------------
 
@@ -175,3 +182,7 @@ class Traces:
         if default != old_default:
             found.append(f"the default dtype is {default} (it was {old_default})")
         return found or ["its arguments are others"]
+
+
+def _then(advice: str) -> str:
+    return advice and f". {advice}"
