@@ -11,6 +11,8 @@ import sys
 from functools import cache
 from typing import Any, Protocol
 
+from chainrule.forks import undisturbed
+
 OWN = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
 MUCH = 1 << 20  # bytes: from here on loading OpenSSL pays
 
@@ -37,6 +39,8 @@ def sha256(length: int = 0) -> Digest:
 @cache
 def _made_by(name: str) -> Any:
     try:
-        return importlib.import_module(name).sha256
+        with undisturbed():
+            return importlib.import_module(name).sha256
     except ImportError:  # Python was built without its own
-        return importlib.import_module("hashlib").sha256
+        with undisturbed():
+            return importlib.import_module("hashlib").sha256

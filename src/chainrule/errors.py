@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from chainrule.forks import undisturbed
+
 
 class ChainruleError(Exception):
     """The base of all: what happened, what was expected, what to do."""
@@ -150,7 +152,8 @@ def near_names(name: str, names: Iterable[str]) -> list[str]:
     >>> near_names("age", ["Age", "name", "ages"])
     ['ages', 'Age']
     """
-    import difflib  # loaded only where a name was mistyped
+    with undisturbed():
+        import difflib  # loaded only where a name was mistyped
 
     return difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.6)
 

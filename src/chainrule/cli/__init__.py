@@ -17,6 +17,7 @@ import importlib
 from typing import Any
 
 from chainrule.errors import NameUnknown, nearest
+from chainrule.forks import undisturbed
 
 COMMANDS = {
     "train": "train a network on a table or on images, and write its run folder",
@@ -32,4 +33,5 @@ COMMANDS = {
 def __getattr__(name: str) -> Any:
     if name not in COMMANDS:
         raise NameUnknown(f"chainrule.cli has no {name!r}", fix=nearest(name, COMMANDS))
-    return importlib.import_module(f"chainrule.cli.{name}")
+    with undisturbed():
+        return importlib.import_module(f"chainrule.cli.{name}")

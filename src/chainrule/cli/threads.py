@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from chainrule.forks import undisturbed
+
 NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -21,7 +23,8 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     try:
-        limits = importlib.import_module("threadpoolctl").threadpool_limits
+        with undisturbed():
+            limits = importlib.import_module("threadpoolctl").threadpool_limits
     except ImportError:  # without the extra, BLAS uses what it likes, and the run records that
         yield
         return

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from chainrule.forks import undisturbed
+
 if TYPE_CHECKING:
     from chainrule.compiler.cost import cost_of
     from chainrule.compiler.gather import write_gather
@@ -46,4 +48,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    with undisturbed():
+        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

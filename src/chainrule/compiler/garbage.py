@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
-from chainrule.compiler.forks import lock_of_process
+from chainrule.forks import lock_of_process
 
 
 class _State:

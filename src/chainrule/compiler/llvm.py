@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from chainrule.compiler.forks import UNDISTURBED
 from chainrule.compiler.target import Target
 from chainrule.errors import NativeError
+from chainrule.forks import rlock_of_process, undisturbed
 
 LEVEL = 2  # of code generation. 0 takes half as long and makes code 5 times slower; 1 and 2 take the same time
 
@@ -25,6 +25,8 @@ LEVEL = 2  # of code generation. 0 takes half as long and makes code 5 times slo
 OPTIONS = ("-disable-lsr", "-disable-cgp")
 KNOWN_VERSIONS = range(20, 23)  # of LLVM: an option that LLVM does not know ends the process
 
+_ONE_AT_A_TIME = rlock_of_process()
+
 
 def object_code(ir: str, target: Target) -> bytes:
     """Return the object file (ELF, position-independent) of a text in LLVM's language.
@@ -32,7 +34,7 @@ def object_code(ir: str, target: Target) -> bytes:
     Raises:
         NativeError: the text is not LLVM's language, with its lines at fault; or there is no llvmlite.
     """
-    with UNDISTURBED:
+    with _ONE_AT_A_TIME, undisturbed():
         return _object_code(_llvm(target.machine), ir, target)
 
 
@@ -44,15 +46,19 @@ def _object_code(llvm: Any, ir: str, target: Target) -> bytes:
 
 def assembly(ir: str, target: Target) -> str:
     """Return the same code as text of the target's assembler."""
-    llvm = _llvm(target.machine)
-    with UNDISTURBED, _parsed(llvm, ir) as module, _machine(llvm, target, module) as machine, _options(llvm):
+    with _ONE_AT_A_TIME, undisturbed():
+        return _assembly(_llvm(target.machine), ir, target)
+
+
+def _assembly(llvm: Any, ir: str, target: Target) -> str:
+    with _parsed(llvm, ir) as module, _machine(llvm, target, module) as machine, _options(llvm):
         text: str = machine.emit_assembly(module)
     return text
 
 
 def verify(ir: str) -> None:
     """Raise NativeError if a text is not LLVM's language or breaks its rules."""
-    with UNDISTURBED, _parsed(_llvm(), ir):
+    with _ONE_AT_A_TIME, undisturbed(), _parsed(_llvm(), ir):
         pass
 
 
@@ -65,7 +71,8 @@ def version() -> str:
 def _llvm(machine: str = "") -> Any:
     """Load llvmlite, and what it needs to write code for a family of processors."""
     try:
-        import llvmlite.binding as llvm
+        with undisturbed():
+            import llvmlite.binding as llvm
     except (ImportError, OSError) as error:
         raise NativeError(f"llvmlite, which native code is made with, cannot be loaded: {error}") from error
     own = llvm.get_process_triple().partition("-")[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.errors import FileError
+from chainrule.forks import undisturbed
 from chainrule.insight import sections
 from chainrule.insight.advice import advise
 from chainrule.insight.figures import metric_name, minus, score
@@ -77,7 +78,8 @@ def page(summary: Summary) -> dict[str, Any]:
 
 def _environment() -> Any:
     try:
-        import jinja2  # an extra: only the report needs it
+        with undisturbed():
+            import jinja2  # an extra: only the report needs it
     except ImportError:
         raise FileError(
             "the report is laid out by Jinja2, which is not installed", fix="run pip install 'chainrule[command]'"

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import NameUnknown, nearest
+from chainrule.forks import undisturbed
 from chainrule.optim.optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
-        found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+        with undisturbed():
+            found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
     elif name == "lr_scheduler":
-        found = importlib.import_module(f"{__name__}.lr_scheduler")
+        with undisturbed():
+            found = importlib.import_module(f"{__name__}.lr_scheduler")
     else:
         raise NameUnknown(
             f"chainrule.optim has no {name!r}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from chainrule.forks import undisturbed
 from chainrule.run.interpret import Evaluating, evaluate, explain, number, value_node
 from chainrule.run.program import Program
 from chainrule.run.written import can_be_written
@@ -71,6 +72,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(_LATER[name]), name)
+    with undisturbed():
+        found = getattr(importlib.import_module(_LATER[name]), name)
     globals()[name] = found
     return found

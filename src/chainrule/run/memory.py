@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chainrule.errors import OutOfMemoryError
+from chainrule.forks import undisturbed
 from chainrule.graph import Array
 
 WORTH_ASKING = 1 << 24  # bytes: less is there
@@ -42,7 +43,8 @@ def _limits() -> Iterator[Available]:
 def _address_space() -> int | None:
     """Return how many bytes the process may still map; None if there is no limit."""
     try:
-        import resource
+        with undisturbed():
+            import resource
     except ImportError:  # Windows
         return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)

@@ -13,12 +13,12 @@ import numpy as np
 from chainrule import compiler
 from chainrule.compiler.array_call import address
 from chainrule.compiler.cache import load_or_build
-from chainrule.compiler.forks import lock_of_process
 from chainrule.compiler.graph_key import graph_key
 from chainrule.compiler.interface import ARENA, FIRST_INPUT, RUN, STATUS, TermList, as_number
 from chainrule.compiler.llvm import assembly
 from chainrule.compiler.recipe import read_recipe
 from chainrule.compiler.target import host
+from chainrule.forks import lock_of_process
 from chainrule.graph import Array, Graph
 from chainrule.graph.sizes import evaluate, numel
 from chainrule.ops.lines import empty_in_lines

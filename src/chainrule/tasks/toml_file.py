@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from chainrule.errors import FileError
+from chainrule.forks import undisturbed
 from chainrule.tensors.files import read_file
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
     """Return nested plain values as TOML."""
     try:
-        import tomli_w  # an extra: Python reads TOML and cannot write it
+        with undisturbed():
+            import tomli_w  # an extra: Python reads TOML and cannot write it
     except ImportError:
         raise FileError(
             "config.toml is written by tomli-w, which is not installed",

@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.backward import chain_rule
 from chainrule.errors import ArgumentError, ArgumentTypeError, GradientError, NameUnknown, ShapeError, nearest
+from chainrule.forks import undisturbed
 from chainrule.graph import Node, Storage, primitive, recording
 from chainrule.graph.sizes import same_shape
 from chainrule.run import Evaluating, value_node
@@ -315,5 +316,6 @@ def __getattr__(name: str) -> Any:
         fix = _INSTEAD.get(name) or (lambda: nearest(name, [*globals(), *_ABOVE]))
         raise NameUnknown(f"chainrule.autograd has no {name!r}", fix=fix)
     module, member = _ABOVE[name]
-    found = importlib.import_module(module)
+    with undisturbed():
+        found = importlib.import_module(module)
     return found if member is None else getattr(found, member)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from chainrule import run as engines
-from chainrule.compiler.forks import rlock_of_process
 from chainrule.errors import ArgumentError, ArgumentTypeError, TraceError, nearest, warn
+from chainrule.forks import rlock_of_process
 from chainrule.graph import Graph, show
 from chainrule.tensors.again import DIFFERS, Again
 from chainrule.tensors.arguments import Arguments, check_array, rebuild

@@ -13,7 +13,7 @@ import time
 from types import CodeType, FrameType
 from typing import Any
 
-from chainrule.compiler.forks import lock_of_process
+from chainrule.forks import lock_of_process
 
 OWN = "chainrule worker"  # how the names of our own threads begin
 LONGEST = 5.0  # seconds that another thread waits for its turn

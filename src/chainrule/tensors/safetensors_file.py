@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule.digest import sha256
 from chainrule.errors import ArgumentTypeError, DataError, FileError
+from chainrule.forks import undisturbed
 from chainrule.graph import Array
 
 OURS = "chainrule"
@@ -69,7 +70,9 @@ def to_bytes(arrays: dict[str, Array], text: dict[str, Any]) -> bytearray:
             expected=f"at most {LARGEST_TEXT // 10**6} MB beside the tensors",
             fix="put long lists of numbers into tensors",
         )
-    data = bytearray(importlib.import_module("safetensors.numpy").save(arrays, metadata={OURS: written}))
+    with undisturbed():
+        library = importlib.import_module("safetensors.numpy")
+    data = bytearray(library.save(arrays, metadata={OURS: written}))
     at = data.index(PLACE_OF_SUM + NO_SUM) + len(PLACE_OF_SUM)
     data[at : at + len(NO_SUM)] = _sum(data, at)
     return data
@@ -84,7 +87,8 @@ def from_bytes(data: bytes, name: str) -> SafetensorsFile:
     metadata = header.get("__metadata__")
     ours = metadata.get(OURS) if isinstance(metadata, dict) else None
     text = None if ours is None else _checked(data, name, ours)
-    library = importlib.import_module("safetensors")
+    with undisturbed():
+        library = importlib.import_module("safetensors")
     try:
         entries = dict(library.deserialize(data))
     except (library.SafetensorError, ValueError) as error:

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import itertools
 import operator
+import os
 import random
 import sys
 import threading
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import TraceError
+from chainrule.forks import free_in_child, undisturbed
 
 DEEPEST = 4  # iterators in iterators that are looked at
 BYTES = 4 * 625  # of the state of MT19937: 624 numbers, and at which of them it is
@@ -63,6 +65,10 @@ class RandomSource(Source):
     __slots__ = ()
 
     def state(self) -> Any:
+        with undisturbed():  # a generator of NumPy's is locked while it is asked
+            return self._state()
+
+    def _state(self) -> Any:
         if isinstance(self.value, random.Random):
             return self.value.getstate()
         if isinstance(self.value, np.random.Generator):
@@ -72,8 +78,11 @@ class RandomSource(Source):
         return self.value.get_state(legacy=False)
 
     def put_back(self) -> None:
-        if not self.is_changed():
-            return
+        if self.is_changed():
+            with undisturbed():
+                self._put_back()
+
+    def _put_back(self) -> None:
         if isinstance(self.value, random.Random):
             self.value.setstate(self._before)
         elif isinstance(self.value, np.random.Generator):
@@ -113,12 +122,13 @@ class NumpysOwn(SharedSource):
         if bits != self._bits:
             return True
         lock = self.value._bit_generator.lock
-        is_held = type(lock) is LOCK and lock.acquire(blocking=False)  # by nobody but us, as long as we ask
-        try:
-            return any(self.state()[key] != self._before[key] for key in OF_NORMAL)
-        finally:
-            if is_held:
-                lock.release()
+        with undisturbed():
+            is_held = type(lock) is LOCK and lock.acquire(blocking=False)  # by nobody but us, as long as we ask
+            try:
+                return any(self.state()[key] != self._before[key] for key in OF_NORMAL)
+            finally:
+                if is_held:
+                    lock.release()
 
 
 class NotYetLoaded(SharedSource):
@@ -207,6 +217,17 @@ def global_sources(*, others_run: bool) -> list[Source]:
 def _numpys_own() -> Any:
     own: Any = np.random.get_state
     return own.__self__
+
+
+def _free_numpys_own() -> None:
+    """Let a child ask NumPy's global generator, whichever thread of its parent drew from it at the fork."""
+    own = getattr(sys.modules.get("numpy.random.mtrand"), "_rand", None)  # None also while it is loaded
+    if own is not None and type(lock := own._bit_generator.lock) is LOCK:
+        free_in_child(lock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_numpys_own)
 
 
 def _bits_of(generator: Any) -> bytes | None:

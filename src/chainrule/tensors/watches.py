@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.compiler.forks import lock_of_process
+from chainrule.forks import lock_of_process
 from chainrule.tensors.facts import AROUND, MISSING, TOLD_BY
 from chainrule.tensors.state import STATE
 

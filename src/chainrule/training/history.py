@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chainrule.errors import NameUnknown, nearest
+from chainrule.forks import undisturbed
 
 
 class History:
@@ -86,7 +87,8 @@ class History:
     def to_csv(self) -> str:
         """Return the table as CSV, numbers in full."""
         text = io.StringIO()
-        import csv  # loaded only where a table is written
+        with undisturbed():
+            import csv  # loaded only where a table is written
 
         writer = csv.DictWriter(text, self.names, lineterminator="\n")
         writer.writeheader()

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from chainrule.forks import undisturbed
+
 NOT_SHOWN = ("epoch", "seconds")
 
 
@@ -67,7 +69,8 @@ def _shown(value: float) -> str:
 
 
 def _bar(epochs: int, batches: int | None, done: int) -> Any:
-    from tqdm import tqdm  # loaded only where a bar is drawn
+    with undisturbed():
+        from tqdm import tqdm  # loaded only where a bar is drawn
 
     size = batches or 1
     unit = "epoch" if batches is None else "batch"
