@@ -18,6 +18,7 @@ from chainrule.nn import Module
 from chainrule.nn.utils import clip_grad_norm_
 from chainrule.optim import Optimizer
 from chainrule.tensors.autograd import no_grad
+from chainrule.tensors.memory import root
 from chainrule.tensors.tensor import Tensor
 from chainrule.tensors.tracer import OF_USERS
 from chainrule.training import own_function
@@ -50,10 +51,17 @@ def training_step(
         total.backward()
         if clip_norm is not None:
             clip_grad_norm_(model.parameters(), clip_norm)
+        before = as_it_is(output)
         optimizer.step()
-        return error.detach(), output.detach()
+        return error.detach(), before
 
     return _with_code_of_users(step, objective, penalty)
+
+
+def as_it_is(output: Tensor) -> Tensor:
+    """Return outputs that no improvement changes: a copy if they look at memory that was there before (a parameter's)."""
+    found: Tensor = output.detach()
+    return found.clone() if root(output).is_leaf else found
 
 
 def validation_step(model: Module, objective: Objective) -> Step:
