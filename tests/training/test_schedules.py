@@ -162,3 +162,23 @@ def test_the_norm_of_the_gradient_is_limited(compiled: bool) -> None:
     trainer(free).fit((X, y))
     trainer(loose, clip_norm=1e6).fit((X, y))
     assert state_bits(free) == state_bits(loose)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop", "adagrad", "adadelta"])
+def test_one_cycle_moves_the_momentum_of_optimizers_that_have_one(optimizer: str) -> None:
+    momenta: list[Any] = []
+
+    class Sees(cr.Callback):
+        def on_batch_end(self, trainer: cr.Trainer, epoch: int, batch: int, loss: float, outputs: cr.Tensor) -> None:
+            group = trainer.optimizer.param_groups[0]
+            momenta.append(group["betas"][0] if "betas" in group else group.get("momentum"))
+
+    own = trainer(network(), optimizer=optimizer, schedule="one_cycle", callbacks=[Sees()])
+    assert np.isfinite(own.fit(classes(64))["train_loss"]).all()
+    assert (len(set(momenta)) > 1) == (optimizer not in ("adagrad", "adadelta"))
+
+
+def test_a_cycle_that_is_made_by_hand_says_what_an_optimizer_lacks() -> None:
+    optimizer = cr.optim.Adagrad(network().parameters())
+    with pytest.raises(ArgumentError, match="Adagrad has neither momentum nor betas. Pass cycle_momentum=False"):
+        lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=5)

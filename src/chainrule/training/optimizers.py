@@ -28,6 +28,7 @@ from chainrule.optim.lr_scheduler import (
     ReduceLROnPlateau,
     StepLR,
 )
+from chainrule.optim.lr_scheduler.cycle import has_momentum
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD, "adam": Adam, "adamw": AdamW, "adamax": Adamax, "nadam": NAdam, "radam": RAdam, "rmsprop": RMSprop,
@@ -130,7 +131,7 @@ def make_schedule(
                 "schedule='one_cycle' with data whose number of batches is not known", fix="give the data a __len__"
             )
         rates = [float(group["lr"]) for group in optimizer.param_groups]
-        return OneCycleLR(optimizer, max_lr=rates, total_steps=epochs * batches)
+        return OneCycleLR(optimizer, max_lr=rates, total_steps=epochs * batches, cycle_momentum=has_momentum(optimizer))
     made = schedule if isinstance(schedule, LRScheduler) else schedule(optimizer)  # type: ignore[operator]  # names are done
     if not isinstance(made, LRScheduler) or made.optimizer is not optimizer:
         got = type(made).__name__ if not isinstance(made, LRScheduler) else "one of another optimizer"

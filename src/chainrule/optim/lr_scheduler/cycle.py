@@ -24,6 +24,8 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.rule import Group
 from chainrule.tensors.state import STATE, TRACE
 
+MOMENTA = ("betas", "momentum")  # options that take part in a cycle, the first that an optimizer has
+
 
 class CosineAnnealingLR(LRScheduler):
     """η(t) = η_min + ½ (η₀ - η_min) (1 + cos(π t / T_max)): down in T_max epochs, and up again.
@@ -113,9 +115,14 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             self.T_i = self.T_0 * self.T_mult**k
 
 
+def has_momentum(optimizer: Optimizer) -> bool:
+    """Say whether an optimizer has what takes part in a cycle of momentum."""
+    return any(name in optimizer.defaults for name in MOMENTA)
+
+
 def _momentum_name(optimizer: Optimizer, owner: str) -> str:
     """Return the option that takes part in a cycle of momentum."""
-    for name in ("betas", "momentum"):
+    for name in MOMENTA:
         if name in optimizer.defaults:
             return name
     raise ArgumentError(
