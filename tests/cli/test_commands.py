@@ -65,6 +65,13 @@ def test_a_run_is_replaced_only_with_overwrite(chainrule, run, table) -> None:
     assert cr.load_run(run).config.seed == 5
 
 
+@pytest.mark.parametrize(("part", "watched"), [("0", "training"), ("0.3", "validation")])
+def test_what_improved_no_more_is_what_was_looked_at(chainrule, table, here, part: str, watched: str) -> None:
+    words = ("train", table, "--target", "answer", "--out", "run", "--no-report", "--val", part)
+    found = chainrule(*words, "--epochs", 60, "--lr", 30, "--optimizer", "sgd", "--patience", 1)
+    assert f"the {watched} loss improved no more after" in found.out
+
+
 def test_options_reach_the_configuration(chainrule, table, here) -> None:
     words = (
         "train", table, "--target", "answer", "--out", "run", "--quiet", "--no-report", "--hidden", "7,5",

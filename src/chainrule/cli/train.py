@@ -25,7 +25,7 @@ EXAMPLES = """
 
 WHY_STOPPED = {
     "epochs": "all epochs done",
-    "early stopping": "the validation loss improved no more",
+    "early stopping": "the {} loss improved no more",
     "target": "the target was reached",
     "time": "the time is up",
     "interrupted": "interrupted by Ctrl-C",
@@ -160,7 +160,9 @@ def _told(run: Run, *, report: bool) -> str:
     epochs = f"epoch {history.best_epoch} of {len(history)} is the best and was kept"
     if history.best_epoch is None:
         epochs = f"what the first epoch learned ({history.partial}) was kept"
-    lines = [f"\n{WHY_STOPPED.get(history.stopped, history.stopped)} after {history.seconds:.1f} s; {epochs}"]
+    watched = "validation" if "val_loss" in history else "training"
+    why = WHY_STOPPED.get(history.stopped, history.stopped).format(watched)
+    lines = [f"\n{why} after {history.seconds:.1f} s; {epochs}"]
     lines += [f"note: {note}" for note in history.notes]
     width = max(map(len, (*run.scores, "report")))
     lines += [f"{name:{width}}  {score}" for name, score in run.scores.items()]
