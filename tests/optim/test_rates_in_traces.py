@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -393,6 +394,20 @@ def test_fit_follows_a_loss_that_reads_the_rate(by: str) -> None:
     np.testing.assert_array_equal(*found)
 
 
+@pytest.fixture(params=["alone", "beside a thread"])
+def beside(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let another thread run, or not."""
+    ends = threading.Event()
+    other = threading.Thread(target=ends.wait)
+    if request.param != "alone":
+        other.start()
+    yield
+    ends.set()
+    if request.param != "alone":
+        other.join()
+
+
+@pytest.mark.usefixtures("beside")
 def test_a_state_of_numbers_or_made_in_the_step_is_refused_and_put_back() -> None:
     model = network()
     optimizer = Heavy(model.parameters())

@@ -23,9 +23,13 @@ MOST_SUMMED = 1 << 30  # of one that is looked at
 
 
 class Contents:
-    """A container from outside, and what was in it when code that names it was first met."""
+    """A container from outside, and what was in it when code that names it was first met.
+
+    ``is_shared``  whether other threads may change it, too
+    """
 
     __slots__ = ("_base", "_before", "place", "tails", "value", "who")
+    is_shared = True
     fix = "return what is to be kept, write it into a tensor (count.add_(1)), or do it outside of the compiled function"
 
     def __init__(self, place: str, value: Any, who: str) -> None:
@@ -151,10 +155,12 @@ class ContentsOfState(Contents):
     """The state of an optimizer: what code puts there that is not a tensor with values is of the trace alone."""
 
     __slots__ = ()
+    is_shared = False
     fix = "make the state before (in __init__) and write into it (step.add_(1)), or write init and update in place of step"
 
     def __init__(self, place: str, value: Any, who: str) -> None:
         self.place, self.value, self.who = place, value, who
+        self.tails, self._base = [], type(value)
         self._before = {p: dict(held) for p, held in value.items() if isinstance(held, dict)}
 
     def is_changed(self) -> bool:

@@ -246,7 +246,8 @@ class Reached:
 
     def _others_may_have(self, changed: Source | Contents) -> bool:
         """Say whether another thread may have changed something, so that the function is to be traced again."""
-        return self._others_run and not self.is_last and isinstance(changed, (RandomSource, Contents))
+        may_be_others = changed.is_shared if isinstance(changed, Contents) else isinstance(changed, RandomSource)
+        return self._others_run and not self.is_last and may_be_others
 
     def _compared(self) -> list[Source | Contents]:
         """Return what is compared with what it was."""
@@ -262,7 +263,7 @@ class Reached:
         """Undo all but what others may have done: the next try tells."""
         if self._others_run:
             for x in self._compared():
-                if x.is_changed():
+                if x.is_changed() and not (isinstance(x, Contents) and not x.is_shared):
                     first = self.before.setdefault(id(x.value), x)
                     if isinstance(first, Contents) and isinstance(x, Contents):
                         first.tails.append(x.added())
