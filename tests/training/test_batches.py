@@ -95,7 +95,7 @@ def test_a_model_that_writes_into_its_input_does_not_change_the_users_rows(compi
     cr.manual_seed(0)
     model = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 1))
     trainer(model, batch_size=8, compile=compiled).fit((X, y))
-    with pytest.raises(InPlaceError):
+    with pytest.raises(InPlaceError, match=r"^layer 0 \(ReLU\): a write in place to memory that is read-only"):
         trainer(model, batch_size=None, compile=compiled).fit((X, y))
     assert np.array_equal(X, before)
 

@@ -350,11 +350,39 @@ def test_rows_that_became_nan_are_named(where: str, compiled: bool) -> None:
             compile=compiled, callbacks=[spoil], seed=0,
         )  # fmt: skip
     message = str(caught.value)
-    batch = "in batch 1" if where == "training" else "in batch 1 of the validation data"
+    batch = "in batch 1" if where == "training" else "in batch 1 of the validation data, row 3 of them"
     row = r"\d+" if where == "training" else "3"
     assert re.search(rf"It began with the data: X holds nan in row {row} of the batch, at \[1\], {batch}", message)
     assert "Mend these rows" in message
     assert "learning rate" not in message
+
+
+@both
+@pytest.mark.parametrize("batch_size", [16, 64, None])
+def test_the_row_of_the_data_is_named_where_the_rows_are_shuffled(batch_size: int | None, compiled: bool) -> None:
+    X, y = numbers(64)
+    weights = (np.arange(64) >= 20).astype(np.float32)  # batches without weight are not learned from
+
+    def spoil(trainer: Any, epoch: int, row: Any) -> None:
+        X[37, 1] = np.nan
+
+    for data in ((X, y), (X, y, weights)):
+        X[37, 1] = 1.0
+        with pytest.raises(NotFiniteError, match=r"in batch \d, row 37 of the training data"):
+            trainer(network(outputs=1), batch_size=batch_size, compile=compiled, callbacks=[spoil]).fit(data)
+
+
+@both
+def test_a_later_batch_of_rows_that_are_looked_at_has_its_row(compiled: bool) -> None:
+    X, y = numbers(400)
+
+    def spoil(trainer: Any, epoch: int, row: Any) -> None:
+        X[300, 1] = np.nan
+
+    with pytest.raises(
+        NotFiniteError, match="in row 44 of the batch, .* in batch 2 of the validation data, row 300 of"
+    ):
+        trainer(network(outputs=1), compile=compiled, callbacks=[spoil]).fit(numbers(64), val=(X, y))
 
 
 def test_a_look_at_validation_rows_that_is_not_compiled_is_told(recwarn: pytest.WarningsRecorder) -> None:

@@ -55,6 +55,7 @@ def test_a_fit_names_the_batch_and_the_row(
             )
         )
         assert f", in batch {len(seen) + 1}, row 120 of the training data; expected 0 … 19." in found
+        assert found.startswith("layer rows (Embedding): embedding: got the index 20")
 
 
 @both_engines
@@ -78,6 +79,7 @@ def test_rows_that_are_looked_at_are_named_too(native: str, monkeypatch: Any) ->
     many, of_many = np.concatenate([X] * 4 + [BAD]), np.concatenate([y] * 5)
     found = message(lambda: cr.fit(Table(), (X, y), val=(many, of_many), epochs=1, progress=False))
     assert ", row 720 of the validation data" in found
+    assert found.startswith("layer rows (Embedding): embedding: got the index 20")
 
 
 def test_batches_that_are_given_are_named_by_number() -> None:

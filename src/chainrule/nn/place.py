@@ -62,6 +62,14 @@ def locate(error: ChainruleError, module: Module) -> None:
     error.what = f"{place}: {place.story}"
 
 
+def name_kind(error: ChainruleError, model: Module) -> None:
+    """Let an error of compiled code, which begins with the path of a layer of ``model``, name it as ``locate`` does."""
+    path, _, story = error.what.partition(": ")
+    layer = dict(model.named_modules()).get(path) if path else None
+    if layer is not None:
+        error.what = f"layer {path} ({layer._get_name()}): {story}"
+
+
 def _name_of(layer: Module, module: Module) -> str:
     """Return the path under which ``module`` holds ``layer``; '' if it does not."""
     for name, child in module._modules.items():

@@ -29,6 +29,7 @@ from chainrule.tensors.trace import Trace
 
 CONSTANT = primitive("constant")
 MOST_AGAIN = 16  # sizes that more calls are prepared for
+OF_ARGUMENT = "of_argument"  # what marks an error about an argument that cannot be written
 
 
 class Traced:
@@ -436,16 +437,27 @@ class Traced:
         for k in self._written_arguments:
             value = tensors[k]._value
             if not engines.can_be_written(value):
-                raise InPlaceError(
+                raise _refused(
                     f"the compiled function '{self.name}' writes to its argument {k}, whose memory is read-only or shared "
                     "by several of its elements",
                     fix="pass a clone() of it",
                 )
             if any(np.shares_memory(value, x._value) for j, x in enumerate(tensors) if j != k):
-                raise InPlaceError(
+                raise _refused(
                     f"the compiled function '{self.name}' writes to its argument {k}, which shares memory with another one",
                     fix="pass a clone() of one of them",
                 )
+
+
+def _refused(what: str, fix: str) -> InPlaceError:
+    error = InPlaceError(what, fix=fix)
+    vars(error)[OF_ARGUMENT] = True
+    return error
+
+
+def is_of_argument(error: InPlaceError) -> bool:
+    """Say whether it is about an argument that a compiled function writes to, before it does."""
+    return OF_ARGUMENT in vars(error)
 
 
 def _write(x: Tensor, value: Any) -> None:

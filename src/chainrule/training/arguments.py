@@ -11,6 +11,8 @@ from typing import Any, ParamSpec
 
 from chainrule.errors import ArgumentError, ArgumentTypeError, FileError, nearest
 from chainrule.graph.numeric import as_int, as_number
+from chainrule.nn import Module
+from chainrule.tensors.compile import Compiled
 
 P = ParamSpec("P")
 
@@ -79,6 +81,18 @@ def with_known_names(init: Callable[P, None]) -> Callable[P, None]:
         init(*args, **options)
 
     return checked
+
+
+def check_model(model: Any) -> None:
+    """Raise for a model that is none; a compiled one is called so."""
+    if isinstance(model, Module):
+        return
+    is_compiled = isinstance(model, Compiled)
+    raise ArgumentTypeError(
+        f"Trainer: got a {'compiled model' if is_compiled else f'model of type {type(model).__name__}'}",
+        expected="an nn.Module",
+        fix="give the model itself: fit and Trainer compile its training step by themselves" if is_compiled else "",
+    )
 
 
 def check_normalize(normalize: Any) -> None:

@@ -134,11 +134,16 @@ class ArrayBatches:
 
     def row_at_fault(self, error: ChainruleError, number: int) -> int | None:
         """Return the row that an error is about, in the batch of that number (from 0) of those learned from in this epoch."""
+        rows = self.rows_of(number)
+        return None if rows is None else row_at_fault(error, [self.rows.X, self.rows.y], rows)
+
+    def rows_of(self, number: int) -> Array | None:
+        """Return which rows are in the batch of that number (from 0) of those learned from in this epoch."""
         order = np.arange(len(self.rows)) if self.drawn is None else self.drawn
         batches = np.split(order, batch_starts(len(order), self.batch_size)[1:])
         weight = self.row_weight
         learned = [rows for rows in batches if weight is None or weight[rows].any()]
-        return row_at_fault(error, [self.rows.X, self.rows.y], learned[number]) if number < len(learned) else None
+        return learned[number] if number < len(learned) else None
 
     def whole(self) -> Batch:
         """Return the batch of all rows, which cannot be written to."""

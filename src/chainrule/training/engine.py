@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chainrule import run as engines
-from chainrule.errors import TraceError
+from chainrule.errors import InPlaceError, TraceError
 from chainrule.graph import Array
 from chainrule.tensors.compile import Compiled, compile
 from chainrule.tensors.tensor import Tensor
+from chainrule.tensors.traced import is_of_argument
 from chainrule.training.batches import Batch, Source
 from chainrule.training.step import Step
 
@@ -26,8 +27,13 @@ class Engine:
 
     def __init__(self, step: Step, look: Step, *, compiled: bool, note: Callable[[str], None]) -> None:
         engines.check_environment()  # also where nothing is traced: what a checkpoint records is asked there too
-        self._step = _Runner(step, compiled, note)
+        self._compiled, self._note = compiled, note
+        self.learn_by(step)
         self._look = _Runner(look, compiled, note, what=LOOKING)
+
+    def learn_by(self, step: Step) -> None:
+        """Learn by ``step`` from now on."""
+        self._step = _Runner(step, self._compiled, self._note)
 
     def learn(self, batch: Batch) -> Found:
         """Improve the model by a batch; return the error and the outputs before the improvement."""
@@ -168,5 +174,12 @@ class _Runner:
                 self._give_up(error)
             self.forget()  # a trace that ran before holds no more: an option that selects operations was changed
             return self.run(batch)
-        self.is_new = False
-        return found
+        except InPlaceError as error:
+            if not is_of_argument(error):
+                raise
+            refused = error
+        else:
+            self.is_new = False
+            return found
+        self.function(batch.X, batch.y, batch.weight)  # which says what layer writes into its input, at its line
+        raise refused

@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, NotFiniteError
 from chainrule.graph import Array
+from chainrule.nn.place import name_kind
 from chainrule.optim.lr_scheduler import ReduceLROnPlateau
 from chainrule.tensors.row_at_fault import is_refused_number
 from chainrule.training.batches import ArrayBatches, Batches
@@ -199,6 +200,7 @@ class Loop:
                 del learned  # before there is a next one
         except ChainruleError as error:
             if is_refused_number(error):
+                name_kind(error, self.trainer.model)
                 row = self.batches.row_at_fault(error, done) if isinstance(self.batches, ArrayBatches) else None
                 error.what += f", in batch {done + 1}" + ("" if row is None else f", row {row} of {self.batches.name}")
             raise

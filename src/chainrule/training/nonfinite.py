@@ -23,6 +23,7 @@ class Place(NamedTuple):
 
     words: str
     layer: str = ""
+    row: int | None = None  # of the batch, if it is in the rows
 
 
 class Call(NamedTuple):
@@ -76,20 +77,22 @@ class _Watch:
 
     def __init__(self) -> None:
         self.found = self.layer = self.data = ""
+        self.row: int | None = None
         self.calls: list[Call] = []
         self.open: list[tuple[str, str]] = []  # the modules being called, outermost first: words and path
 
     def place(self) -> Place:
         """Return what was found."""
         if self.data:
-            return Place(self.data)
+            return Place(self.data, row=self.row)
         return Place(f"the output of {self.found}", self.layer)
 
     def before(self, layer: str, path: str, args: Any) -> None:
         if not self.found and not all(map(_finite, _tensors(args))):
             self.found = self._between(f"before {layer}")
             if not self.open:
-                self.data = f"{IN_DATA}: {_first_of(args)}"
+                words, self.row = _first_of(args)
+                self.data = f"{IN_DATA}: {words}"
         self.open.append((layer, path))
 
     def after(self, module: Module, args: Any, output: Any) -> None:
@@ -182,13 +185,12 @@ def _finite(x: Tensor) -> bool:
     return is_finite(x._value)
 
 
-def _first_of(inputs: Any) -> str:
-    """Say which number in the rows is not finite, and where it is."""
+def _first_of(inputs: Any) -> tuple[str, int]:
+    """Say which number in the rows is not finite, and where it is; and its row."""
     value = next(x._value for x in _tensors(inputs) if not _finite(x))
     place = np.argwhere(~np.isfinite(value))[0].tolist()
-    return f"X holds {value[tuple(place)]:g} in row {place[0]} of the batch" + (
-        f", at {place[1:]}" if place[1:] else ""
-    )
+    words = f"X holds {value[tuple(place)]:g} in row {place[0]} of the batch"
+    return words + (f", at {place[1:]}" if place[1:] else ""), place[0]
 
 
 def _range(tensors: Any) -> str:

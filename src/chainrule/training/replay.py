@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from chainrule.errors import NotFiniteError
-from chainrule.training.batches import Batches
+from chainrule.training.batches import ArrayBatches, Batches
 from chainrule.training.nonfinite import IN_DATA, where_not_finite, where_not_finite_in_use
+from chainrule.training.settings import penalty_of
 from chainrule.training.state import first_nonfinite, put_back, standing
 
 if TYPE_CHECKING:
@@ -41,12 +42,16 @@ def explain_in_use(trainer: Trainer, batches: Batches, seen: str) -> NotFiniteEr
     """Return the error for rows that are only looked at: the model need not go back for that."""
     place = "values that could not be found again"
     native = trainer.engine().startswith("native")
+    before = 0
     for number, batch in enumerate(batches.epoch(None), 1):
         found = where_not_finite_in_use(trainer.model, trainer.objective, batch)
         origin = trainer.origin(batch, found.layer, looking=True) if found.words or native else None
         if found.words or origin is not None:
-            place = f"{found.words or f'{origin} in native code alone'}, in batch {number} of {batches.name}{_operation(origin)}"
+            words = found.words or f"{origin} in native code alone"
+            row = "" if found.row is None else f", row {before + found.row} of them"
+            place = f"{words}, in batch {number} of {batches.name}{row}{_operation(origin)}"
             break
+        before += len(batch.X)
     return NotFiniteError(
         f"{seen}. It began with {place}",
         expected="finite numbers",
@@ -67,12 +72,14 @@ def _first_place(trainer: Trainer, batches: Batches) -> str:
         if math.isfinite(loss) and not damaged:
             continue
         put_back(trainer, before)
-        place = where_not_finite(model, trainer.objective, batch, trainer.penalty())
+        place = where_not_finite(model, trainer.objective, batch, penalty_of(trainer))
         put_back(trainer, before)  # a forward pass changes running statistics, and draws
         origin = trainer.origin(batch, place.layer)
         native = trainer.engine().startswith("native")
         words = place.words or _without_layer(damaged, origin, native=native)
-        return f"{words}, in batch {number}{_operation(origin)}"
+        rows = batches.rows_of(number - 1) if isinstance(batches, ArrayBatches) else None
+        row = "" if rows is None or place.row is None else f", row {rows[place.row]} of {batches.name}"
+        return f"{words}, in batch {number}{row}{_operation(origin)}"
     return (
         "something that did not happen again when the epoch was repeated: a callback that changes the model, or batches "
         "that are others when they are read again"

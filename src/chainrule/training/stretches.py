@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.errors import ChainruleError
 from chainrule.graph import Array
+from chainrule.nn.place import name_kind
 from chainrule.tensors.row_at_fault import is_refused_number, row_at_fault
 from chainrule.tensors.tensor import Tensor
 from chainrule.training.batches import ArrayBatches, Batch, Batches, batch_starts
@@ -82,12 +83,13 @@ def looks(trainer: Trainer, batches: ArrayBatches) -> Iterator[Looked]:
         stretch.go(done)
 
 
-def told_row(looking: Iterator[Looked], batches: ArrayBatches, done: Callable[[], int]) -> Iterator[Looked]:
-    """Yield what is looked at; say of an index that is refused in which row, of those after ``done()``, it is."""
+def told_row(trainer: Trainer, batches: ArrayBatches, done: Callable[[], int]) -> Iterator[Looked]:
+    """Yield what ``looks`` does; say of an index that is refused in which row, of those after ``done()``, it is."""
     try:
-        yield from looking
+        yield from looks(trainer, batches)
     except ChainruleError as error:
         if is_refused_number(error):
+            name_kind(error, trainer.model)
             row = row_at_fault(error, [batches.rows.X, batches.rows.y], np.arange(done(), len(batches.rows)))
             error.what += f", in {batches.name}" if row is None else f", row {row} of {batches.name}"
         raise

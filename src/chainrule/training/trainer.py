@@ -13,12 +13,10 @@ from chainrule.errors import ArgumentError, ArgumentTypeError, DataError, ShapeE
 from chainrule.graph import Array
 from chainrule.graph.numeric import as_int
 from chainrule.nn import Module, Sigmoid
-from chainrule.nn.utils import l1_penalty, l2_penalty
 from chainrule.optim import Optimizer
 from chainrule.optim.lr_scheduler import LRScheduler
 from chainrule.run import Origin
 from chainrule.tensors.autograd import no_grad
-from chainrule.tensors.compile import Compiled
 from chainrule.tensors.generator import Generator, drawing_from
 from chainrule.tensors.not_kept import note_learned_by_fit
 from chainrule.tensors.state import STATE
@@ -26,6 +24,7 @@ from chainrule.tensors.tensor import Tensor
 from chainrule.training import checkpoint as files
 from chainrule.training.arguments import (
     check_by,
+    check_model,
     check_normalize,
     check_place,
     checked_number,
@@ -51,6 +50,7 @@ from chainrule.training.optimizers import (
     steps_by_batch,
 )
 from chainrule.training.rows import as_array, check_finite, columns_of
+from chainrule.training.settings import check_again, check_penalties, in_step, make_step
 from chainrule.training.state import (
     Left,
     ModelTensors,
@@ -60,8 +60,8 @@ from chainrule.training.state import (
     set_weights,
     standing,
 )
-from chainrule.training.step import Penalty, training_step, validation_step
-from chainrule.training.stretches import looks, told_row
+from chainrule.training.step import validation_step
+from chainrule.training.stretches import told_row
 from chainrule.training.trial import ROWS, trial
 
 LOOKED_AT = 256  # rows per batch, at least, where nothing is learned: what a layer makes of them stays in a near cache
@@ -132,8 +132,7 @@ class Trainer:
         checkpoint: Any = None,
         checkpoint_every: int = 1,
     ) -> None:
-        if not isinstance(model, Module):
-            raise _no_module(model)
+        check_model(model)
         batch_size = checked_whole("batch_size", batch_size, 1, optional=True)
         epochs = checked_whole("epochs", epochs, 1)
         patience = checked_whole("patience", patience, 1, optional=True)
@@ -185,6 +184,7 @@ class Trainer:
         self.tensors = ModelTensors(model)
         self._form = Form.of(model, self.normalize)
         self._engine: Engine | None = None
+        self._in_step: tuple[Any, ...] = ()  # the settings that its step was made with
         self.seconds_of_step = 0.0  # of one of many in a call, as measured last
         self._batches: Batches | None = None
         self.steps_by_batch = False
@@ -265,6 +265,11 @@ class Trainer:
     def _compile_for(self, like: Batch) -> None:
         """Compile the step before the first one of a fit, for batches like this one."""
         assert self._engine is not None  # fit made it
+        assert self.objective is not None
+        if (now := in_step(self)) != self._in_step:
+            check_again(self, self._in_step[0])
+            self._in_step = now
+            self._engine.learn_by(make_step(self, self.objective))
         if self.before_learning is not None:
             before, self.before_learning = self.before_learning, None
             before(partial(self._engine.prepare, like))
@@ -346,7 +351,7 @@ class Trainer:
         total = size = 0.0
         outputs: list[Array] = []
         with self._in_use():
-            for seen in told_row(looks(self, batches), batches, lambda: sum(map(len, outputs))):
+            for seen in told_row(self, batches, lambda: sum(map(len, outputs))):
                 if is_given_up():
                     return {}
                 for loss, weight in zip(seen.losses.tolist(), seen.sizes.tolist(), strict=True):
@@ -359,18 +364,6 @@ class Trainer:
         """Return the metrics, by names that begin with ``prefix``."""
         threshold = 0.0 if self.objective is None else self.objective.threshold
         return {f"{prefix}{metric.name}": metric.measure(targets, outputs, threshold) for metric in self.metrics}
-
-    def penalty(self) -> Penalty | None:
-        """Return what is added to the error; None if nothing is."""
-        parts = [(weight, of) for weight, of in ((self.l1, l1_penalty), (self.l2, l2_penalty)) if weight]
-        if not parts:
-            return None
-
-        def penalty(model: Module) -> Tensor:
-            first, *others = [weight * of(model) for weight, of in parts]
-            return first + others[0] if others else first
-
-        return penalty
 
     def standing(self) -> Standing:
         """Return training as it stood at the end of the last whole epoch."""
@@ -394,6 +387,7 @@ class Trainer:
 
     def _prepare(self, batches: Batches, val: ArrayBatches | None) -> Best:
         """Find out what the data ask for, and see whether all fits together; return what is monitored, still unseen."""
+        check_penalties(self)
         self._resolve(batches)
         if val is not None:
             given, wanted = val.first()[0].shape[1:], batches.first()[0].shape[1:]
@@ -456,10 +450,9 @@ class Trainer:
             self.objective = objective_for(self.loss, y, output)
             if not self.objective.kind and isinstance([*self.model.modules()][-1], Sigmoid):
                 self.objective.threshold = 0.5
+            self._in_step = in_step(self)
             self._engine = Engine(
-                training_step(
-                    self.model, self.objective, self.optimizer, clip_norm=self.clip_norm, penalty=self.penalty()
-                ),
+                make_step(self, self.objective),
                 validation_step(self.model, self.objective),
                 compiled=self.compile,
                 note=self._not_compiled,
@@ -504,13 +497,3 @@ class Trainer:
             for module, mode in modes:
                 if module.training is not mode:
                     module.training = mode
-
-
-def _no_module(model: Any) -> ArgumentTypeError:
-    """Return the error about a model that is none; a compiled one is called so."""
-    is_compiled = isinstance(model, Compiled)
-    return ArgumentTypeError(
-        f"Trainer: got a {'compiled model' if is_compiled else f'model of type {type(model).__name__}'}",
-        expected="an nn.Module",
-        fix="give the model itself: fit and Trainer compile its training step by themselves" if is_compiled else "",
-    )
