@@ -25,7 +25,7 @@ from typing import Any
 
 from chainrule import tensors as _tensors
 from chainrule.errors import ChainruleError, NameUnknown, nearest
-from chainrule.forks import undisturbed
+from chainrule.forks import undisturbed as _undisturbed
 from chainrule.tensors.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from chainrule.tensors.compile import compile
 from chainrule.tensors.dtypes import (
@@ -104,10 +104,10 @@ _NAMES = {
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        with undisturbed():
+        with _undisturbed():
             found: Any = importlib.import_module(_MODULES[name])
     elif name in _NAMES:
-        with undisturbed():
+        with _undisturbed():
             found = getattr(importlib.import_module(_NAMES[name]), name)
     else:
         known = [n for n in (*globals(), *_MODULES, *_NAMES) if not n.startswith("_")]
