@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from dataclasses import dataclass, field
@@ -212,3 +213,70 @@ def test_many_models_train_through_one_function_and_are_let_go() -> None:
     model = nn.Linear(3, 1)
     step(model, cr.optim.SGD(model.parameters(), lr=0.01), x, y)
     assert len(step.graphs) == 1  # those of models that are gone went with them
+
+
+@dataclass(frozen=True)
+class Agent:
+    name: str
+    model: Any = field(compare=False)
+
+
+class Alike:
+    """Equal to all of its kind."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alike)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Unequal(Alike):
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("nobody may ask")
+
+    __hash__ = Alike.__hash__
+
+
+@pytest.mark.parametrize("wrapped", [lambda x: x, lambda x: [x], lambda x: {"k": (x,)}], ids=["itself", "list", "dict"])
+def test_objects_that_are_equal_are_not_one(wrapped: Any) -> None:
+    def of(given: Any) -> Any:
+        given = given["k"][0] if isinstance(given, dict) else given[0] if isinstance(given, list) else given
+        return given.model(cr.ones(1, 2)).sum() if isinstance(given, Agent) else cr.ones(1).sum() * given.factor
+
+    compiled = cr.compile(of)
+    things = [
+        *[Agent("actor", nn.Linear(2, 1)) for _ in range(3)],
+        *map(Alike, (1.0, 2.0, 3.0)),
+        *map(Unequal, (4.0, 5.0)),
+    ]
+    for _ in range(2):
+        for thing in things:
+            assert compiled(wrapped(thing)).item() == of(wrapped(thing)).item()
+
+
+def test_records_in_records_and_frozen_configurations_made_anew_cost_few_traces() -> None:
+    @dataclass(frozen=True)
+    class Configuration:
+        factor: float
+        name: str = "a"
+
+    compiled = cr.compile(lambda outer, config: outer.x.y.sum() * config.factor)
+    for k in range(12):
+        inner = Frozen(None, cr.ones(2) * k)
+        assert compiled(Frozen(inner, None), Configuration(2.0 + k % 2)).item() == 2 * k * (2.0 + k % 2)
+    assert len(compiled.graphs) <= 5
+
+
+def test_parts_of_a_compiled_module_can_be_replaced_and_it_can_be_copied() -> None:
+    compiled = cr.compile(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+    compiled[1] = nn.Tanh()
+    assert isinstance(compiled.function[1], nn.Tanh)
+    del compiled[1]
+    assert len(compiled) == 1
+    x = cr.ones(4, 2)
+    assert copy.copy(compiled)(x).tolist() == compiled(x).tolist()
+    assert copy.copy(cr.compile(lambda x: x * 2))(x).tolist() == (x * 2).tolist()

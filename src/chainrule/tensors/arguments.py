@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import is_dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from chainrule.graph.size_in_code import plain
 from chainrule.graph.sizes import Size as Dim
 from chainrule.graph.sizes import evaluate as with_sizes
 from chainrule.tensors.dtypes import FROM_NUMPY, to_numpy_dtype
-from chainrule.tensors.facts import GROUPS, is_module, is_ordinary, own_names, weakly
+from chainrule.tensors.facts import GROUPS, is_module, is_of_user, is_ordinary, own_names, weakly
 from chainrule.tensors.tensor import Size, Tensor
 
 Form = tuple[Any, ...]  # ("tensor", place), ("value", type, value, …), ("named" or a type, parts): see rebuild
@@ -104,6 +105,8 @@ class Arguments(Nest):
             return self.flatten(tensor, name)
         if is_module(value) or is_optimizer(value):
             return ("value", type(value), Itself(value, is_kept=False))
+        if _compares_by_code_of_users(type(value)):  # which may look at a part of it alone, or at tensors
+            return ("value", type(value), Itself(value))
         if not is_hashable(value):
             if is_ordinary(value):
                 return ("value", type(value), Itself(value))
@@ -139,6 +142,15 @@ class Itself:
 
     def __repr__(self) -> str:
         return repr(self.value)
+
+
+def _compares_by_code_of_users(kind: Any) -> bool:
+    """Say whether equality is what a class of the user's says it is, but for numbers and texts of the user's and members of an enum."""
+    return (
+        is_of_user(kind.__module__)
+        and kind.__eq__ is not object.__eq__
+        and not issubclass(kind, (Enum, int, float, complex, str, bytes))
+    )
 
 
 def is_optimizer(value: Any) -> bool:

@@ -93,6 +93,9 @@ class Compiled:
         else:
             delattr(self.function, name)
 
+    def __copy__(self) -> Compiled:
+        return type(self)(copy.copy(self.function), batch_axis=self.batch_axis, keep_gradients=self.keep_gradients)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
         function = copy.deepcopy(self.function, memo)
         return type(self)(function, batch_axis=self.batch_axis, keep_gradients=self.keep_gradients)
@@ -346,6 +349,12 @@ class CompiledModule(Compiled):
 
     def __getitem__(self, key: Any) -> Any:
         return self.function[key]
+
+    def __setitem__(self, key: Any, part: Any) -> None:
+        self.function[key] = part
+
+    def __delitem__(self, key: Any) -> None:
+        del self.function[key]
 
     def __iter__(self) -> Any:
         return iter(self.function)

@@ -61,16 +61,22 @@ class Opened:
 
 
 def is_plain_record(value: Any) -> bool:
-    """Say whether a value is a dataclass with tensors and plain data in it, and nothing else."""
+    """Say whether a value is a dataclass with tensors and plain data in it, and nothing else; a frozen one may have no tensors.
+
+    Dataclasses may be in it that are so, too.
+    """
     kind = type(value)
     if not is_dataclass(kind) or is_module(value) or issubclass(kind, (set, frozenset, *SEQUENCES, *MAPPINGS)):
         return False
+    is_frozen: bool = vars(kind)["__dataclass_params__"].frozen if "__dataclass_params__" in vars(kind) else False
     try:
         parts = list(_leaves([value_of(value, name) for name in own_names(value)]))
     except _TooMany:
         return False
     has_tensors = any(isinstance(part, (Tensor, np.ndarray)) for part in parts)
-    return has_tensors and all(isinstance(part, (Tensor, np.ndarray)) or type(part) in SIMPLE for part in parts)
+    return (has_tensors or is_frozen) and all(
+        isinstance(part, (Tensor, np.ndarray)) or type(part) in SIMPLE for part in parts
+    )
 
 
 class _TooMany(Exception):  # parts
@@ -89,6 +95,8 @@ def _leaves(parts: list[Any]) -> Iterator[Any]:
             pending += part.values()
         elif type(part) in SEQUENCES or (isinstance(part, tuple) and hasattr(part, "_fields")):
             pending += part
+        elif is_dataclass(part) and not isinstance(part, type) and not is_module(part):
+            pending += [value_of(part, name) for name in own_names(part)]
         else:
             yield part
 
