@@ -166,6 +166,25 @@ def test_views_of_an_argument_see_what_the_caller_writes_into_it() -> None:
         assert numbers([s.cur, s.prev, s.older]) == [[4.0] * 6, [4.0] * 2, [4.0] * 4]
 
 
+def test_an_argument_that_is_kept_and_written_into_is_the_callers() -> None:
+    s = State()
+
+    def step(x: Any, y: Any) -> Any:
+        s.cur = x
+        s.cur.mul_(0.5)
+        y.add_(1)
+        s.older = [y]
+        return x.sum()
+
+    compiled = cr.compile(step)
+    for _ in range(3):
+        x, y = cr.full((2,), 4.0), cr.zeros(2)
+        compiled(x, y)
+        x.add_(10)
+        y.add_(10)
+        assert numbers([s.cur, s.older]) == [[12.0, 12.0], [[11.0, 11.0]]]
+
+
 # -- gradients -------------------------------------------------------------------------------------------------------------
 
 
